@@ -1,0 +1,44 @@
+"""AIDicomBridge: from the PACS through a segmentation network and back, as standard DICOM.
+
+The names below are the public interface. They are imported on first use, so that ``import AIDicomBridgeLib`` itself
+costs nothing and needs no installed package.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("BridgeError", "JobCancelled"),
+    "progress": ("CancelToken", "Progress"),
+    "job": ("Job", "JobReport", "run_job"),
+    "pacs.client": ("PacsClient", "connect"),
+    "pacs.endpoint": ("DicomWebEndpoint", "DimseEndpoint", "parse_endpoint"),
+    "pacs.records": ("InstanceRecord", "RetrieveReport", "SeriesRecord", "StoreReport", "StudyRecord"),
+    "series.instance_store": ("InstanceStore",),
+    "series.source_series": ("SourceSeries",),
+    "series.volume": ("ImageVolume", "read_volume"),
+    "models.catalogue": ("Catalogue",),
+    "models.model": ("Model", "load_model"),
+    "models.card": ("ModelCard",),
+    "results.labels": ("Code", "LabelVolume", "Provenance", "Segment"),
+    "results.segmentation": ("build_segmentation", "read_segmentation"),
+    "results.measurements": ("SegmentMeasurements", "measure"),
+    "results.measurement_report": ("build_measurement_report",),
+    "results.secondary_capture": ("build_secondary_captures",),
+    "results.conformance": ("Finding", "check_conformance"),
+    "delivery.outbox": ("Outbox",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - one table, not two lists
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

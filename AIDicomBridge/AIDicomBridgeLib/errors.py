@@ -1,0 +1,151 @@
+"""The named failures of AIDicomBridge.
+
+Every failure is an exception below :class:`BridgeError`. Its text is one sentence that says what failed, on which
+object, at which peer, with which status, and what to do; it never holds a patient's name, ID or birth date, nor a
+secret. A person's cancel is not an error: :class:`JobCancelled` stands beside the tree.
+"""
+
+
+class BridgeError(Exception):
+    """Base of every error that AIDicomBridge raises on purpose.
+
+    Parameters
+    ----------
+    what
+        What failed, as a clause without its full stop: ``"the association was rejected"``.
+    uid
+        Study, series or SOP Instance UID of the object concerned.
+    peer
+        Name or address of the endpoint concerned, without credentials.
+    status
+        The status that the peer gave: a DIMSE status (int, shown as ``0xA700``) or a text such as ``"HTTP 409"``.
+    advice
+        What the person can do about it, as a sentence.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        uid: str | None = None,
+        peer: str | None = None,
+        status: int | str | None = None,
+        advice: str | None = None,
+    ) -> None:
+        self.what = what
+        self.uid = uid
+        self.peer = peer
+        self.status = status
+        self.advice = advice
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        details = [
+            f"at {self.peer}" if self.peer else "",
+            f"on {self.uid}" if self.uid else "",
+            f"status {format_status(self.status)}" if self.status is not None else "",
+        ]
+        shown = ", ".join(detail for detail in details if detail)
+        sentence = f"{self.what} ({shown})" if shown else self.what
+        sentence = sentence[:1].upper() + sentence[1:].rstrip(".") + "."
+        return f"{sentence} {self.advice}" if self.advice else sentence
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the error as plain values for ``--json``: kind, message, uid, peer, status, advice."""
+        return {
+            "kind": type(self).__name__,
+            "message": str(self),
+            "uid": self.uid,
+            "peer": self.peer,
+            "status": None if self.status is None else format_status(self.status),
+            "advice": self.advice,
+        }
+
+
+def format_status(status: int | str) -> str:
+    """Return a DIMSE status as DICOM writes it (``0xA700``), any other status unchanged."""
+    return f"0x{status:04X}" if isinstance(status, int) else status
+
+
+# Endpoints and the network
+class EndpointError(BridgeError):
+    """An endpoint's address, AE title or credentials cannot be used as given."""
+
+
+class UnreachableError(BridgeError):
+    """The peer does not answer at that host and port, or its TLS certificate is not trusted."""
+
+
+class AssociationError(BridgeError):
+    """The peer rejected or aborted the association, or accepts none of the presentation contexts needed."""
+
+
+class QueryError(BridgeError):
+    """A C-FIND or QIDO-RS request failed."""
+
+
+class NotFoundError(BridgeError):
+    """The query worked and nothing matches."""
+
+
+class RetrieveError(BridgeError):
+    """A C-GET, C-MOVE or WADO-RS request failed as a whole."""
+
+
+class IncompleteError(BridgeError):
+    """Some instances that the peer lists did not arrive, or did not arrive at the peer."""
+
+
+class StoreError(BridgeError):
+    """A C-STORE or STOW-RS request failed as a whole."""
+
+
+# Files, series and volumes
+class BadDicomError(BridgeError):
+    """A file or received data set is not readable DICOM, or breaks a rule that later steps rely on."""
+
+
+class ConflictError(BridgeError):
+    """Two objects with one SOP Instance UID differ, or a series mixes patients, studies or frames of reference."""
+
+
+class GeometryError(BridgeError):
+    """The instances do not form a regular volume."""
+
+
+class PixelError(BridgeError):
+    """Pixel data cannot be decoded into voxels."""
+
+
+class DiskSpaceError(BridgeError):
+    """Writing would fill the disk or exceed the folder's quota; nothing half-written was left."""
+
+
+# Models and inference
+class ModelError(BridgeError):
+    """A model or its card is unknown, invalid, or does not fit the volume."""
+
+
+class WeightsError(BridgeError):
+    """Weights are missing, cannot be fetched, or have the wrong size or SHA-256."""
+
+
+class DependencyError(BridgeError):
+    """An optional package or system library that this step needs is not installed."""
+
+
+# Results and delivery
+class EncodingError(BridgeError):
+    """A result cannot be written as a faithful DICOM object."""
+
+
+class ConformanceError(BridgeError):
+    """A result failed its own checks and was therefore not delivered."""
+
+
+class DeliveryError(BridgeError):
+    """A result could not be delivered or verified; it stays in the outbox."""
+
+
+class JobCancelled(Exception):
+    """The person cancelled; not an error. What was complete before the cancel is kept, nothing is half-written."""

@@ -1,0 +1,84 @@
+"""The one protocol that every kind of PACS connection fulfils, and :func:`connect`, which opens one."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..progress import CancelToken, ProgressCallback
+from ..series.instance_store import InstanceStore
+from .endpoint import DicomWebEndpoint, DimseEndpoint, Endpoint
+from .records import InstanceRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+class PacsClient(Protocol):
+    """A connection to one PACS; a context manager. Failures are raised as errors of :mod:`..errors`."""
+
+    endpoint: Endpoint
+
+    def __enter__(self) -> "PacsClient": ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def verify(self) -> None:
+        """Prove that the peer answers us (C-ECHO, or an empty QIDO-RS query)."""
+
+    def find_studies(
+        self,
+        *,
+        patient_id: str | None = None,
+        patient_name: str | None = None,
+        accession_number: str | None = None,
+        study_date: str | None = None,
+        modalities: str | Iterable[str] | None = None,
+        study_uid: str | None = None,
+        limit: int | None = None,
+    ) -> list[StudyRecord]:
+        """Return the studies that match all keys given.
+
+        ``*`` and ``?`` are wildcards in texts; ``study_date`` is ``YYYYMMDD`` or a range ``YYYYMMDD-YYYYMMDD`` (either
+        end may be missing). What the peer matched too loosely is filtered again here.
+        """
+
+    def find_series(
+        self, study_uid: str, *, series_uid: str | None = None, modality: str | None = None
+    ) -> list[SeriesRecord]:
+        """Return the series of one study."""
+
+    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
+        """Return the instances of one series."""
+
+    def retrieve(
+        self,
+        study_uid: str,
+        series_uid: str | None = None,
+        *,
+        into: InstanceStore,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> RetrieveReport:
+        """Bring a study, or one series of it, into a store and count it against the peer's own instance list."""
+
+    def store(
+        self,
+        paths_or_datasets: "Iterable[Path | str | Dataset]",
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> StoreReport:
+        """Store instances at the peer; the report gives each its own outcome."""
+
+
+def connect(endpoint: Endpoint) -> PacsClient:
+    """Return the client for an endpoint. Nothing is sent before the first call."""
+    if isinstance(endpoint, DimseEndpoint):
+        from .dimse_client import DimseClient
+
+        return DimseClient(endpoint)
+    if isinstance(endpoint, DicomWebEndpoint):
+        from .dicomweb_client import DicomWebClient
+
+        return DicomWebClient(endpoint)
+    raise TypeError(f"connect() takes a DimseEndpoint or a DicomWebEndpoint, not {type(endpoint).__name__}")

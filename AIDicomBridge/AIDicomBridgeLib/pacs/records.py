@@ -1,0 +1,120 @@
+"""What a PACS answers, as frozen records: matches of a query, and the outcome of every transferred instance."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study as the peer lists it. Texts are empty and counts None where the peer does not say."""
+
+    study_uid: str
+    patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    accession_number: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    study_description: str = ""
+    modalities: tuple[str, ...] = ()
+    series_count: int | None = None
+    instance_count: int | None = None
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One series as the peer lists it."""
+
+    study_uid: str
+    series_uid: str
+    modality: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    series_date: str = ""
+    body_part: str = ""
+    instance_count: int | None = None
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """One instance as the peer lists it."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+    instance_number: str = ""
+
+
+class Outcome(Enum):
+    """What became of one instance of a transfer."""
+
+    RECEIVED = "received"  # retrieve: written to the store
+    PRESENT = "present"  # retrieve: the store already held the same instance
+    MISSING = "missing"  # retrieve: listed by the peer, never arrived
+    STORED = "stored"  # store: status success
+    WARNED = "warned"  # store: stored, with a warning status
+    REFUSED = "refused"  # store: failure status, or no presentation context
+    UNKNOWN = "unknown"  # store: the connection ended before the peer answered
+
+
+GOOD_OUTCOMES = frozenset({Outcome.RECEIVED, Outcome.PRESENT, Outcome.STORED, Outcome.WARNED})
+
+
+@dataclass(frozen=True)
+class InstanceOutcome:
+    """The outcome of one instance; ``status`` is the peer's (``"0xA700"``, ``"HTTP 409"``), ``reason`` its meaning."""
+
+    sop_instance_uid: str
+    outcome: Outcome
+    status: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """Every instance of one transfer with its outcome; never a bare number."""
+
+    peer: str
+    outcomes: tuple[InstanceOutcome, ...]
+    method: str = ""  # "C-GET", "C-MOVE", "WADO-RS", "C-STORE", "STOW-RS"
+    seconds: float = 0.0
+    byte_count: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """True when every instance arrived; an empty transfer is not complete."""
+        return bool(self.outcomes) and not self.failed
+
+    @property
+    def succeeded(self) -> tuple[InstanceOutcome, ...]:
+        """The instances that are now where they should be."""
+        return tuple(o for o in self.outcomes if o.outcome in GOOD_OUTCOMES)
+
+    @property
+    def failed(self) -> tuple[InstanceOutcome, ...]:
+        """The instances that did not arrive, each with its reason."""
+        return tuple(o for o in self.outcomes if o.outcome not in GOOD_OUTCOMES)
+
+
+@dataclass(frozen=True)
+class RetrieveReport(TransferReport):
+    """What :meth:`PacsClient.retrieve` did, held against the peer's own instance list."""
+
+    study_uid: str = ""
+    series_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreReport(TransferReport):
+    """What :meth:`PacsClient.store` did."""
+
+
+def count_outcomes(outcomes: Iterable[InstanceOutcome]) -> dict[str, int]:
+    """Return how many instances had each outcome, by the outcome's value; outcomes that did not occur are absent."""
+    counts: dict[str, int] = {}
+    for item in outcomes:
+        counts[item.outcome.value] = counts.get(item.outcome.value, 0) + 1
+    return counts

@@ -1,0 +1,154 @@
+"""What a segmentation is before it becomes a DICOM object or a node: :class:`LabelVolume` on the source grid."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import EncodingError
+from ..series.source_series import SourceSeries
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept (PS3.3 section 8): value, coding scheme designator, meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    def __post_init__(self) -> None:
+        if not (self.value and self.scheme and self.meaning):
+            raise EncodingError(f"a code needs value, scheme and meaning, not {self}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one label value stands for (PS3.3 C.8.20.4).
+
+    Attributes
+    ----------
+    label
+        Value in the label array, 1 or more; it becomes the Segment Number.
+    name
+        Segment Label, shown to people.
+    category, type, type_modifier, region, region_modifier
+        Segmented Property Category and Type with the type's modifier (laterality), Anatomic Region with its modifier.
+    color_rgb
+        Recommended display colour, 0-255 each.
+    tracking_uid
+        Tracking Unique Identifier, shared by SEG and SR; one is made on encoding where it is None.
+    algorithm_type
+        ``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``.
+    algorithm_name
+        Name of the algorithm; needed unless MANUAL.
+    """
+
+    label: int
+    name: str
+    category: Code
+    type: Code
+    type_modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+    color_rgb: tuple[int, int, int] | None = None
+    tracking_uid: str | None = None
+    algorithm_type: str = "AUTOMATIC"
+    algorithm_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about; written into every object (Contributing Equipment, algorithm identification).
+
+    Attributes
+    ----------
+    model, version
+        Name and version of the model, as on its card.
+    learned
+        True for a trained network (CID 7162: Artificial Intelligence), False for rules.
+    weights_sha256
+        SHA-256 of the weights file, or of the card for a model without weights.
+    device, precision
+        Where and how it ran: ``"cpu"``, ``"bfloat16"``.
+    not_for_diagnostic_use
+        True where the card says so.
+    """
+
+    model: str
+    version: str
+    learned: bool = True
+    weights_sha256: str = ""
+    device: str = "cpu"
+    precision: str = "float32"
+    not_for_diagnostic_use: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """Segments as one label array on the grid of their source.
+
+    Attributes
+    ----------
+    labels
+        (k, j, i), uint8 or uint16; 0 is background, every other value has a segment. Held, not copied.
+    segments
+        One per label value, in label order; a segment without voxels is allowed.
+    source
+        The series that it was computed from; its slices are the label array's slices.
+    ijk_to_lps
+        4x4 affine; the source's where not given.
+    probabilities
+        (segment, k, j, i) in 0..1, where the model gives them.
+    provenance
+        How the labels came about; None for hand-made ones.
+    """
+
+    labels: np.ndarray
+    segments: tuple[Segment, ...]
+    source: SourceSeries = field(kw_only=True)
+    ijk_to_lps: np.ndarray = field(kw_only=True, default=None)  # type: ignore[assignment]
+    probabilities: np.ndarray | None = field(kw_only=True, default=None)
+    provenance: Provenance | None = field(kw_only=True, default=None)
+
+    def __post_init__(self) -> None:
+        segments = tuple(sorted(self.segments, key=lambda segment: segment.label))
+        object.__setattr__(self, "segments", segments)
+        if self.ijk_to_lps is None:
+            object.__setattr__(self, "ijk_to_lps", self.source.ijk_to_lps)
+        if self.labels.dtype not in (np.uint8, np.uint16):
+            raise EncodingError(f"labels must be uint8 or uint16, not {self.labels.dtype}")
+        if self.labels.shape != self.source.shape or not np.allclose(self.ijk_to_lps, self.source.ijk_to_lps, atol=1e-3):
+            raise EncodingError(
+                f"the labels {self.labels.shape} are not on the grid of their source {self.source.shape}",
+                uid=self.source.series_uid,
+            )
+        values = [segment.label for segment in segments]
+        if not values or len(set(values)) < len(values) or min(values) < 1:
+            raise EncodingError("segments need distinct label values from 1 on")
+        unknown = set(label_values(self.labels)) - set(values) - {0}
+        if unknown:
+            raise EncodingError(f"the label values {sorted(unknown)} have no segment")
+
+    def segment(self, name: str) -> Segment:
+        """Return the segment with that name; KeyError if there is none."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment
+        raise KeyError(name)
+
+
+def count_voxels(labels: np.ndarray) -> np.ndarray:
+    """Return the number of voxels of every label value, indexed by value.
+
+    Slice by slice: ``np.bincount`` works on int64, which would be eight copies of a uint8 volume at once.
+    """
+    counts = np.zeros(int(np.iinfo(labels.dtype).max) + 1, dtype=np.int64)
+    for plane in labels:
+        found = np.bincount(plane.ravel())
+        counts[: len(found)] += found
+    return counts
+
+
+def label_values(labels: np.ndarray) -> list[int]:
+    """Return the label values that occur, sorted, background included."""
+    return [int(value) for value in np.flatnonzero(count_voxels(labels))]

@@ -1,0 +1,82 @@
+"""Stored pixel values to voxel values (PS3.3 C.7.6.3 and C.11.1)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import PixelError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def decode_slice(dataset: "Dataset") -> np.ndarray:
+    """Return the voxels of one single-frame image with its rescale applied.
+
+    Returns
+    -------
+    ndarray
+        (j, i) = (row, column); int16 where all values are whole and fit, else float32. May be a read-only view of
+        the data set's pixel data.
+
+    Raises
+    ------
+    PixelError
+        Not a single-channel image of 8 to 16 bits, pixel data missing, truncated or damaged, or no decoder
+        installed for its transfer syntax.
+    """
+    uid = str(dataset.SOPInstanceUID)
+    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1 or int(dataset.get("NumberOfFrames", 1) or 1) != 1:
+        raise PixelError("the image is not a single grey-value frame", uid=uid)
+    if dataset.get("BitsAllocated") not in (8, 16) or "PixelData" not in dataset:
+        raise PixelError("the image has no pixel data of 8 or 16 bits", uid=uid)
+    stored = _stored_values(dataset, uid)
+    slope, intercept = _rescale(dataset, uid)
+    if slope.is_integer() and intercept.is_integer():
+        low, high = (value * slope + intercept for value in (int(stored.min()), int(stored.max())))
+        if min(low, high) >= -32768 and max(low, high) <= 32767:
+            if (slope, intercept) == (1, 0):
+                return stored.astype(np.int16, copy=False)
+            return (stored.astype(np.int32) * int(slope) + int(intercept)).astype(np.int16)
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # BitsStored < BitsAllocated may leave overlay bits above: those images go through pydicom, which masks them.
+    whole = dataset.get("BitsStored") == dataset.BitsAllocated or int(dataset.get("PixelRepresentation", 0) or 0) == 0
+    if not syntax.is_compressed and syntax.is_little_endian and whole:
+        bytes_expected = rows * columns * dataset.BitsAllocated // 8
+        if len(dataset.PixelData) < bytes_expected:
+            raise PixelError(
+                f"the pixel data is truncated: {len(dataset.PixelData)} of {bytes_expected} bytes",
+                uid=uid,
+                advice="Retrieve the series again.",
+            )
+        kind = "i" if int(dataset.get("PixelRepresentation", 0) or 0) else "u"
+        values = np.frombuffer(dataset.PixelData, f"<{kind}{dataset.BitsAllocated // 8}", rows * columns)
+        bits = int(dataset.get("BitsStored", 16) or 16)
+        if kind == "i" or bits == dataset.BitsAllocated or int(values.max()) < 2**bits:
+            return values.reshape(rows, columns)
+    try:
+        decoded = dataset.pixel_array
+    except Exception as error:  # decoders raise nearly anything on damaged input
+        raise PixelError(
+            f"the pixel data ({syntax.name}) cannot be decoded",
+            uid=uid,
+            advice="Install the decoders with: pip install 'aidicombridge[compressed]', or retrieve the series again.",
+        ) from error
+    if decoded.shape != (rows, columns):
+        raise PixelError(f"the pixel data has the shape {decoded.shape} instead of {(rows, columns)}", uid=uid)
+    return np.asarray(decoded)
+
+
+def _rescale(dataset: "Dataset", uid: str) -> tuple[float, float]:
+    try:
+        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    except (TypeError, ValueError) as error:
+        raise PixelError("the rescale slope or intercept is not a number", uid=uid) from error
+    if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
+        raise PixelError("the rescale slope is zero, or not finite", uid=uid)
+    return slope, intercept

@@ -1,0 +1,161 @@
+"""A series as the later steps may rely on it: one patient, one study, one grid, slices in order."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
+from .dicom_file import read_dicom
+from .geometry import spacing_mm, stack_slices
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Classic single-frame images that form volumes (PS3.4 B.5), by SOP Class UID.
+VOLUME_SOP_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image",
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
+    "1.2.840.10008.5.1.4.1.1.128": "PET Image",
+}
+_SAME_IN_A_SERIES = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """The instances of one series in slice order, with their checked grid.
+
+    Attributes
+    ----------
+    paths
+        Files, one per slice, in slice order (k).
+    headers
+        Data sets without pixel data, in slice order.
+    ijk_to_lps
+        4x4 affine of the grid, (i, j, k, 1) to LPS millimetres.
+    ignored_paths
+        Files of the same series that are no slices of a volume (localizer reports, presentation states, ...).
+    """
+
+    paths: tuple[Path, ...]
+    headers: "tuple[Dataset, ...]"
+    ijk_to_lps: np.ndarray
+    ignored_paths: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_files(cls, paths: Iterable[Path | str]) -> "SourceSeries":
+        """Read, filter, sort and check the files of one series.
+
+        Raises
+        ------
+        BadDicomError
+            A file is unreadable, or an image lacks its position, orientation, spacing or size.
+        ConflictError
+            The files mix patients, studies, series or frames of reference, or two share a SOP Instance UID.
+        GeometryError
+            The slices do not form a regular grid.
+        NotFoundError
+            No file is a slice of a volume.
+        """
+        found = [(Path(path), read_dicom(path, stop_before_pixels=True)) for path in paths]
+        images = [(path, header) for path, header in found if header.SOPClassUID in VOLUME_SOP_CLASSES]
+        ignored = tuple(path for path, header in found if header.SOPClassUID not in VOLUME_SOP_CLASSES)
+        if not images:
+            raise NotFoundError(
+                "there is no image series",
+                uid=str(found[0][1].SeriesInstanceUID) if found else None,
+                advice="Classic single-frame CT, MR and PET series can be read.",
+            )
+        headers = [header for _, header in images]
+        _check_one_series(headers)
+        series_uid = str(headers[0].SeriesInstanceUID)
+        try:
+            stack = stack_slices(
+                np.stack([_numbers(header, "ImagePositionPatient", 3) for header in headers]),
+                np.stack([_numbers(header, "ImageOrientationPatient", 6) for header in headers]),
+                np.stack([_numbers(header, "PixelSpacing", 2) for header in headers]),
+                single_slice_spacing=_slice_thickness(headers[0]),
+            )
+        except GeometryError as error:
+            raise GeometryError(error.what, uid=series_uid, advice=error.advice) from error
+        return cls(
+            paths=tuple(images[index][0] for index in stack.order),
+            headers=tuple(headers[index] for index in stack.order),
+            ijk_to_lps=stack.ijk_to_lps,
+            ignored_paths=ignored,
+        )
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """SOP Instance UIDs in slice order."""
+        return tuple(str(header.SOPInstanceUID) for header in self.headers)
+
+    @property
+    def study_uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.headers[0].StudyInstanceUID)
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID."""
+        return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of Reference UID; empty where the source has none."""
+        return str(self.headers[0].get("FrameOfReferenceUID", "") or "")
+
+    @property
+    def modality(self) -> str:
+        """Modality, e.g. ``CT``."""
+        return str(self.headers[0].get("Modality", "") or "")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid size (k, j, i) = (slices, rows, columns)."""
+        return len(self.headers), int(self.headers[0].Rows), int(self.headers[0].Columns)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing (k, j, i), millimetres."""
+        return spacing_mm(self.ijk_to_lps)
+
+
+def _check_one_series(headers: "list[Dataset]") -> None:
+    first = headers[0]
+    series_uid = str(first.SeriesInstanceUID)
+    for name in (*_SAME_IN_A_SERIES, "FrameOfReferenceUID", "Rows", "Columns"):
+        values = {str(header.get(name, "")) for header in headers}
+        if len(values) > 1:
+            raise ConflictError(
+                f"the files differ in {name}", uid=series_uid, advice="Give the files of exactly one series."
+            )
+    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
+        raise ConflictError("two files share one SOP Instance UID", uid=series_uid)
+    if not (0 < int(first.get("Rows", 0) or 0) <= 65535 and 0 < int(first.get("Columns", 0) or 0) <= 65535):
+        raise BadDicomError("an image has no Rows or Columns", uid=str(first.SOPInstanceUID))
+
+
+def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
+    """Return a multi-valued number as float64; refuse it if missing, short or not numeric."""
+    try:
+        values = np.asarray([float(value) for value in header[name].value], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadDicomError(f"an image has no usable {name}", uid=str(header.SOPInstanceUID)) from error
+    if values.shape != (count,):
+        raise BadDicomError(f"{name} has {values.size} values instead of {count}", uid=str(header.SOPInstanceUID))
+    return values
+
+
+def _slice_thickness(header: "Dataset") -> float:
+    """Return the spacing to assume for a single slice, millimetres."""
+    for name in ("SpacingBetweenSlices", "SliceThickness"):
+        try:
+            value = float(header.get(name) or 0)
+        except (TypeError, ValueError):
+            continue
+        if np.isfinite(value) and value > 0:
+            return value
+    return 1.0

@@ -1,0 +1,116 @@
+"""From files to voxels: :func:`read_volume` and the :class:`ImageVolume` that the networks see."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConflictError, NotFoundError
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from .dicom_file import read_dicom
+from .geometry import spacing_mm
+from .pixels import decode_slice
+from .source_series import VOLUME_SOP_CLASSES, SourceSeries
+
+
+@dataclass(frozen=True, eq=False)
+class ImageVolume:
+    """A scalar volume on the grid of its source.
+
+    Attributes
+    ----------
+    voxels
+        (k, j, i) = (slice, row, column); int16 where the stored values fit, else float32; in the modality's unit
+        (HU for CT; rescale applied).
+    ijk_to_lps
+        4x4 affine, (i, j, k, 1) to LPS millimetres.
+    source
+        The series that it was read from.
+    """
+
+    voxels: np.ndarray
+    ijk_to_lps: np.ndarray
+    source: SourceSeries
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing (k, j, i), millimetres."""
+        return spacing_mm(self.ijk_to_lps)
+
+    @property
+    def modality(self) -> str:
+        """The source's Modality."""
+        return self.source.modality
+
+
+def read_volume(
+    series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> ImageVolume:
+    """Read one series into a volume.
+
+    Parameters
+    ----------
+    series_or_paths_or_folder
+        A checked series, its files, or a folder that holds exactly one image series (other objects are passed over).
+
+    Raises
+    ------
+    ConflictError
+        The folder holds several image series; the text lists their UIDs.
+    PixelError
+        A slice cannot be decoded.
+    BadDicomError, GeometryError, NotFoundError
+        As :meth:`SourceSeries.from_files`.
+    """
+    series = find_series(series_or_paths_or_folder)
+    voxels = np.empty(series.shape, dtype=np.int16)
+    for k, path in enumerate(series.paths):
+        check_cancel(cancel)
+        values = decode_slice(read_dicom(path))
+        if values.dtype != voxels.dtype and voxels.dtype == np.int16:  # one fractional or large slice widens the volume
+            voxels = voxels.astype(np.float32)
+        voxels[k] = values
+        report(progress, "read", k + 1, len(series.paths), "slices")
+    return ImageVolume(voxels, series.ijk_to_lps, series)
+
+
+def find_series(series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str) -> SourceSeries:
+    """Return the one series meant; see :func:`read_volume`."""
+    if isinstance(series_or_paths_or_folder, SourceSeries):
+        return series_or_paths_or_folder
+    if isinstance(series_or_paths_or_folder, Path | str):
+        return SourceSeries.from_files(_image_files(Path(series_or_paths_or_folder)))
+    return SourceSeries.from_files(series_or_paths_or_folder)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the files of the folder's only image series; files that are no DICOM at all are passed over."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise NotFoundError(f"the folder {folder} does not exist")
+    by_series: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _has_dicom_prefix(path)):
+        header = read_dicom(path, stop_before_pixels=True)
+        if header.SOPClassUID in VOLUME_SOP_CLASSES:
+            by_series.setdefault(str(header.SeriesInstanceUID), []).append(path)
+    if len(by_series) > 1:
+        raise ConflictError(
+            f"the folder holds {len(by_series)} image series: {', '.join(sorted(by_series))}",
+            advice="Choose one of them.",
+        )
+    if not by_series:
+        raise NotFoundError(
+            f"the folder {folder} holds no image series",
+            advice="Classic single-frame CT, MR and PET series can be read.",
+        )
+    return next(iter(by_series.values()))
+
+
+def _has_dicom_prefix(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
