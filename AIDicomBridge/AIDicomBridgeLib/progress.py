@@ -48,6 +48,10 @@ class CancelToken:
         """True once :meth:`cancel` was called."""
         return self._event.is_set()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the cancel, at most that long; return True if it came."""
+        return self._event.wait(timeout_s)
+
     def raise_if_cancelled(self) -> None:
         """Raise :class:`JobCancelled` if :meth:`cancel` was called."""
         if self.cancelled:

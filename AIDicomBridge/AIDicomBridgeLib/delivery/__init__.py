@@ -1,0 +1,1 @@
+"""The outbox: sending results and proving that they arrived."""

@@ -1,0 +1,1 @@
+"""What every network needs around itself: device, orientation, intensities, running, cleaning up."""

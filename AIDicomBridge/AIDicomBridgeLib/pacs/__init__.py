@@ -1,0 +1,1 @@
+"""PACS connections: endpoints, clients for DIMSE and DICOMweb, and the built-in archive."""

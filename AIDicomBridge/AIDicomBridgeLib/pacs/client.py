@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class PacsClient(Protocol):
     """A connection to one PACS; a context manager. Failures are raised as errors of :mod:`..errors`."""
 
-    endpoint: Endpoint
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the PACS answers."""
 
     def __enter__(self) -> "PacsClient": ...
 

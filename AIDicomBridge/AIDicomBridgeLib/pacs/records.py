@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from ..errors import IncompleteError, NotFoundError
+
 
 @dataclass(frozen=True)
 class StudyRecord:
@@ -97,6 +99,19 @@ class TransferReport:
     def failed(self) -> tuple[InstanceOutcome, ...]:
         """The instances that did not arrive, each with its reason."""
         return tuple(o for o in self.outcomes if o.outcome not in GOOD_OUTCOMES)
+
+    def raise_if_incomplete(self) -> None:
+        """Raise NotFoundError if there was nothing to transfer, IncompleteError if an instance did not arrive."""
+        if not self.outcomes:
+            raise NotFoundError("there was nothing to transfer", peer=self.peer)
+        if self.failed:
+            raise IncompleteError(
+                f"{len(self.failed)} of {len(self.outcomes)} instances did not arrive",
+                uid=self.failed[0].sop_instance_uid,
+                peer=self.peer,
+                status=self.failed[0].status or None,
+                advice="Try again: what has arrived is kept.",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Results as DICOM objects: segmentation, measurement report, secondary capture, and their checks."""

@@ -106,7 +106,7 @@ class LabelVolume:
     labels: np.ndarray
     segments: tuple[Segment, ...]
     source: SourceSeries = field(kw_only=True)
-    ijk_to_lps: np.ndarray = field(kw_only=True, default=None)  # type: ignore[assignment]
+    ijk_to_lps: np.ndarray = field(kw_only=True, default=None)  # type: ignore[arg-type]
     probabilities: np.ndarray | None = field(kw_only=True, default=None)
     provenance: Provenance | None = field(kw_only=True, default=None)
 
@@ -117,7 +117,9 @@ class LabelVolume:
             object.__setattr__(self, "ijk_to_lps", self.source.ijk_to_lps)
         if self.labels.dtype not in (np.uint8, np.uint16):
             raise EncodingError(f"labels must be uint8 or uint16, not {self.labels.dtype}")
-        if self.labels.shape != self.source.shape or not np.allclose(self.ijk_to_lps, self.source.ijk_to_lps, atol=1e-3):
+        if self.labels.shape != self.source.shape or not np.allclose(
+            self.ijk_to_lps, self.source.ijk_to_lps, atol=1e-3
+        ):
             raise EncodingError(
                 f"the labels {self.labels.shape} are not on the grid of their source {self.source.shape}",
                 uid=self.source.series_uid,

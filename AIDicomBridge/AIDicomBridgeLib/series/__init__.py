@@ -1,0 +1,1 @@
+"""From received instances to a checked series and its volume."""

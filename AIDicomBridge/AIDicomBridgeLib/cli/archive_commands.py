@@ -1,0 +1,173 @@
+"""Commands that talk to a PACS: echo, find, get, send."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import BridgeError, NotFoundError
+from ..pacs.client import connect
+from ..pacs.endpoint import Endpoint, dicomweb_auth, parse_endpoint
+from ..pacs.records import TransferReport, count_outcomes
+from ..series.instance_store import InstanceStore
+from .command import Command, JsonOption, running
+
+EndpointArgument = Annotated[
+    str,
+    typer.Argument(help="dimse://AETITLE@host:port, or https://host/dicom-web", metavar="ENDPOINT", show_default=False),
+]
+StudyOption = Annotated[str, typer.Option("--study", help="Study Instance UID.", metavar="UID", show_default=False)]
+
+
+def endpoint_from(text: str) -> Endpoint:
+    """Return the endpoint that a person typed, with the DICOMweb credentials of the environment."""
+    web = text.strip().startswith(("http://", "https://"))
+    return parse_endpoint(text, auth=dicomweb_auth(os.environ) if web else None)
+
+
+def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
+    """Prove that a PACS answers: C-ECHO for DIMSE, an empty query for DICOMweb."""
+    with running("echo", as_json) as command:
+        target = endpoint_from(endpoint)
+        with connect(target) as client:
+            client.verify()
+        command.answer["endpoint"] = target.address
+        command.say(f"{target.name} answers.")
+
+
+def find(
+    endpoint: EndpointArgument,
+    patient_id: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
+    patient_name: Annotated[str | None, typer.Option(help="Patient's name; * and ? are wildcards.")] = None,
+    accession: Annotated[str | None, typer.Option(help="Accession number.")] = None,
+    date: Annotated[str | None, typer.Option(help="Study date YYYYMMDD, or a range YYYYMMDD-YYYYMMDD.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Modality in the study, e.g. CT; may be repeated.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study Instance UID: lists the series of this study.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Stop after this many studies.", min=1)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List studies that match all keys given, or with --study the series of one study.
+
+    The list shows patient data, as the PACS holds it; it goes to the terminal only.
+    """
+    with running("find", as_json) as command, connect(endpoint_from(endpoint)) as client:
+        if study is not None:
+            series = client.find_series(study)
+            if not series:
+                raise NotFoundError("no such study, or it has no series", uid=study, peer=client.endpoint.name)
+            command.answer["series"] = [asdict(record) for record in series]
+            rows = [
+                (s.modality, s.series_number, s.series_description, _count(s.instance_count), s.series_uid)
+                for s in series
+            ]
+            command.show_table(("Modality", "Number", "Description", "Instances", "Series UID"), rows)
+            return
+        studies = client.find_studies(
+            patient_id=patient_id,
+            patient_name=patient_name,
+            accession_number=accession,
+            study_date=date,
+            modalities=modality,
+            limit=limit,
+        )
+        if not studies:
+            raise NotFoundError(
+                "no study matches", peer=client.endpoint.name, advice="Loosen the keys; * and ? are wildcards."
+            )
+        command.answer["studies"] = [asdict(record) for record in studies]
+        rows = [
+            (
+                s.patient_id,
+                s.patient_name,
+                s.study_date,
+                s.accession_number,
+                "\\".join(s.modalities),
+                s.study_description,
+                s.study_uid,
+            )
+            for s in studies
+        ]
+        command.show_table(("Patient ID", "Name", "Date", "Accession", "Modalities", "Description", "Study UID"), rows)
+
+
+def get(
+    endpoint: EndpointArgument,
+    study: StudyOption,
+    out: Annotated[Path, typer.Option(help="Folder for the instances; created.", show_default=False)],
+    series: Annotated[str | None, typer.Option(help="Series Instance UID; the whole study where not given.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Retrieve a study or series into a folder and count it against the PACS's own list."""
+    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
+        done = client.retrieve(study, series, into=InstanceStore(out), progress=command.progress, cancel=command.cancel)
+        if not done.outcomes:
+            raise NotFoundError("no such study or series", uid=series or study, peer=client.endpoint.name)
+        _answer_transfer(command, done)
+        command.answer["folder"] = str(out)
+        command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({done.method}).")
+
+
+def send(
+    endpoint: EndpointArgument,
+    files: Annotated[list[Path], typer.Argument(help="DICOM files or folders of them.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Store DICOM files at a PACS; every instance gets its own outcome."""
+    with running("send", as_json) as command, connect(endpoint_from(endpoint)) as client:
+        paths = [path for given in files for path in _files_of(given)]
+        if not paths:
+            raise NotFoundError("there are no files to send")
+        done = client.store(paths, progress=command.progress, cancel=command.cancel)
+        _answer_transfer(command, done)
+        command.say(
+            f"{len(done.succeeded)} of {len(done.outcomes)} instances are stored at {done.peer} ({done.method})."
+        )
+
+
+def _files_of(given: Path) -> list[Path]:
+    if not given.exists():
+        raise NotFoundError(f"the file or folder {given} does not exist")
+    if given.is_file():
+        return [given]
+    return sorted(path for path in given.rglob("*") if path.is_file() and _is_dicom(path))
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _answer_transfer(command: Command, done: TransferReport) -> None:
+    """Put a transfer into the answer; instances that failed are listed, and make it partial or failed."""
+    command.answer |= transfer_to_dict(done)
+    if done.failed:
+        rows = [(o.sop_instance_uid, o.outcome.value, o.status, o.reason) for o in done.failed[:20]]
+        command.show_table(("SOP Instance UID", "Outcome", "Status", "Reason"), rows)
+        if not done.succeeded:
+            raise BridgeError(
+                f"none of {len(done.outcomes)} instances was transferred: {done.failed[0].reason or 'no reason given'}",
+                peer=done.peer,
+                status=done.failed[0].status or None,
+            )
+        command.partial(f"{len(done.failed)} instances are missing.")
+
+
+def transfer_to_dict(done: TransferReport) -> dict[str, Any]:
+    """Return a transfer as plain values for ``--json``."""
+    return {
+        "peer": done.peer,
+        "method": done.method,
+        "seconds": round(done.seconds, 3),
+        "bytes": done.byte_count,
+        "counts": count_outcomes(done.outcomes),
+        "instances": [
+            {"sop_instance_uid": o.sop_instance_uid, "outcome": o.outcome.value, "status": o.status, "reason": o.reason}
+            for o in done.outcomes
+        ],
+    }
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else str(number)

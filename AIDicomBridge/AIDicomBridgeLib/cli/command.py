@@ -1,0 +1,101 @@
+"""What every command does around its own work: progress, one answer, one sentence for an error, the exit status."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import BridgeError, JobCancelled
+from ..progress import CancelToken
+from .progress_lines import ProgressLines
+
+SUCCESS, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text, for machines.")]
+
+
+class Command:
+    """One run of a command.
+
+    Attributes
+    ----------
+    progress
+        Callback for long steps: bars in a terminal, a line per stage elsewhere, nothing with ``--json``.
+    cancel
+        Cancelled by Ctrl-C or SIGTERM.
+    """
+
+    def __init__(self, name: str, as_json: bool) -> None:
+        self.name = name
+        self.as_json = as_json
+        self.console = Console(highlight=False)
+        self.progress = ProgressLines(Console(stderr=True, highlight=False, quiet=as_json))
+        self.cancel = CancelToken()
+        self.answer: dict[str, Any] = {}
+        self.exit_status = SUCCESS
+
+    def say(self, text: str) -> None:
+        """Print a sentence for people; silent with ``--json``."""
+        if not self.as_json:
+            self.progress.stop()
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def show_table(self, columns: tuple[str, ...], rows: list[tuple[str, ...]], *, title: str | None = None) -> None:
+        """Print a table for people; silent with ``--json``."""
+        if self.as_json:
+            return
+        self.progress.stop()
+        table = Table(*columns, title=title, title_justify="left", header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.console.print(table)
+
+    def partial(self, text: str) -> None:
+        """Say what is missing and end with exit status 3."""
+        self.exit_status = PARTIAL
+        self.say(text)
+
+
+@contextmanager
+def running(name: str, as_json: bool) -> Iterator[Command]:
+    """Run a command's work and end the process as DESIGN of the command line says: 0, 1 failed, 3 partial.
+
+    With ``--json`` exactly one JSON object goes to standard output: ``command``, ``status`` (ok, partial, failed or
+    cancelled), then what the command adds, or ``error``.
+    """
+    command = Command(name, as_json)
+    previous = {number: signal.signal(number, lambda *_: command.cancel.cancel()) for number in _stop_signals()}
+    try:
+        yield command
+        status = {SUCCESS: "ok", PARTIAL: "partial"}[command.exit_status]
+    except JobCancelled:
+        command.exit_status, status = FAILED, "cancelled"
+        _complain(command, "Cancelled; what had arrived before is kept.")
+    except BridgeError as error:
+        command.exit_status, status = FAILED, "failed"
+        command.answer["error"] = error.to_dict()
+        _complain(command, str(error))
+    finally:
+        command.progress.stop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if as_json:
+        sys.stdout.write(json.dumps({"command": name, "status": status, **command.answer}, indent=2) + "\n")
+    raise typer.Exit(command.exit_status)
+
+
+def _stop_signals() -> tuple[signal.Signals, ...]:
+    return signal.SIGINT, signal.SIGTERM
+
+
+def _complain(command: Command, text: str) -> None:
+    command.progress.stop()
+    if not command.as_json:
+        Console(stderr=True, highlight=False).print(f"aidicombridge: {text}", markup=False, soft_wrap=True)

@@ -1,0 +1,106 @@
+"""Commands that run a model: segment (folder to files) and run (PACS to PACS)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..delivery.outbox import Outbox
+from ..job import Job, JobReport, run_job
+from ..results.result_set import OUTPUTS
+from ..user_folder import user_folder
+from .archive_commands import EndpointArgument, StudyOption, endpoint_from
+from .command import Command, JsonOption, running
+from .outbox_commands import show_delivery
+
+ModelOption = Annotated[
+    str, typer.Option("--model", help="Name from 'models list', or the path of a model card.", show_default=False)
+]
+OutputsOption = Annotated[
+    str, typer.Option("--outputs", help="What to make, separated by commas: seg, sr (measurements), sc (pictures).")
+]
+EncodingOption = Annotated[
+    str,
+    typer.Option(
+        "--encoding", help="Of the SEG: binary (every reader takes it), labelmap (small), or both by a comma."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def segment(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with one image series, or one series' files.", show_default=False)
+    ],
+    model: ModelOption,
+    out: Annotated[Path, typer.Option(help="Folder for the results; created.", show_default=False)],
+    outputs: OutputsOption = "seg,sr,sc",
+    encoding: EncodingOption = "binary",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Segment a series on disk and write DICOM results into a folder."""
+    chosen, encodings = _outputs(outputs), _encodings(encoding)
+    with running("segment", as_json) as command:
+        job = Job(folder, model, outputs=chosen, encodings=encodings, device=device, out=out)
+        _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
+        command.say(f"The results are in {out}.")
+
+
+def run(
+    endpoint: EndpointArgument,
+    study: StudyOption,
+    model: ModelOption,
+    to: Annotated[list[str], typer.Option(help="Endpoint for the results; may be repeated.", show_default=False)],
+    series: Annotated[
+        str, typer.Option(help="Series Instance UID, or auto: the study's largest series that the model works on.")
+    ] = "auto",
+    outputs: OutputsOption = "seg,sr,sc",
+    encoding: EncodingOption = "binary",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Pull a series from a PACS, segment it, push the results, and prove that they arrived.
+
+    Results that cannot be delivered wait in the outbox; 'aidicombridge outbox retry' sends them again.
+    """
+    chosen, encodings = _outputs(outputs), _encodings(encoding)
+    with running("run", as_json) as command:
+        job = Job(
+            endpoint_from(endpoint),
+            model,
+            outputs=chosen,
+            destinations=tuple(endpoint_from(text) for text in to),
+            study_uid=study,
+            series_uid=None if series == "auto" else series,
+            encodings=encodings,
+            device=device,
+            outbox=Outbox(user_folder() / "outbox"),
+        )
+        _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
+
+
+def _show(command: Command, done: JobReport) -> None:
+    command.answer |= done.to_dict()
+    rows = [(m.segment.name, f"{m.volume_ml:,.1f}", f"{m.voxel_count:,}") for m in done.measurements]
+    command.show_table(
+        ("Segment", "Volume (ml)", "Voxels"), rows, title=f"{done.model}, {sum(done.seconds.values()):.1f} s"
+    )
+    for finding in done.findings:
+        command.say(f"Note: {finding.message}")
+    for delivery in done.deliveries:
+        show_delivery(command, delivery)
+
+
+def _outputs(text: str) -> tuple[str, ...]:
+    chosen = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if not chosen or set(chosen) - set(OUTPUTS):
+        raise typer.BadParameter(f"choose from {', '.join(OUTPUTS)}", param_hint="--outputs")
+    return chosen
+
+
+def _encodings(text: str) -> tuple[str, ...]:
+    chosen = tuple(part.strip().upper() for part in text.split(",") if part.strip())
+    if not chosen or set(chosen) - {"BINARY", "LABELMAP"}:
+        raise typer.BadParameter("choose from binary, labelmap", param_hint="--encoding")
+    return chosen

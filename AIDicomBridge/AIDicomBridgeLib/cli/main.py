@@ -1,0 +1,53 @@
+"""The command line, ``aidicombridge``."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import archive_commands, demo_command, job_commands, models_commands, outbox_commands
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From the PACS through a segmentation network and back, as standard DICOM. Exit status: 0 done, 1 failed, "
+    "2 wrong usage, 3 partly done.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"AIDicomBridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+app.command()(demo_command.demo)
+app.command()(archive_commands.echo)
+app.command()(archive_commands.find)
+app.command()(archive_commands.get)
+app.command()(job_commands.segment)
+app.command()(archive_commands.send)
+app.command()(job_commands.run)
+app.add_typer(models_commands.app, name="models")
+app.add_typer(outbox_commands.app, name="outbox")
+
+
+def main() -> None:
+    """Run the command line."""
+    # The libraries' own messages can hold identifiers; failures reach the person as one sentence.
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    app()

@@ -1,0 +1,216 @@
+"""Sending what waits in the outbox and proving that it arrived."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BridgeError
+from ..pacs.client import PacsClient, connect
+from ..pacs.endpoint import Endpoint
+from ..pacs.records import Outcome
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from ..series.dicom_file import read_dicom
+from ..series.instance_store import InstanceStore
+from .outbox import Delivery, DeliveryState, Outbox, Receipt
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# What a destination must hand back unchanged. Archives may add or correct descriptive attributes; that is only noted.
+_MUST_BE_EQUAL = (
+    "SOPClassUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "FrameOfReferenceUID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SegmentSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ContentSequence",
+    "PixelData",
+)
+
+
+@dataclass(frozen=True)
+class DeliveryReport:
+    """What became of every object that was to go to one destination.
+
+    Attributes
+    ----------
+    destination
+        Address of the endpoint.
+    receipts
+        Objects that the destination has shown to hold.
+    remaining
+        Objects that stay in the outbox, each with its state and reason.
+    error
+        Why the delivery ended early; None if it did not.
+    """
+
+    destination: str
+    receipts: tuple[Receipt, ...]
+    remaining: tuple[Delivery, ...]
+    error: BridgeError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing stays behind."""
+        return not self.remaining
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values for ``--json``."""
+        return {
+            "destination": self.destination,
+            "complete": self.complete,
+            "arrived": [
+                {"sop_instance_uid": r.sop_instance_uid, "proof": r.proof, "note": r.note} for r in self.receipts
+            ],
+            "remaining": [
+                {"sop_instance_uid": d.sop_instance_uid, "state": d.state.value, "status": d.status, "reason": d.reason}
+                for d in self.remaining
+            ],
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+
+def deliver(
+    outbox: Outbox,
+    endpoint: Endpoint,
+    *,
+    only: Iterable[str] | None = None,
+    open_client: Callable[[Endpoint], PacsClient] = connect,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> DeliveryReport:
+    """Send what waits for a destination, ask the destination for it again, and settle what has arrived.
+
+    Objects that the destination already lists (from a try that was cut off) are not sent again. A failure of the
+    network is part of the report, not an exception: everything that did not arrive stays in the outbox.
+
+    Parameters
+    ----------
+    only
+        SOP Instance UIDs to deliver; all that wait for this destination where not given.
+    open_client
+        Opens the connection; for tests.
+
+    Raises
+    ------
+    JobCancelled
+        ``cancel`` was called; what did not arrive stays in the outbox.
+    """
+    wanted = None if only is None else set(only)
+
+    def waiting() -> list[Delivery]:
+        found = outbox.deliveries(endpoint.address)
+        return [d for d in found if wanted is None or d.sop_instance_uid in wanted]
+
+    receipts: list[Receipt] = []
+    error: BridgeError | None = None
+    try:
+        with open_client(endpoint) as client:
+            held = _listed(client, [d for d in waiting() if d.attempts])
+            _send(outbox, client, [d for d in waiting() if d.sop_instance_uid not in held], progress, cancel)
+            receipts = _verify(outbox, client, waiting(), progress, cancel)
+    except BridgeError as failure:
+        error = failure
+    return DeliveryReport(endpoint.address, tuple(receipts), tuple(waiting()), error)
+
+
+def _listed(client: PacsClient, deliveries: list[Delivery]) -> set[str]:
+    """Return the SOP Instance UIDs of the deliveries' series that the destination lists."""
+    series = sorted({(d.study_uid, d.series_uid) for d in deliveries})
+    return {i.sop_instance_uid for study, one in series for i in client.find_instances(study, one)}
+
+
+def _send(
+    outbox: Outbox,
+    client: PacsClient,
+    deliveries: list[Delivery],
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> None:
+    if not deliveries:
+        return
+    outbox.mark_attempt(deliveries)
+    by_uid = {d.sop_instance_uid: d for d in deliveries}
+    sent = client.store([d.path for d in deliveries], progress=progress, cancel=cancel)
+    states = {
+        Outcome.STORED: DeliveryState.SENT,
+        Outcome.WARNED: DeliveryState.SENT,
+        Outcome.REFUSED: DeliveryState.REFUSED,
+    }
+    for outcome in sent.outcomes:
+        state = states.get(outcome.outcome, DeliveryState.WAITING)
+        outbox.mark(by_uid[outcome.sop_instance_uid], state, outcome.status, outcome.reason)
+
+
+def _verify(
+    outbox: Outbox,
+    client: PacsClient,
+    deliveries: list[Delivery],
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> list[Receipt]:
+    """Settle every delivery that the destination lists and, where it can hand it out, holds unchanged."""
+    listed = _listed(client, deliveries)
+    receipts = []
+    with tempfile.TemporaryDirectory(prefix="aidicombridge-verify-") as folder:
+        store = InstanceStore(folder)
+        remarks = {
+            series: _retrieve(client, study, series, store)
+            for study, series in sorted(
+                {(d.study_uid, d.series_uid) for d in deliveries if d.sop_instance_uid in listed}
+            )
+        }
+        returned = {instance.sop_instance_uid: instance.path for instance in store.instances()}
+        for number, delivery in enumerate(deliveries, start=1):
+            check_cancel(cancel)
+            uid = delivery.sop_instance_uid
+            if uid in returned:
+                differing = _differences(delivery.path, returned[uid])
+                wrong = [name for name in differing if name in _MUST_BE_EQUAL]
+                if wrong:
+                    reason = f"the destination holds another object under this UID (differs in {', '.join(wrong)})"
+                    outbox.mark(delivery, DeliveryState.REFUSED, "", reason)
+                else:
+                    note = f"the destination changed {', '.join(differing)}" if differing else ""
+                    receipts.append(outbox.settle(delivery, proof="compared", note=note))
+            elif uid in listed:
+                note = f"listed, but not handed out: {remarks[delivery.series_uid]}"
+                receipts.append(outbox.settle(delivery, proof="listed", note=note))
+            elif delivery.state is DeliveryState.SENT:
+                outbox.mark(delivery, DeliveryState.WAITING, "", "accepted, but the destination does not list it")
+            report(progress, "verify", number, len(deliveries), "instances")
+    return receipts
+
+
+def _retrieve(client: PacsClient, study_uid: str, series_uid: str, store: InstanceStore) -> str:
+    """Bring a series back; return why it did not come, or an empty text."""
+    try:
+        result = client.retrieve(study_uid, series_uid, into=store)
+    except BridgeError as error:
+        return error.what
+    return result.failed[0].reason if result.failed else ""
+
+
+def _differences(sent: Path, returned: Path) -> list[str]:
+    """Return the keywords of the top-level elements that differ between two files, sorted."""
+    ours, theirs = read_dicom(sent), read_dicom(returned)
+    names = {element.keyword or str(element.tag) for dataset in (ours, theirs) for element in dataset}
+    return sorted(name for name in names if not _equal(ours, theirs, name))
+
+
+def _equal(ours: "Dataset", theirs: "Dataset", name: str) -> bool:
+    if name == "PixelData" and ours.file_meta.TransferSyntaxUID != theirs.file_meta.TransferSyntaxUID:
+        import numpy as np
+
+        return bool(np.array_equal(ours.pixel_array, theirs.pixel_array))
+    mine, other = ours.get(name), theirs.get(name)
+    # An empty type 2 element may come back absent, or the other way round.
+    return mine == other or (mine in (None, "") and other in (None, ""))

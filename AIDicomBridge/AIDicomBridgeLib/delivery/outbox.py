@@ -1,0 +1,248 @@
+"""The outbox: every result is on disk and in a journal before its first byte is sent, and stays until it has arrived.
+
+State lives in one SQLite file beside the objects. A delivery is *waiting* until the peer has answered for it, *sent*
+once the peer accepted it, *refused* if the peer said no; it leaves the outbox, with a receipt, only when the
+destination has shown that it holds the object. Because an object keeps its SOP Instance UID, sending it again after
+a crash doubles nothing.
+"""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DeliveryError, DiskSpaceError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS delivery (
+    id INTEGER PRIMARY KEY,
+    sop_instance_uid TEXT NOT NULL, sop_class_uid TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    destination TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', created TEXT NOT NULL,
+    UNIQUE (sop_instance_uid, destination)
+);
+CREATE TABLE IF NOT EXISTS receipt (
+    sop_instance_uid TEXT NOT NULL, sop_class_uid TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    destination TEXT NOT NULL, proof TEXT NOT NULL, note TEXT NOT NULL, verified TEXT NOT NULL,
+    PRIMARY KEY (sop_instance_uid, destination)
+);
+"""
+
+
+class DeliveryState(Enum):
+    """Where a delivery stands; see the module's text."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One object on its way to one destination.
+
+    Attributes
+    ----------
+    destination
+        The endpoint's address, without credentials.
+    path
+        The object's file in the outbox.
+    attempts
+        How often it was sent.
+    status, reason
+        What the peer last said.
+    created
+        When it was put here, ISO 8601, UTC.
+    """
+
+    id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    destination: str
+    state: DeliveryState
+    attempts: int
+    status: str
+    reason: str
+    created: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof that a destination holds an object.
+
+    Attributes
+    ----------
+    proof
+        ``"compared"``: retrieved again and equal; ``"listed"``: the destination lists it, but could not hand it out.
+    note
+        What the destination changed, or why the object could not be compared; empty if nothing.
+    verified
+        When, ISO 8601, UTC.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    destination: str
+    proof: str
+    note: str
+    verified: str
+
+
+class Outbox:
+    """Results on their way; safe to open from several processes.
+
+    Parameters
+    ----------
+    folder
+        Created if missing, readable by the owner only: it holds patient data.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._objects = self.folder / "objects"
+        self._objects.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._journal() as journal:
+            journal.executescript(_SCHEMA)
+
+    def put(self, datasets: "Iterable[Dataset]", destination: str) -> list[Delivery]:
+        """Write objects durably (temporary file, fsync, rename) and enter them in the journal.
+
+        Parameters
+        ----------
+        datasets
+            Complete objects with file meta information. Those that already wait for this destination are left alone.
+        destination
+            The endpoint's address, without credentials.
+
+        Raises
+        ------
+        DiskSpaceError
+            The disk is full; nothing half-written is left.
+        """
+        placed = []
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for dataset in datasets:
+            self._write(dataset)
+            uids = tuple(
+                str(dataset[name].value)
+                for name in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+            )
+            with self._journal() as journal:
+                journal.execute(
+                    "INSERT OR IGNORE INTO delivery (sop_instance_uid, sop_class_uid, study_uid, series_uid,"
+                    " destination, state, created) VALUES (?, ?, ?, ?, ?, 'waiting', ?)",
+                    (*uids, destination, now),
+                )
+            placed.append(uids[0])
+        return [d for d in self.deliveries(destination) if d.sop_instance_uid in placed]
+
+    def deliveries(self, destination: str | None = None) -> list[Delivery]:
+        """Return what is on its way, oldest first."""
+        with self._journal() as journal:
+            rows = journal.execute(
+                "SELECT * FROM delivery WHERE ?1 IS NULL OR destination = ?1 ORDER BY id", (destination,)
+            ).fetchall()
+        return [
+            Delivery(**{**dict(row), "state": DeliveryState(row["state"])}, path=self._path(row["sop_instance_uid"]))
+            for row in rows
+        ]
+
+    def receipts(self) -> list[Receipt]:
+        """Return the proofs of all that has arrived, oldest first."""
+        with self._journal() as journal:
+            return [Receipt(**dict(row)) for row in journal.execute("SELECT * FROM receipt ORDER BY verified, rowid")]
+
+    def mark_attempt(self, deliveries: Iterable[Delivery]) -> None:
+        """Count one more attempt, before the first byte is sent."""
+        with self._journal() as journal:
+            journal.executemany(
+                "UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", [(d.id,) for d in deliveries]
+            )
+
+    def mark(self, delivery: Delivery, state: DeliveryState, status: str, reason: str) -> None:
+        """Enter what the peer answered for one object."""
+        with self._journal() as journal:
+            journal.execute(
+                "UPDATE delivery SET state = ?, status = ?, reason = ? WHERE id = ?",
+                (state.value, status, reason, delivery.id),
+            )
+
+    def settle(self, delivery: Delivery, *, proof: str, note: str = "") -> Receipt:
+        """Take an object that has arrived out of the outbox and keep its receipt."""
+        receipt = Receipt(
+            delivery.sop_instance_uid,
+            delivery.sop_class_uid,
+            delivery.study_uid,
+            delivery.series_uid,
+            delivery.destination,
+            proof,
+            note,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        with self._journal() as journal:
+            journal.execute(
+                "INSERT OR REPLACE INTO receipt VALUES (:sop_instance_uid, :sop_class_uid, :study_uid, :series_uid,"
+                " :destination, :proof, :note, :verified)",
+                vars(receipt),
+            )
+            journal.execute("DELETE FROM delivery WHERE id = ?", (delivery.id,))
+            remaining = journal.execute(
+                "SELECT COUNT(*) FROM delivery WHERE sop_instance_uid = ?", (delivery.sop_instance_uid,)
+            ).fetchone()[0]
+        if not remaining:  # the same object may be on its way to another destination
+            delivery.path.unlink(missing_ok=True)
+        return receipt
+
+    def _path(self, sop_instance_uid: str) -> Path:
+        import hashlib
+
+        return self._objects / (hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32] + ".dcm")
+
+    def _write(self, dataset: "Dataset") -> None:
+        path = self._path(str(dataset.SOPInstanceUID))
+        if path.exists():
+            return
+        descriptor, temporary = tempfile.mkstemp(dir=self._objects, suffix=".part")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                dataset.save_as(file, enforce_file_format=True)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)
+            raise DiskSpaceError(
+                f"a result cannot be written to the outbox {self.folder}: {error.strerror}",
+                uid=str(dataset.SOPInstanceUID),
+                advice="Free some space there and run the job again.",
+            ) from error
+
+    @contextmanager
+    def _journal(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.folder / "journal.sqlite", timeout=30)
+        except sqlite3.Error as error:
+            raise DeliveryError(f"the outbox {self.folder} cannot be opened: {error}") from error
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+            with connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise DeliveryError(f"the journal of the outbox {self.folder} cannot be used: {error}") from error
+        finally:
+            connection.close()

@@ -1,0 +1,74 @@
+"""Where a network runs and in which precision."""
+
+from typing import TYPE_CHECKING
+
+from ..errors import DependencyError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str = "auto") -> "torch.device":
+    """Return the torch device meant by ``auto`` (a GPU if torch sees one, else the CPU) or by its own name.
+
+    Raises
+    ------
+    DependencyError
+        torch is not installed.
+    ModelError
+        The device is unknown, or this machine has none.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise DependencyError(
+            "the package torch is not installed",
+            advice="In Slicer, install the PyTorch extension; elsewhere: pip install torch",
+        ) from error
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError by build
+        raise ModelError(
+            f"the device '{name}' cannot be used on this machine", advice="Use --device auto or --device cpu."
+        ) from error
+    return device
+
+
+def choose_precision(device: "torch.device") -> "torch.dtype":
+    """Return bfloat16 where the device computes it natively, else float32.
+
+    Measured with MindGrab on 181x217x181 voxels: 30 s instead of 74 s on two CPU cores with AVX512-BF16 (Dice between
+    the two 0.9999); without such instructions bfloat16 is emulated and slower.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        # torch has no public question for it; an older or newer torch without this one runs in float32.
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return torch.bfloat16 if supported() else torch.float32
+    return torch.float32
+
+
+def free_memory(device: "torch.device") -> int | None:
+    """Return the bytes that the device can still give; None where the system does not say."""
+    import os
+
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu":
+        try:
+            with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a kernel table, not a file
+                for line in file:
+                    if line.startswith("MemAvailable:"):
+                        return int(line.split()[1]) * 1024
+        except OSError:
+            return None
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
+    return None

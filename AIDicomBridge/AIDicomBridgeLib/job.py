@@ -1,0 +1,259 @@
+"""The whole loop as one list of calls: query, retrieve, read, segment, encode, check, deliver, verify."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .delivery.deliver import DeliveryReport, deliver
+from .delivery.outbox import Outbox
+from .errors import BridgeError, IncompleteError, NotFoundError
+from .models.card import ModelCard
+from .models.model import Model, load_model
+from .models.weights import WeightsFolder
+from .pacs.client import connect
+from .pacs.endpoint import Endpoint
+from .pacs.records import RetrieveReport
+from .progress import CancelToken, ProgressCallback, check_cancel, report
+from .results.conformance import Finding
+from .results.labels import LabelVolume
+from .results.measurements import SegmentMeasurements, measure
+from .results.result_set import OUTPUTS, ResultObject, check_results, encode_results, write_results
+from .series.instance_store import InstanceStore
+from .series.selection import choose_series
+from .series.source_series import SourceSeries
+from .series.volume import ImageVolume, find_series, read_volume
+
+Review = Callable[[ImageVolume, LabelVolume], LabelVolume]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes
+    ----------
+    source
+        A PACS, or the series itself: checked, as files, or as a folder.
+    model
+        A model's name, card or card file; or a loaded model, whose weights then stay loaded between jobs.
+    outputs
+        Any of ``seg``, ``sr`` (refers to the first SEG, which is then made too), ``sc``.
+    destinations
+        Where the results go; none only makes them.
+    study_uid, series_uid
+        What to take from a PACS; without a series, the one that the model is meant for is chosen.
+    encodings
+        One SEG is made for each: ``BINARY``, ``LABELMAP``.
+    device
+        ``auto``, ``cpu``, ``cuda``, ...
+    series_description
+        For the result's series; made from the model's name where not given.
+    out
+        Folder for the results as files; created.
+    outbox
+        Needed with destinations.
+    weights_folder
+        The user's own where not given.
+    review
+        Called with volume and labels before anything is encoded; what it returns is encoded. Here a person's edit
+        of the segmentation node comes in.
+    """
+
+    source: Endpoint | SourceSeries | Path | str
+    model: str | ModelCard | Path | Model
+    outputs: tuple[str, ...] = OUTPUTS
+    destinations: tuple[Endpoint, ...] = ()
+    study_uid: str | None = None
+    series_uid: str | None = None
+    encodings: tuple[str, ...] = ("BINARY",)
+    device: str = "auto"
+    series_description: str | None = None
+    out: Path | None = None
+    outbox: Outbox | None = None
+    weights_folder: WeightsFolder | None = None
+    review: Review | None = None
+
+
+@dataclass
+class JobReport:
+    """What a job did, stage by stage; filled while it runs.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of each stage, in order.
+    retrieved
+        What came from the PACS; None for a source on disk.
+    volume, labels, measurements, results, findings, deliveries
+        What each stage gave; ``findings`` are warnings of the results' own checks.
+    """
+
+    model: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    retrieved: RetrieveReport | None = None
+    volume: ImageVolume | None = None
+    labels: LabelVolume | None = None
+    measurements: list[SegmentMeasurements] = field(default_factory=list)
+    results: list[ResultObject] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    deliveries: list[DeliveryReport] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True when every result has arrived at every destination."""
+        return all(delivery.complete for delivery in self.deliveries)
+
+    @contextmanager
+    def stage(self, name: str, progress: ProgressCallback | None) -> Iterator[None]:
+        """Time one stage and announce it."""
+        report(progress, name, 0)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values for ``--json``; no patient data."""
+        source = self.volume.source if self.volume else None
+        return {
+            "model": self.model,
+            "study_uid": source.study_uid if source else None,
+            "series_uid": source.series_uid if source else None,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "measurements": [
+                {"segment": m.segment.name, "voxels": m.voxel_count, "volume_ml": round(m.volume_ml, 3)}
+                for m in self.measurements
+            ],
+            "results": [
+                {
+                    "kind": result.kind,
+                    "sop_instance_uid": str(result.dataset.SOPInstanceUID),
+                    "series_uid": str(result.dataset.SeriesInstanceUID),
+                    "path": str(result.path) if result.path else None,
+                }
+                for result in self.results
+            ],
+            "warnings": [finding.message for finding in self.findings],
+            "deliveries": [delivery.to_dict() for delivery in self.deliveries],
+        }
+
+
+def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> JobReport:
+    """Do the job, all or nothing up to the outbox: nothing is sent before every result is made and checked.
+
+    Raises
+    ------
+    BridgeError
+        Any of them, by the stage that failed. Results that could not be delivered are no exception: they wait in the
+        outbox, and the report says so.
+    JobCancelled
+        ``cancel`` was called.
+    """
+    _check_job(job)
+    done = JobReport()
+    with ExitStack() as temporary:
+        with done.stage("load model", progress):
+            model = _load(job)
+            done.model = f"{model.card.name} {model.card.version}"
+        source = job.source
+        if isinstance(source, Endpoint):
+            folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
+            with done.stage("retrieve", progress):
+                source = _retrieve(job, source, model, InstanceStore(folder), done, progress, cancel)
+        with done.stage("read", progress):
+            done.volume = read_volume(find_series(source), progress=progress, cancel=cancel)
+        with done.stage("segment", progress):
+            done.labels = model.segment(done.volume, progress=progress, cancel=cancel)
+        if job.review is not None:
+            with done.stage("review", progress):
+                done.labels = job.review(done.volume, done.labels)
+        check_cancel(cancel)
+        with done.stage("encode", progress):
+            done.measurements = measure(done.labels, done.volume)
+            done.results = encode_results(
+                done.labels,
+                done.volume,
+                done.measurements,
+                outputs=job.outputs,
+                encodings=job.encodings,
+                series_description=job.series_description,
+            )
+        with done.stage("check", progress):
+            done.findings = check_results(done.results, done.volume.source)
+        check_cancel(cancel)
+        if job.out is not None:
+            done.results = write_results(done.results, job.out)
+        for endpoint in job.destinations:
+            with done.stage("deliver", progress):
+                done.deliveries.append(_deliver(job, endpoint, done.results, progress, cancel))
+    return done
+
+
+def _check_job(job: Job) -> None:
+    unknown = set(job.outputs) - set(OUTPUTS)
+    if unknown or not job.outputs:
+        raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {job.outputs!r}")
+    if job.destinations and job.outbox is None:
+        raise ValueError("a job with destinations needs an outbox")
+    if isinstance(job.source, Endpoint) and not job.study_uid:
+        raise ValueError("a job on a PACS needs a study_uid")
+
+
+def _load(job: Job) -> Model:
+    if isinstance(job.model, Model):
+        return job.model
+    return load_model(job.model, job.device, weights_folder=job.weights_folder)
+
+
+def _retrieve(
+    job: Job,
+    endpoint: Endpoint,
+    model: Model,
+    store: InstanceStore,
+    done: JobReport,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> SourceSeries:
+    """Bring the wanted series, whole, into the store."""
+    study_uid = str(job.study_uid)
+    with connect(endpoint) as client:
+        series_uid = job.series_uid
+        if series_uid is None:
+            listed = client.find_series(study_uid)
+            if not listed:
+                raise NotFoundError(
+                    "no such study", uid=study_uid, peer=endpoint.name, advice="Look it up with 'aidicombridge find'."
+                )
+            series_uid = choose_series(listed, model.card.modalities, study_uid=study_uid).series_uid
+        done.retrieved = client.retrieve(study_uid, series_uid, into=store, progress=progress, cancel=cancel)
+    if not done.retrieved.complete:
+        arrived, listed_count = len(done.retrieved.succeeded), len(done.retrieved.outcomes)
+        if not listed_count:
+            raise NotFoundError("no such series", uid=series_uid, peer=endpoint.name)
+        raise IncompleteError(
+            f"{arrived} of {listed_count} instances arrived",
+            uid=series_uid,
+            peer=endpoint.name,
+            status=done.retrieved.failed[0].status or None,
+            advice="An incomplete series is not segmented. Retrieve it again later, or ask for the PACS's log.",
+        )
+    return SourceSeries.from_files(i.path for i in store.instances(study_uid, series_uid))
+
+
+def _deliver(
+    job: Job,
+    endpoint: Endpoint,
+    results: list[ResultObject],
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> DeliveryReport:
+    if job.outbox is None:
+        raise BridgeError("a job with destinations needs an outbox")
+    placed = job.outbox.put([result.dataset for result in results], endpoint.address)
+    only = [delivery.sop_instance_uid for delivery in placed]
+    return deliver(job.outbox, endpoint, only=only, progress=progress, cancel=cancel)

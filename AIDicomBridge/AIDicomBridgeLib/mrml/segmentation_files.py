@@ -1,0 +1,40 @@
+"""A segmentation node as DICOM files in a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..results.measurements import measure
+from ..results.result_set import OUTPUTS, check_results, encode_results, write_results
+from ..series.volume import ImageVolume
+from .segmentation_node import label_volume_from
+
+
+def write_segmentation_files(
+    node: Any,
+    volume: ImageVolume,
+    folder: Path | str,
+    *,
+    outputs: Sequence[str] = OUTPUTS,
+    encoding: str = "BINARY",
+) -> list[Path]:
+    """Write the node's segments, edits included, as DICOM files and return their paths, SEG first.
+
+    Parameters
+    ----------
+    volume
+        The segmentation's source, as :func:`~.volume_node.image_volume_from` gives it.
+    folder, outputs, encoding
+        As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
+
+    Raises
+    ------
+    EncodingError, GeometryError
+        As :func:`~.segmentation_node.label_volume_from`; or an object cannot be made.
+    ConformanceError, DiskSpaceError
+        An object failed its own checks, or cannot be written. No file is left.
+    """
+    labels = label_volume_from(node, volume.source)
+    results = encode_results(labels, volume, measure(labels, volume), outputs=outputs, encodings=(encoding,))
+    check_results(results, volume.source)
+    return [result.path for result in write_results(results, Path(folder)) if result.path is not None]

@@ -1,0 +1,200 @@
+"""LabelVolume to vtkMRMLSegmentationNode and back, sharing the voxels where the layout allows it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from ..errors import EncodingError, NotFoundError
+from ..results.labels import LabelVolume, Provenance, Segment
+from ..series.source_series import SourceSeries
+from .coordinates import ijk_to_ras_matrix, refuse_parent_transform
+from .segment_layers import Piece, layer_of, put_together, whole_grid_view
+from .subject_hierarchy import place_in_study
+from .terminology import codes_of_entry, terminology_entry
+from .volume_node import fill_image
+
+# Tags that Slicer's own DICOM Segmentation exporter reads.
+_ALGORITHM_TYPE_TAG = "DICOM.SegmentAlgorithmType"
+_ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
+_TRACKING_UID_TAG = "TrackingUniqueIdentifier"
+_PROVENANCE_ATTRIBUTE = "AIDicomBridge.Provenance"
+
+
+def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any = None, name: str | None = None) -> Any:
+    """Return a new vtkMRMLSegmentationNode over the labels' own array: one layer, no copy. Main thread only.
+
+    Parameters
+    ----------
+    labels
+        Shared, not copied: what is painted into the node's array is painted into ``labels.labels``. The Segment
+        Editor replaces the array when it grows or shrinks it; read results back with :func:`label_volume_from`.
+    scene
+        The vtkMRMLScene.
+    volume_node
+        The node of the source; it gives the segmentation its reference geometry, so that export and editing keep to
+        the source's grid.
+    name
+        The node's name; by default the model's name, or the first segment's.
+
+    Raises
+    ------
+    EncodingError
+        A code cannot be written as Slicer's terminology.
+    """
+    default_name = labels.provenance.model if labels.provenance else labels.segments[0].name
+    entries = {segment.label: terminology_entry(segment) for segment in labels.segments}  # before any node exists
+    node = layer_node(labels.labels, labels.ijk_to_lps, labels.segments, scene, name or default_name)
+    for index, segment in enumerate(labels.segments):
+        target = node.GetSegmentation().GetNthSegment(index)
+        target.SetTag(target.GetTerminologyEntryTagName(), entries[segment.label])
+        target.SetTag(_ALGORITHM_TYPE_TAG, segment.algorithm_type)
+        if segment.algorithm_name:
+            target.SetTag(_ALGORITHM_NAME_TAG, segment.algorithm_name)
+        if segment.tracking_uid:
+            target.SetTag(_TRACKING_UID_TAG, segment.tracking_uid)
+    if labels.provenance is not None:
+        node.SetAttribute(_PROVENANCE_ATTRIBUTE, json.dumps(asdict(labels.provenance)))
+    if volume_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    place_in_study(node, labels.source)
+    return node
+
+
+def label_volume_from(node: Any, source: SourceSeries, *, provenance: Provenance | None = None) -> LabelVolume:
+    """Return the node's segments as labels on the grid of their source, edits included.
+
+    Parameters
+    ----------
+    node
+        A vtkMRMLSegmentationNode with a binary labelmap.
+    source
+        The series that the segmentation belongs to.
+    provenance
+        How the labels came about; by default what :func:`segmentation_node_from` noted on the node.
+
+    Returns
+    -------
+    LabelVolume
+        ``labels`` is a view of the node's memory when that is one layer covering exactly the source's grid, else a
+        copy put together from the layers. Label values are kept, or counted from 1 where two segments share one.
+
+    Raises
+    ------
+    EncodingError
+        The node has no segments or no binary labelmap, a segment has no terminology, or segments overlap.
+    GeometryError
+        The node is under a transform, or its voxels are not on the source's grid.
+    """
+    refuse_parent_transform(node)
+    segmentation = node.GetSegmentation()
+    count = segmentation.GetNumberOfSegments()
+    if not count:
+        raise EncodingError("the segmentation node has no segments", uid=source.series_uid)
+    targets = [segmentation.GetNthSegment(index) for index in range(count)]
+    values = [target.GetLabelValue() for target in targets]
+    renumber = len(set(values)) < count or min(values) < 1 or max(values) > 65535
+    labels_of = range(1, count + 1) if renumber else values
+    segments = tuple(_segment_of(target, label) for target, label in zip(targets, labels_of, strict=True))
+    pieces = [
+        Piece(layer_of(target), target.GetLabelValue(), segment)
+        for target, segment in zip(targets, segments, strict=True)
+    ]
+    array = None if renumber else whole_grid_view(pieces, source)
+    if array is None:
+        array = put_together(pieces, source)
+    return LabelVolume(array, segments, source=source, provenance=provenance or _noted_provenance(node))
+
+
+def reference_volume_node(node: Any) -> Any:
+    """Return the volume node that a segmentation node's geometry refers to: its source.
+
+    Raises
+    ------
+    NotFoundError
+        The segmentation refers to no volume, or that volume was removed from the scene.
+    """
+    volume_node = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    if volume_node is None:
+        raise NotFoundError(
+            "the segmentation node does not say which volume it belongs to",
+            advice="Choose the source volume in the Segment Editor, or segment the volume again.",
+        )
+    return volume_node
+
+
+def layer_node(labels: np.ndarray, ijk_to_lps: np.ndarray, segments: Sequence[Segment], scene: Any, name: str) -> Any:
+    """Return a new segmentation node whose segments share one (k, j, i) array, with names and colours.
+
+    One layer for all: 60 segments of 512x512x300 take 0.5 ms and no memory; one by one they take 12.9 s and 4.5 GB.
+    """
+    import slicer
+
+    layer = fill_image(slicer.vtkOrientedImageData(), labels)
+    layer.SetImageToWorldMatrix(ijk_to_ras_matrix(ijk_to_lps))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    segmentation = node.GetSegmentation()
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segmentation.SetSourceRepresentationName(representation)
+    for number, segment in enumerate(segments):
+        target = slicer.vtkSegment()
+        target.SetName(segment.name)
+        target.SetColor(*(part / 255 for part in segment.color_rgb or distinct_color(number)))
+        target.SetNameAutoGenerated(False)
+        target.SetColorAutoGenerated(False)
+        target.SetLabelValue(segment.label)
+        target.AddRepresentation(representation, layer)
+        segmentation.AddSegment(target, f"Segment_{segment.label}")
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def distinct_color(number: int) -> tuple[int, int, int]:
+    """Return the n-th of a row of well-told-apart colours (0-255), for segments that name none."""
+    from colorsys import hsv_to_rgb
+
+    # Steps of the golden angle never come back to a hue; they start at a green that shows on grey and on bone.
+    red, green, blue = hsv_to_rgb((0.38 + number * 0.618034) % 1, 0.75, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _segment_of(target: Any, label: int) -> Segment:
+    name = target.GetName()
+    codes = codes_of_entry(_tag(target, target.GetTerminologyEntryTagName()), name)
+    return Segment(
+        label,
+        name,
+        **codes,  # type: ignore[arg-type]
+        color_rgb=tuple(round(part * 255) for part in target.GetColor()),  # type: ignore[arg-type]
+        tracking_uid=_tag(target, _TRACKING_UID_TAG) or None,
+        # As Slicer's exporter: a segment without the tag was drawn by hand.
+        algorithm_type=_tag(target, _ALGORITHM_TYPE_TAG) or "MANUAL",
+        algorithm_name=_tag(target, _ALGORITHM_NAME_TAG) or None,
+    )
+
+
+def _tag(target: Any, name: str) -> str:
+    import vtk
+
+    value = vtk.reference("")
+    return str(value) if target.GetTag(name, value) else ""
+
+
+def _noted_provenance(node: Any) -> Provenance | None:
+    """Return the provenance noted on the node; a scene file may come from anywhere, so its types are checked."""
+    text = node.GetAttribute(_PROVENANCE_ATTRIBUTE)
+    if not text:
+        return None
+    try:
+        noted = json.loads(text)
+        known = {field.name: field.type for field in fields(Provenance)}
+        if not all(isinstance(value, known[key]) for key, value in noted.items()):  # type: ignore[arg-type]
+            raise TypeError
+        return Provenance(**noted)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EncodingError(
+            f"the attribute {_PROVENANCE_ATTRIBUTE} of the segmentation node is damaged",
+            advice="Remove the attribute, or segment again.",
+        ) from error

@@ -1,0 +1,30 @@
+"""The packages that Slicer does not bring, asked for when they are first needed."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import DependencyError
+
+
+def ensure_packages(*names: str) -> None:
+    """Let Slicer install ``Resources/requirements.txt`` if one of the packages named is missing. Main thread only.
+
+    Slicer asks the person first. Outside Slicer nothing is installed: the step that needs the package names it.
+
+    Raises
+    ------
+    DependencyError
+        The person declined, or the installation failed.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if not missing or find_spec("slicer") is None or find_spec("slicer.packaging") is None:
+        return
+    from slicer.packaging import load_requirements, pip_ensure
+
+    requirements = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+    try:
+        pip_ensure(load_requirements(requirements), requester="AIDicomBridge")
+    except RuntimeError as error:
+        raise DependencyError(
+            f"{', '.join(missing)} is not installed", advice="Call again and agree to the installation."
+        ) from error

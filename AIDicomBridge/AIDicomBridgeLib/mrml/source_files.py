@@ -1,0 +1,69 @@
+"""Which files a volume node came from."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import GeometryError, NotFoundError
+from ..series.source_series import SourceSeries
+from .volume_node import INSTANCE_UIDS_ATTRIBUTE
+
+
+class SourceFiles:
+    """Finds the source of volume nodes, whoever loaded them.
+
+    The node itself says which instances it shows. Looked up by those, and not by node ID, a source stays right when
+    the scene is closed and node IDs are given out anew.
+    """
+
+    def __init__(self) -> None:
+        self._by_instances: dict[tuple[str, ...], SourceSeries] = {}
+
+    def remember(self, source: SourceSeries) -> None:
+        """Keep the source of a series that we loaded ourselves."""
+        self._by_instances[source.sop_instance_uids] = source
+
+    def source_of(self, node: Any, database: Any = None) -> SourceSeries:
+        """Return the source of a volume node.
+
+        Parameters
+        ----------
+        node
+            A vtkMRMLScalarVolumeNode, from :func:`~.volume_node.volume_node_from` or from Slicer's DICOM browser.
+        database
+            Slicer's DICOM database (``slicer.dicomDatabase``), if there is one: it is asked for what was not
+            remembered.
+
+        Raises
+        ------
+        NotFoundError
+            The node names no DICOM instances, or their files are not known here.
+        GeometryError
+            The files stack up in another order than the node's slices.
+        """
+        uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+        if not uids:
+            raise NotFoundError(
+                "the volume node does not say which DICOM instances it shows",
+                advice="Load the series from DICOM, with loadSeries or the DICOM module; results need their source.",
+            )
+        if uids not in self._by_instances:
+            self.remember(self._read(uids, database))
+        if uids not in self._by_instances:
+            raise GeometryError(
+                "the slices of the volume node are in another order than those of its files",
+                advice="Load the series with loadSeries.",
+            )
+        return self._by_instances[uids]
+
+    @staticmethod
+    def _read(uids: tuple[str, ...], database: Any) -> SourceSeries:
+        is_open = database is not None and database.isOpen
+        paths = [database.fileForInstance(uid) for uid in uids] if is_open else []
+        missing = [uid for uid, path in zip(uids, paths, strict=False) if not path or not Path(path).is_file()]
+        if not paths or missing:
+            raise NotFoundError(
+                f"the files of {len(missing) or len(uids)} instances of the volume node are not known here",
+                uid=(missing or uids)[0],
+                advice="Load the series with loadSeries, or import it into Slicer's DICOM database.",
+            )
+        return SourceSeries.from_files(paths)

@@ -1,0 +1,131 @@
+"""ImageVolume to vtkMRMLScalarVolumeNode and back, sharing the voxels."""
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import GeometryError
+from ..series.source_series import SourceSeries
+from ..series.volume import ImageVolume
+from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
+from .subject_hierarchy import place_series
+
+# As Slicer's DICOM loader writes it: SOP Instance UIDs in slice order, separated by spaces.
+INSTANCE_UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
+
+
+def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -> Any:
+    """Return a new vtkMRMLScalarVolumeNode that shows the volume's own voxels. Main thread only.
+
+    Parameters
+    ----------
+    volume
+        Its voxels are shared, not copied: writing into one writes into the other. An array that is not C-contiguous
+        is copied first.
+    scene
+        The vtkMRMLScene: ``slicer.mrmlScene`` in Slicer, :func:`~.core_scene.open_core_scene` elsewhere.
+    name
+        The node's name; by default modality, series number and description, never the patient's name.
+    """
+    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name or _series_title(volume.source))
+    node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
+    window = display_window(volume)
+    if window is not None:
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(*window)
+    place_series(node, volume.source)
+    return node
+
+
+def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
+    """Return the node's voxels as a volume on the grid of its source.
+
+    Returns
+    -------
+    ImageVolume
+        ``voxels`` is a view of the node's memory where that is int16 or float32, else a copy as int16 (whole numbers
+        that fit) or float32.
+
+    Raises
+    ------
+    GeometryError
+        The node has no voxels, is under a transform, or is not on the source's grid: cropped, resampled, flipped.
+    """
+    refuse_parent_transform(node)
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfScalarComponents() != 1:
+        raise GeometryError("the volume node holds no grey-value voxels", uid=source.series_uid)
+    shape = tuple(reversed(image.GetDimensions()))
+    ijk_to_ras = ijk_to_ras_matrix(np.eye(4))
+    node.GetIJKToRASMatrix(ijk_to_ras)
+    affine = ijk_to_lps_affine(ijk_to_ras)
+    if shape != source.shape or not np.allclose(affine, source.ijk_to_lps, atol=GRID_TOLERANCE_MM):
+        raise GeometryError(
+            f"the volume node {shape} is not on the grid of its source {source.shape}",
+            uid=source.series_uid,
+            advice="Use the volume as it was loaded; a cropped or resampled one has no source frames.",
+        )
+    return ImageVolume(_as_image_type(image_array(image)), source.ijk_to_lps, source)
+
+
+def scalar_volume_node(voxels: np.ndarray, ijk_to_lps: np.ndarray, scene: Any, name: str) -> Any:
+    """Return a new scalar volume node over (k, j, i) voxels, shared, with its default display."""
+    import slicer
+    import vtk
+
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetIJKToRASMatrix(ijk_to_ras_matrix(ijk_to_lps))
+    node.SetAndObserveImageData(fill_image(vtk.vtkImageData(), voxels))
+    scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def fill_image(image: Any, voxels: np.ndarray) -> Any:
+    """Make a (k, j, i) array the scalars of a vtkImageData, sharing memory, and return the image.
+
+    The VTK array keeps the numpy array alive. int16 512x512x300: 0.1-0.4 ms, against 90 ms for a copy.
+    """
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    depth, height, width = voxels.shape
+    image.SetDimensions(width, height, depth)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=False))
+    return image
+
+
+def image_array(image: Any) -> np.ndarray:
+    """Return the scalars of a vtkImageData as a (k, j, i) view."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(reversed(image.GetDimensions())))
+
+
+def display_window(volume: ImageVolume) -> tuple[float, float] | None:
+    """Return (window, level) of the source's first usable Window Width and Center, or None if it has none."""
+    header = volume.source.headers[0]
+    values = []
+    for keyword in ("WindowWidth", "WindowCenter"):
+        value = header.get(keyword)
+        first = value[0] if isinstance(value, list | tuple) or hasattr(value, "append") else value
+        try:
+            values.append(float(first))
+        except (TypeError, ValueError, IndexError):
+            return None
+    window, level = values
+    return (window, level) if np.isfinite(values).all() and window > 0 else None
+
+
+def _series_title(source: SourceSeries) -> str:
+    header = source.headers[0]
+    parts = [source.modality, str(header.get("SeriesNumber", "") or ""), str(header.get("SeriesDescription", "") or "")]
+    return ": ".join(part for part in parts if part) or "Series"
+
+
+def _as_image_type(voxels: np.ndarray) -> np.ndarray:
+    if voxels.dtype in (np.int16, np.float32):
+        return voxels
+    if voxels.dtype.kind in "iu" and voxels.min() >= -32768 and voxels.max() <= 32767:
+        return voxels.astype(np.int16)
+    return voxels.astype(np.float32)

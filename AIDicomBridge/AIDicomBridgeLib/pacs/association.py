@@ -1,0 +1,175 @@
+"""Opening a DIMSE association, with every way in which that can fail told apart."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AssociationError, EndpointError, UnreachableError
+from .dimse import MAXIMUM_CONTEXTS, MAXIMUM_PDU_BYTES, application_entity, send_without_delay
+from .endpoint import DimseEndpoint
+
+if TYPE_CHECKING:
+    import ssl
+
+    from pynetdicom.association import Association
+    from pynetdicom.presentation import PresentationContext
+
+
+class NoContextAcceptedError(AssociationError):
+    """The association was accepted, but not one of its presentation contexts."""
+
+
+@contextmanager
+def associate(
+    endpoint: DimseEndpoint,
+    contexts: "Sequence[PresentationContext]",
+    *,
+    roles: Sequence[Any] = (),
+    handlers: Sequence[tuple[Any, ...]] = (),
+) -> "Iterator[Association]":
+    """Open an association for the length of a ``with`` block, then release it; abort it if the block fails.
+
+    Parameters
+    ----------
+    endpoint
+        The peer.
+    contexts
+        Presentation contexts to ask for, at most 128.
+    roles
+        SCP/SCU role selection items of pynetdicom.
+    handlers
+        Further pynetdicom event handlers.
+
+    Raises
+    ------
+    UnreachableError
+        Unknown host, refused connection, untrusted certificate, or no answer in time.
+    AssociationError
+        The peer rejected the association (the message names its reason and both AE titles) or broke it off.
+    """
+    from pynetdicom import evt
+
+    if len(contexts) > MAXIMUM_CONTEXTS:
+        raise ValueError(f"{len(contexts)} presentation contexts do not fit into one association")
+    entity = application_entity(
+        endpoint.calling_ae_title,
+        association_timeout_s=endpoint.association_timeout_s,
+        dimse_timeout_s=endpoint.dimse_timeout_s,
+        connect_timeout_s=endpoint.connect_timeout_s,
+    )
+    tls = (_tls_context(endpoint), endpoint.host) if endpoint.tls is not None else None
+    connected: list[bool] = []
+
+    def on_open(event: Any) -> None:
+        connected.append(True)
+        send_without_delay(event)
+
+    try:
+        association = entity.associate(
+            endpoint.host,
+            endpoint.port,
+            contexts=list(contexts),
+            ae_title=endpoint.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            ext_neg=list(roles),
+            tls_args=tls,
+            evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
+        )
+    except OSError as error:  # the host name cannot be resolved
+        raise _unreachable(endpoint, f"the host {endpoint.host} is unknown") from error
+    if not association.is_established:
+        raise _failure(endpoint, association, connected=bool(connected))
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+
+
+def _failure(
+    endpoint: DimseEndpoint, association: "Association", *, connected: bool
+) -> UnreachableError | AssociationError:
+    where = f"{endpoint.host}:{endpoint.port}"
+    if not connected:
+        return _unreachable(endpoint, _why_not_connected(endpoint))
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        return AssociationError(
+            f"the association was rejected: {_rejection(answer)} (we called {endpoint.ae_title!r} as"
+            f" {endpoint.calling_ae_title!r})",
+            peer=endpoint.name,
+            advice=_rejection_advice(endpoint, answer),
+        )
+    if association.rejected_contexts:
+        return NoContextAcceptedError(
+            "the peer accepts none of the presentation contexts asked for",
+            peer=endpoint.name,
+            advice="The PACS does not offer this service, or not to our AE title.",
+        )
+    if association.is_aborted:
+        return AssociationError(
+            "the peer broke the connection off while the association was being negotiated",
+            peer=endpoint.name,
+            advice="Check that a DICOM service listens there, and whether it asks for TLS.",
+        )
+    return _unreachable(
+        endpoint, f"{where} takes the connection but did not answer within {endpoint.association_timeout_s:g} s"
+    )
+
+
+def _unreachable(endpoint: DimseEndpoint, what: str) -> UnreachableError:
+    return UnreachableError(
+        what, peer=endpoint.name, advice="Check host and port, and that the PACS runs and no firewall is in between."
+    )
+
+
+def _why_not_connected(endpoint: DimseEndpoint) -> str:
+    """Connect once more without DICOM: pynetdicom tells only that it failed, not why."""
+    where = f"{endpoint.host}:{endpoint.port}"
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), timeout=endpoint.connect_timeout_s):
+            if endpoint.tls is not None:
+                return f"TLS with {where} failed: its certificate is not trusted or it does not speak TLS"
+            return f"the connection to {where} failed once and would now succeed"
+    except TimeoutError:
+        return f"{where} did not answer within {endpoint.connect_timeout_s:g} s"
+    except ConnectionRefusedError:
+        return f"nothing listens on {where} (connection refused)"
+    except OSError as error:
+        return f"there is no connection to {where} ({error.strerror or error})"
+
+
+def _rejection(answer: Any) -> str:
+    """Return the reason of an A-ASSOCIATE-RJ in words (PS3.8 table 9-21)."""
+    try:
+        return str(answer.reason_str).lower().replace("ae", "AE")
+    except (AttributeError, KeyError, ValueError):  # a reason that the standard does not define
+        return "no reason given"
+
+
+def _rejection_advice(endpoint: DimseEndpoint, answer: Any) -> str:
+    source_and_reason = (answer.result_source, answer.diagnostic)
+    if source_and_reason == (1, 7):
+        return f"Correct the AE title of the PACS: it is not {endpoint.ae_title!r}. Capitals matter."
+    if source_and_reason == (1, 3):
+        return f"Ask the PACS administrator to register our AE title {endpoint.calling_ae_title!r} with this host."
+    if source_and_reason[0] == 3:
+        return "The PACS is busy; try again later."
+    return "Ask the PACS administrator why; the log of the PACS says more."
+
+
+def _tls_context(endpoint: DimseEndpoint) -> "ssl.SSLContext":
+    import ssl
+
+    files = endpoint.tls
+    assert files is not None  # noqa: S101 - asked by the caller
+    try:
+        context = ssl.create_default_context(cafile=files.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if files.certificate_file:
+            context.load_cert_chain(files.certificate_file, files.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise EndpointError("the TLS certificate or key files cannot be used", peer=endpoint.name) from error
+    return context

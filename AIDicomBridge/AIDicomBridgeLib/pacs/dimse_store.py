@@ -1,0 +1,227 @@
+"""C-STORE: every instance under its stored transfer syntax, every status looked at."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BridgeError, format_status
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from .association import NoContextAcceptedError, associate
+from .dimse import UNCOMPRESSED, VERIFICATION, status_meaning
+from .endpoint import DimseEndpoint
+from .outgoing import OutgoingInstance, read_outgoing
+from .records import InstanceOutcome, Outcome, StoreReport
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pynetdicom.association import Association
+    from pynetdicom.presentation import PresentationContext
+
+# Two presentation contexts per kind and one for verification stay below 128.
+_KINDS_PER_ASSOCIATION = 60
+_ATTEMPTS = 3
+_WARNINGS = (0xB000, 0xB006, 0xB007)
+
+
+def store_instances(
+    endpoint: DimseEndpoint,
+    paths_or_datasets: "Iterable[Path | str | Dataset]",
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> StoreReport:
+    """Send instances by C-STORE.
+
+    An instance whose answer is lost is sent again on a new association, since storing the same instance twice is
+    the same as storing it once; after three attempts its outcome stays UNKNOWN.
+
+    Raises
+    ------
+    BadDicomError
+        A file or data set cannot be sent; nothing was.
+    UnreachableError, AssociationError
+        Not even the first association came about.
+    JobCancelled
+        Cancelled between two instances.
+    """
+    started = time.monotonic()
+    instances = read_outgoing(paths_or_datasets)
+    outcomes: dict[str, InstanceOutcome] = {}
+    sending = _Sending(endpoint, len(instances), outcomes, progress, cancel)
+    for attempt in range(1, _ATTEMPTS + 1):
+        open_ones = [item for item in instances if item.sop_instance_uid not in outcomes]
+        for batch in _batches_by_kind(open_ones):
+            try:
+                sending.send(batch)
+            except NoContextAcceptedError:
+                for item in batch:
+                    outcomes[item.sop_instance_uid] = _refused_context(item)
+            except BridgeError as error:
+                if attempt == 1 and not outcomes:
+                    raise
+                sending.last_reason = error.what
+    for item in instances:
+        outcomes.setdefault(
+            item.sop_instance_uid, InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, reason=sending.last_reason)
+        )
+    return StoreReport(
+        peer=endpoint.name,
+        outcomes=tuple(outcomes[item.sop_instance_uid] for item in instances),
+        method="C-STORE",
+        seconds=time.monotonic() - started,
+        byte_count=sending.byte_count,
+    )
+
+
+class _Sending:
+    """Sends batches and enters each answer into ``outcomes``; what has no answer is left out of it."""
+
+    def __init__(
+        self,
+        endpoint: DimseEndpoint,
+        total: int,
+        outcomes: dict[str, InstanceOutcome],
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._total = total
+        self._outcomes = outcomes
+        self._progress = progress
+        self._cancel = cancel
+        self.last_reason = ""
+        self.byte_count = 0
+
+    def send(self, batch: Sequence[OutgoingInstance]) -> None:
+        with associate(self._endpoint, _contexts(batch)) as association:
+            for message_id, item in enumerate(batch, start=1):
+                report(self._progress, "store", len(self._outcomes), self._total, "instances")
+                check_cancel(self._cancel)
+                context = _context_for(association, item)
+                if context is None:
+                    self._outcomes[item.sop_instance_uid] = _refused_context(item)
+                    continue
+                status = _send_one(association, context, item, 1 + message_id % 65535).get("Status")
+                if status is None:
+                    self.last_reason = "the connection ended, or the peer fell silent, before it answered"
+                    return
+                self._outcomes[item.sop_instance_uid] = _outcome(item.sop_instance_uid, status)
+                self.byte_count += _byte_count(item)
+        report(self._progress, "store", len(self._outcomes), self._total, "instances")
+
+
+def _batches_by_kind(instances: Sequence[OutgoingInstance]) -> Iterator[list[OutgoingInstance]]:
+    """Yield groups that need few enough presentation contexts for one association."""
+    kinds = iter(dict.fromkeys(_kind(item) for item in instances))
+    while some := set(islice(kinds, _KINDS_PER_ASSOCIATION)):
+        yield [item for item in instances if _kind(item) in some]
+
+
+def _kind(item: OutgoingInstance) -> tuple[str, str]:
+    return item.sop_class_uid, item.transfer_syntax_uid
+
+
+def _contexts(batch: Sequence[OutgoingInstance]) -> "list[PresentationContext]":
+    from pynetdicom import build_context
+
+    contexts = []
+    for sop_class, syntax in dict.fromkeys(_kind(item) for item in batch):
+        contexts.append(build_context(sop_class, syntax))
+        if syntax in UNCOMPRESSED:
+            contexts.append(build_context(sop_class, [other for other in UNCOMPRESSED if other != syntax]))
+    # Accepted nearly everywhere: so a peer that refuses all the others is told apart from one that breaks off.
+    return [*contexts, build_context(VERIFICATION, list(UNCOMPRESSED))]
+
+
+def _context_for(association: "Association", item: OutgoingInstance) -> "PresentationContext | None":
+    """Return the context with the stored transfer syntax, else one that it can be converted to without loss."""
+    accepted = {
+        str(context.transfer_syntax[0]): context
+        for context in association.accepted_contexts
+        if context.abstract_syntax == item.sop_class_uid
+    }
+    if item.transfer_syntax_uid in accepted:
+        return accepted[item.transfer_syntax_uid]
+    if item.transfer_syntax_uid in UNCOMPRESSED:
+        return next((accepted[syntax] for syntax in UNCOMPRESSED if syntax in accepted), None)
+    return None
+
+
+def _send_one(
+    association: "Association", context: "PresentationContext", item: OutgoingInstance, message_id: int
+) -> "Dataset":
+    if str(context.transfer_syntax[0]) != item.transfer_syntax_uid:
+        return association.send_c_store(item.dataset(), msg_id=message_id)
+    return send_encoded(
+        association,
+        context,
+        sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
+        dataset_bytes=item.encoded_dataset(),
+        message_id=message_id,
+    )
+
+
+def send_encoded(
+    association: "Association",
+    context: "PresentationContext",
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    dataset_bytes: bytes,
+    message_id: int,
+) -> "Dataset":
+    """Send one C-STORE with a data set that is already encoded, and return the status data set of the answer.
+
+    The same steps as pynetdicom's ``send_c_store``, which would decode the data set and encode it anew. The status
+    is empty if no answer came.
+    """
+    from pydicom import Dataset
+    from pynetdicom.dimse_primitives import C_STORE
+
+    request = C_STORE()
+    request.MessageID = message_id
+    request.Priority = 2
+    request.AffectedSOPClassUID = sop_class_uid
+    request.AffectedSOPInstanceUID = sop_instance_uid
+    request.DataSet = BytesIO(dataset_bytes)
+    if not association.is_established:
+        return Dataset()
+    association._reactor_checkpoint.clear()
+    while not association._is_paused:  # the reactor must not take our answer
+        time.sleep(0.0001)
+    try:
+        association.dimse.send_msg(request, int(context.context_id or 0))
+        _context_id, answer = association.dimse.get_msg(block=True)
+    finally:
+        association._reactor_checkpoint.set()
+    if answer is None:
+        association._handle_no_response()
+        return Dataset()
+    return association._check_received_status(answer)
+
+
+def _outcome(uid: str, status: int) -> InstanceOutcome:
+    text = format_status(status)
+    if status == 0:
+        return InstanceOutcome(uid, Outcome.STORED, text)
+    outcome = Outcome.WARNED if status in _WARNINGS else Outcome.REFUSED
+    return InstanceOutcome(uid, outcome, text, status_meaning(status))
+
+
+def _refused_context(item: OutgoingInstance) -> InstanceOutcome:
+    from pydicom.uid import UID
+
+    what, how = UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
+    return InstanceOutcome(
+        item.sop_instance_uid,
+        Outcome.REFUSED,
+        reason=f"the peer accepts no presentation context for {what} with {how}",
+    )
+
+
+def _byte_count(item: OutgoingInstance) -> int:
+    return item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)

@@ -1,0 +1,202 @@
+"""Query keys, matching and answers, the same for C-FIND, QIDO-RS and the built-in archive.
+
+An answer is a plain mapping of attribute keyword to text; an attribute that the peer did not return is absent.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import QueryError
+from ..series.dicom_file import is_uid
+from .records import InstanceRecord, SeriesRecord, StudyRecord
+
+STUDY_KEYS = (
+    *("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate"),
+    *("StudyTime", "StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedSeries"),
+    "NumberOfStudyRelatedInstances",
+)
+SERIES_KEYS = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "SeriesDate"),
+    *("BodyPartExamined", "NumberOfSeriesRelatedInstances"),
+)
+INSTANCE_KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
+_UID_KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_DATE_KEYS = ("StudyDate", "SeriesDate", "PatientBirthDate", "ContentDate")
+_TIME_KEYS = ("StudyTime", "SeriesTime", "ContentTime")
+
+
+def study_filters(
+    *,
+    patient_id: str | None,
+    patient_name: str | None,
+    accession_number: str | None,
+    study_date: str | None,
+    modalities: str | Iterable[str] | None,
+    study_uid: str | None,
+) -> dict[str, str]:
+    r"""Return the matching keys of a study query; several modalities are joined by a backslash.
+
+    Raises
+    ------
+    QueryError
+        The date is neither ``YYYYMMDD`` nor a range, a UID is none, or a text holds a backslash.
+    """
+    names = [modalities] if isinstance(modalities, str) else list(modalities or ())
+    given = {
+        "PatientID": patient_id,
+        "PatientName": patient_name,
+        "AccessionNumber": accession_number,
+        "StudyDate": study_date,
+        "StudyInstanceUID": study_uid,
+    }
+    filters = {keyword: value.strip() for keyword, value in given.items() if value and value.strip()}
+    if any("\\" in value for value in filters.values()):
+        raise QueryError("a search text holds a backslash, which DICOM uses to separate values")
+    if study_date and not re.fullmatch(r"\d{8}|\d{8}-(\d{8})?|-\d{8}", filters.get("StudyDate", "")):
+        raise QueryError("the study date is not understood", advice="Write YYYYMMDD or YYYYMMDD-YYYYMMDD.")
+    if study_uid:
+        check_uid(study_uid, "Study Instance UID")
+    if any(names):
+        filters["ModalitiesInStudy"] = "\\".join(name.strip().upper() for name in names if name.strip())
+    return filters
+
+
+def check_uid(uid: str, what: str) -> None:
+    """Raise QueryError if a UID that a person gave is none."""
+    if not is_uid(uid):
+        raise QueryError(f"the {what} is not valid", advice="A UID has at most 64 characters: digits and dots.")
+
+
+def sendable(filters: Mapping[str, str]) -> dict[str, str]:
+    """Return the filters that are sent; a list of modalities is not: peers differ in what they take it for."""
+    return {keyword: value for keyword, value in filters.items() if "\\" not in value or keyword in _UID_KEYS}
+
+
+def matches(attributes: Mapping[str, str], filters: Mapping[str, str]) -> bool:
+    """Return True if an answer fulfils all filters (PS3.4 C.2.2.2); absent attributes are not held against it."""
+    return all(
+        _matches_one(keyword, attributes[keyword], wanted)
+        for keyword, wanted in filters.items()
+        if wanted and keyword in attributes
+    )
+
+
+def _matches_one(keyword: str, value: str, wanted: str) -> bool:
+    if keyword in _UID_KEYS or keyword == "ModalitiesInStudy":
+        return bool(set(value.split("\\")) & set(wanted.split("\\")))
+    if keyword in _DATE_KEYS + _TIME_KEYS and "-" in wanted:
+        first, last = wanted.split("-", 1)
+        width = 8 if keyword in _DATE_KEYS else 6
+        shown = value.replace(".", "")[:width] if keyword in _DATE_KEYS else value[:width]
+        return bool(shown) and (not first or shown >= first[:width]) and (not last or shown <= last[:width])
+    if keyword == "PatientName":
+        pattern = _pattern(wanted.rstrip("^"), re.IGNORECASE)
+        return any(pattern.fullmatch(group.rstrip("^")) is not None for group in [value, *value.split("=")])
+    return any(_pattern(wanted).fullmatch(part) is not None for part in value.split("\\"))
+
+
+def _pattern(wildcards: str, flags: int = 0) -> re.Pattern[str]:
+    pieces = {"*": ".*", "?": "."}
+    return re.compile("".join(pieces.get(character, re.escape(character)) for character in wildcards), flags)
+
+
+def study_record(attributes: Mapping[str, str]) -> StudyRecord:
+    """Return an answer at the study level as a record."""
+    text = attributes.get
+    return StudyRecord(
+        study_uid=text("StudyInstanceUID", ""),
+        patient_id=text("PatientID", ""),
+        patient_name=text("PatientName", ""),
+        patient_birth_date=text("PatientBirthDate", ""),
+        accession_number=text("AccessionNumber", ""),
+        study_id=text("StudyID", ""),
+        study_date=text("StudyDate", ""),
+        study_time=text("StudyTime", ""),
+        study_description=text("StudyDescription", ""),
+        modalities=tuple(name for name in text("ModalitiesInStudy", "").split("\\") if name),
+        series_count=_count(text("NumberOfStudyRelatedSeries", "")),
+        instance_count=_count(text("NumberOfStudyRelatedInstances", "")),
+    )
+
+
+def series_record(attributes: Mapping[str, str], study_uid: str) -> SeriesRecord:
+    """Return an answer at the series level as a record."""
+    text = attributes.get
+    return SeriesRecord(
+        study_uid=study_uid,
+        series_uid=text("SeriesInstanceUID", ""),
+        modality=text("Modality", ""),
+        series_number=text("SeriesNumber", ""),
+        series_description=text("SeriesDescription", ""),
+        series_date=text("SeriesDate", ""),
+        body_part=text("BodyPartExamined", ""),
+        instance_count=_count(text("NumberOfSeriesRelatedInstances", "")),
+    )
+
+
+def instance_record(attributes: Mapping[str, str], study_uid: str, series_uid: str) -> InstanceRecord:
+    """Return an answer at the instance level as a record."""
+    text = attributes.get
+    return InstanceRecord(
+        study_uid=study_uid,
+        series_uid=text("SeriesInstanceUID", "") or series_uid,
+        sop_instance_uid=text("SOPInstanceUID", ""),
+        sop_class_uid=text("SOPClassUID", ""),
+        instance_number=text("InstanceNumber", ""),
+    )
+
+
+def distinct(answers: Iterable[Mapping[str, str]], uid_keyword: str, peer: str) -> list[Mapping[str, str]]:
+    """Return one answer per UID, in order; some peers answer once per instance at every level.
+
+    Raises
+    ------
+    QueryError
+        An answer has no valid UID, so what it stands for could be neither counted nor fetched.
+    """
+    found: dict[str, Mapping[str, str]] = {}
+    for answer in answers:
+        uid = answer.get(uid_keyword, "")
+        if not is_uid(uid):
+            raise QueryError(
+                f"the peer lists an object without a valid {uid_keyword}",
+                peer=peer,
+                advice="The PACS administrator can find and repair it.",
+            )
+        found.setdefault(uid, answer)
+    return list(found.values())
+
+
+def json_attributes(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return one object of DICOM JSON (PS3.18 F.2) as keyword -> text; nested data sets are left out.
+
+    Raises
+    ------
+    ValueError
+        The object is not DICOM JSON.
+    """
+    from pydicom.datadict import keyword_for_tag
+
+    texts = {}
+    for tag, element in item.items():
+        if not isinstance(element, Mapping) or not re.fullmatch(r"[0-9A-Fa-f]{8}", tag):
+            raise ValueError("not a DICOM JSON element")
+        values = element.get("Value", [])
+        if not isinstance(values, list):
+            raise ValueError("not a list of values")
+        keyword = keyword_for_tag(tag)
+        if keyword and element.get("vr") != "SQ":
+            texts[keyword] = "\\".join(_json_text(value) for value in values)
+    return texts
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        groups = [str(value.get(name, "") or "") for name in ("Alphabetic", "Ideographic", "Phonetic")]
+        return "=".join(groups).rstrip("=")
+    return "" if value is None else str(value).strip("\0 ")
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

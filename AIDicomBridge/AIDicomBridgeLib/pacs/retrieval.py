@@ -1,0 +1,164 @@
+"""Retrieving until it is complete: what arrived is counted against the peer's own instance list.
+
+No final status is believed: a C-MOVE may end with failure although files arrived, and a WADO-RS answer may end with
+HTTP 200 although most parts are missing. What is missing is asked for again, then listed by name.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from ..errors import BridgeError, DiskSpaceError, EndpointError, NotFoundError, RetrieveError
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from ..series.instance_store import InstanceStore, StoredInstance
+from .records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport
+from .storage_scp import Receiver
+
+ROUNDS = 3
+
+
+class Retrieval:
+    """The state of one retrieve: what is expected, what has arrived, and why something has not.
+
+    Attributes
+    ----------
+    expected
+        The peer's list of instances.
+    receiver
+        Takes instances that come by C-STORE.
+    reasons
+        SOP Instance UID -> why the last attempt did not bring it.
+    round_reason
+        Why the last round ended early, for those without a reason of their own.
+    """
+
+    def __init__(
+        self,
+        expected: Sequence[InstanceRecord],
+        study_uid: str,
+        into: InstanceStore,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> None:
+        self.expected = list(expected)
+        self.study_uid = study_uid
+        self.into = into
+        self.cancel = cancel
+        self.receiver = Receiver(into, study_uid=study_uid, on_stored=self._stored)
+        self.reasons: dict[str, str] = {}
+        self.round_reason = ""
+        self._progress = progress
+        self._uids = {record.sop_instance_uid for record in expected}
+        self.present = {uid for uid in self._uids if uid in into}
+        self._arrived: set[str] = set()
+
+    @property
+    def missing(self) -> list[InstanceRecord]:
+        """Expected instances that the store does not hold yet, in the peer's order."""
+        there = self.present | self._arrived
+        return [record for record in self.expected if record.sop_instance_uid not in there]
+
+    @property
+    def arrived_count(self) -> int:
+        """Instances that arrived in this retrieve."""
+        return len(self._arrived)
+
+    def add_file(self, data: bytes) -> None:
+        """Store an instance that came as a Part 10 file; one that cannot be stored becomes a reason."""
+        try:
+            stored = self.into.add_file(data, study_uid=self.study_uid)
+        except DiskSpaceError:
+            raise
+        except BridgeError as error:
+            if error.uid:
+                self.reasons[error.uid] = error.what
+            return
+        self.receiver.received_bytes += len(data)
+        self._stored(stored)
+        self.show_progress()
+
+    def _stored(self, stored: StoredInstance) -> None:
+        # In a C-MOVE this runs on the receiver's threads: no progress from here.
+        if stored.sop_instance_uid in self._uids:
+            self._arrived.add(stored.sop_instance_uid)
+
+    def show_progress(self) -> None:
+        """Report how many of the expected instances are there."""
+        done = len(self.present | self._arrived)
+        report(self._progress, "retrieve", done, len(self._uids), "instances")
+
+    def outcome(self, record: InstanceRecord) -> InstanceOutcome:
+        """Return what became of one expected instance."""
+        uid = record.sop_instance_uid
+        if uid in self._arrived:
+            return InstanceOutcome(uid, Outcome.RECEIVED)
+        if uid in self.present:
+            return InstanceOutcome(uid, Outcome.PRESENT, reason="the store already held it")
+        reason = self.receiver.refusals.get(uid) or self.reasons.get(uid) or self.round_reason
+        return InstanceOutcome(uid, Outcome.MISSING, reason=reason or "the peer lists it but did not send it")
+
+
+def retrieve_all(
+    expected: Sequence[InstanceRecord],
+    fetch: Callable[[Retrieval, int], str],
+    *,
+    peer: str,
+    study_uid: str,
+    series_uid: str | None,
+    into: InstanceStore,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> RetrieveReport:
+    """Run ``fetch`` until nothing is missing, at most :data:`ROUNDS` times, and report every instance.
+
+    Parameters
+    ----------
+    expected
+        The peer's instance list.
+    fetch
+        ``fetch(retrieval, round_number)`` asks the peer for what is missing, once, and returns the method's name. It
+        sets ``round_reason`` where the peer did not do all of it.
+
+    Raises
+    ------
+    NotFoundError
+        The peer lists no instance.
+    RetrieveError
+        Not one instance arrived, and the peer gave a reason.
+    """
+    if not expected:
+        raise NotFoundError("the study or series holds no instances", uid=series_uid or study_uid, peer=peer)
+    started = time.monotonic()
+    retrieval = Retrieval(expected, study_uid, into, progress, cancel)
+    retrieval.show_progress()
+    method = ""
+    for round_number in range(1, ROUNDS + 1):
+        if not retrieval.missing:
+            break
+        check_cancel(cancel)
+        retrieval.round_reason = ""
+        try:
+            method = fetch(retrieval, round_number)
+        except (DiskSpaceError, EndpointError):
+            raise
+        except BridgeError as error:
+            if not retrieval.arrived_count:
+                raise
+            retrieval.round_reason = error.what
+        if retrieval.receiver.failure is not None:
+            raise retrieval.receiver.failure
+    if not retrieval.arrived_count and len(retrieval.missing) == len(expected) and retrieval.round_reason:
+        raise RetrieveError(
+            f"nothing arrived: {retrieval.round_reason}",
+            uid=series_uid or study_uid,
+            peer=peer,
+            advice="The PACS administrator can look the transfer up in the log of the PACS.",
+        )
+    return RetrieveReport(
+        peer=peer,
+        outcomes=tuple(retrieval.outcome(record) for record in retrieval.expected),
+        method=method,
+        seconds=time.monotonic() - started,
+        byte_count=retrieval.receiver.received_bytes,
+        study_uid=study_uid,
+        series_uid=series_uid,
+    )

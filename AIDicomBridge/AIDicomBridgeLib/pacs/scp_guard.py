@@ -1,0 +1,95 @@
+"""Limits on what a connected peer can make our SCP hold or wait for.
+
+pynetdicom has none of its own: one unauthenticated socket could make it hold 300 MiB, and a dozen sockets that send
+three bytes each could block it for minutes.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .dimse import send_without_delay
+
+if TYPE_CHECKING:
+    from pynetdicom.events import Event
+
+
+@dataclass(frozen=True)
+class ScpLimits:
+    """Limits of one SCP.
+
+    Attributes
+    ----------
+    pdu_bytes
+        Largest PDU taken. A-ASSOCIATE-RQ with 128 contexts stays below 100 KiB; data PDUs follow the size we announce.
+    pdu_seconds
+        Most seconds from the first byte of a PDU's header or body to its last.
+    message_bytes
+        Most bytes of one DIMSE message, command and data set.
+    associations
+        Most associations at once.
+    idle_seconds
+        Most seconds of silence within an association, or before its request.
+    """
+
+    pdu_bytes: int = 2**20
+    pdu_seconds: float = 15.0
+    message_bytes: int = 2**30
+    associations: int = 10
+    idle_seconds: float = 30.0
+
+
+class ConnectionGuard:
+    """Bounds the reads of one accepted connection; a breach closes it."""
+
+    def __init__(self, connection: Any, limits: ScpLimits) -> None:
+        self._connection = connection  # a pynetdicom AssociationSocket
+        self._limits = limits
+        self._message_bytes = 0
+
+    def receive(self, count: int) -> bytearray:
+        """Read exactly ``count`` bytes, fewer only if the peer closed the connection.
+
+        Raises
+        ------
+        OSError
+            A limit was crossed. pynetdicom then closes the connection as if the peer had.
+        """
+        self._message_bytes += count
+        if count > self._limits.pdu_bytes:
+            raise OSError(f"a PDU of {count} bytes is larger than allowed")
+        if self._message_bytes > self._limits.message_bytes:
+            raise OSError(f"a DIMSE message is longer than {self._limits.message_bytes} bytes")
+        deadline = time.monotonic() + self._limits.pdu_seconds
+        received, view_start = bytearray(count), 0
+        view = memoryview(received)
+        try:
+            while view_start < count:
+                self._connection.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                read = self._connection.socket.recv_into(view[view_start:])
+                if not read:
+                    break
+                view_start += read
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"a PDU took longer than {self._limits.pdu_seconds} s")
+        finally:
+            view.release()
+            # Also bounds writing to a peer that no longer reads.
+            self._connection.socket.settimeout(self._limits.idle_seconds)
+        del received[view_start:]
+        return received
+
+    def message_received(self, _event: "Event") -> None:
+        """Start the byte count anew: one DIMSE message is complete."""
+        self._message_bytes = 0
+
+
+def guard_connection(event: "Event", limits: ScpLimits) -> None:
+    """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
+    from pynetdicom import evt
+
+    send_without_delay(event)
+    connection: Any = event.assoc.dul.socket
+    guard = ConnectionGuard(connection, limits)
+    connection.recv = guard.receive
+    event.assoc.bind(evt.EVT_DIMSE_RECV, guard.message_received)

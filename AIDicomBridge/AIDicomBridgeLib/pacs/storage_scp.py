@@ -1,0 +1,173 @@
+"""Receiving C-STORE requests into an InstanceStore: in our own SCPs, and on the association of a C-GET."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadDicomError, BridgeError, ConflictError, DiskSpaceError, EndpointError
+from ..series.dicom_file import is_uid
+from ..series.instance_store import InstanceStore, StoredInstance
+from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class
+from .scp_guard import ScpLimits, guard_connection
+
+if TYPE_CHECKING:
+    from pynetdicom.events import Event
+
+# DIMSE statuses of C-STORE (PS3.4 table B.2-1, PS3.7 annex C).
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+DUPLICATE_INSTANCE = 0x0111
+INVALID_INSTANCE = 0x0117
+_log = logging.getLogger(__name__)
+
+
+class Receiver:
+    """Turns C-STORE requests into stored instances and remembers what was refused; any thread may call it.
+
+    Parameters
+    ----------
+    store
+        Where instances go, byte for byte as they came.
+    study_uid
+        Refuse instances of other studies; None takes all.
+    on_stored
+        Called with every instance stored, on the thread that received it.
+
+    Attributes
+    ----------
+    refusals
+        SOP Instance UID -> why it was not stored.
+    failure
+        The error that makes going on useless (the disk is full); the caller raises it.
+    """
+
+    def __init__(
+        self,
+        store: InstanceStore,
+        *,
+        study_uid: str | None = None,
+        on_stored: Callable[[StoredInstance], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._study_uid = study_uid
+        self._on_stored = on_stored
+        self._lock = threading.Lock()
+        self.refusals: dict[str, str] = {}
+        self.failure: Exception | None = None
+        self.received_bytes = 0
+
+    def receive(self, event: "Event") -> int:
+        """Store one instance and return the DIMSE status to answer (handler of EVT_C_STORE)."""
+        request: Any = event.request
+        sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        if not is_uid(sop_instance_uid) or not is_uid(sop_class_uid):
+            _log.warning("an instance with an invalid UID was refused")
+            return INVALID_INSTANCE
+        if self.failure is not None:
+            return OUT_OF_RESOURCES
+        try:
+            data = event.encoded_dataset(include_meta=False)
+            stored = self._store.add_encoded(
+                data,
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=str(event.context.transfer_syntax),
+                study_uid=self._study_uid,
+            )
+            with self._lock:
+                self.received_bytes += len(data)
+                self.refusals.pop(sop_instance_uid, None)
+            if self._on_stored is not None:
+                self._on_stored(stored)
+        except ConflictError as error:
+            return self._refuse(sop_instance_uid, error, DUPLICATE_INSTANCE)
+        except BadDicomError as error:
+            return self._refuse(sop_instance_uid, error, CANNOT_UNDERSTAND)
+        except DiskSpaceError as error:
+            self.failure = error
+            return self._refuse(sop_instance_uid, error, OUT_OF_RESOURCES)
+        return SUCCESS
+
+    def _refuse(self, sop_instance_uid: str, error: BridgeError, status: int) -> int:
+        _log.warning("instance refused: %s", error)
+        with self._lock:
+            self.refusals[sop_instance_uid] = error.what
+        return status
+
+
+class StorageScp:
+    """A short-lived C-STORE SCP for one pending C-MOVE: one peer, one study, then gone. A context manager.
+
+    Parameters
+    ----------
+    receiver
+        Where instances go.
+    ae_title
+        Our AE title: the move destination that the peer calls.
+    peer_ae_title
+        The only AE title that may call.
+    host, port
+        Address to listen on; the peer must have it on record for ``ae_title``.
+    sop_classes
+        SOP Classes that the study holds.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        ae_title: str,
+        peer_ae_title: str,
+        host: str,
+        port: int,
+        sop_classes: Iterable[str],
+        limits: ScpLimits | None = None,
+    ) -> None:
+        self._receiver = receiver
+        self._limits = limits or ScpLimits()
+        self._address = (host, port)
+        self._peer_ae_title = peer_ae_title
+        self.rejected_ae_titles: list[str] = []
+        self._entity = application_entity(
+            ae_title,
+            association_timeout_s=self._limits.idle_seconds,
+            dimse_timeout_s=self._limits.idle_seconds,
+        )
+        self._entity.require_called_aet = True
+        self._entity.require_calling_aet = [peer_ae_title]
+        self._entity.maximum_associations = self._limits.associations
+        for sop_class in sop_classes:
+            if is_storage_class(sop_class):
+                self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+
+    def __enter__(self) -> "StorageScp":
+        from pynetdicom import evt
+
+        try:
+            self._entity.start_server(
+                self._address,
+                block=False,
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, guard_connection, [self._limits]),
+                    (evt.EVT_C_STORE, self._receiver.receive),
+                    (evt.EVT_REJECTED, self._remember_rejected),
+                ],
+            )
+        except OSError as error:
+            raise EndpointError(
+                f"we cannot receive on {self._address[0]}:{self._address[1]}: {error.strerror}",
+                advice="Choose another move_port, and tell the PACS administrator.",
+            ) from error
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._entity.shutdown()
+
+    def _remember_rejected(self, event: "Event") -> None:
+        request: Any = event.assoc.requestor.primitive
+        title = str(request.calling_ae_title).strip()
+        if title != self._peer_ae_title and len(self.rejected_ae_titles) < 3:
+            self.rejected_ae_titles.append(title)

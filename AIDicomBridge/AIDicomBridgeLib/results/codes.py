@@ -1,0 +1,93 @@
+"""Coded concepts between :class:`Code` and DICOM, and the few codes that every result needs."""
+
+from typing import TYPE_CHECKING
+
+from ..errors import BadDicomError
+from .labels import Code
+
+if TYPE_CHECKING:
+    from highdicom.sr import CodedConcept
+    from pydicom import Dataset
+
+# Who made it
+PROCESSING_ALGORITHM = Code("1630", "99IHE", "Processing Algorithm")  # IHE AI Results, Contributing Equipment
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")  # CID 7162: thresholds and components
+
+# What it was made from (CID 7202, CID 7203)
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+SOURCE = Code("260753009", "SCT", "Source")  # image library entry
+SEGMENTATION_DERIVATION = Code("113076", "DCM", "Segmentation")
+
+# Laterality (CID 244)
+LEFT = Code("7771000", "SCT", "Left")
+RIGHT = Code("24028007", "SCT", "Right")
+BILATERAL = Code("51440002", "SCT", "Bilateral")
+UNILATERAL = Code("66459002", "SCT", "Unilateral")
+LATERALITIES = (LEFT, RIGHT, BILATERAL, UNILATERAL)
+
+# Procedure Reported (CID 100), by Modality: what was done to the patient, not the algorithm
+PROCEDURES = {
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
+}
+IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
+
+
+def coded_concept(code: Code) -> "CodedConcept":
+    """Return the code as a highdicom concept, which is also an item for a pydicom code sequence."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
+
+
+def read_code(item: "Dataset") -> Code:
+    """Return the code of one item of a code sequence.
+
+    Raises
+    ------
+    BadDicomError
+        The item lacks its value, scheme or meaning.
+    """
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
+    scheme = item.get("CodingSchemeDesignator") or ("URN" if item.get("URNCodeValue") else None)
+    meaning = item.get("CodeMeaning")
+    if not (value and scheme and meaning):
+        raise BadDicomError("a code sequence item lacks its value, scheme or meaning")
+    return Code(str(value), str(scheme), str(meaning))
+
+
+def same_concept(first: Code | None, second: Code | None) -> bool:
+    """Return True if both mean the same concept; the meaning text may differ."""
+    return first is not None and second is not None and (first.value, first.scheme) == (second.value, second.scheme)
+
+
+def is_plausible(code: Code) -> bool:
+    """Return False for a value that its coding scheme cannot hold, such as a SNOMED CT one with a wrong check digit."""
+    return code.scheme not in ("SCT", "DCM") or (
+        is_snomed_ct_id(code.value) if code.scheme == "SCT" else code.value.isalnum()
+    )
+
+
+def is_snomed_ct_id(text: str) -> bool:
+    """Return True if the text can be a SNOMED CT identifier: 6 to 18 digits, the last a Verhoeff check digit."""
+    if not (text.isascii() and text.isdigit() and 6 <= len(text) <= 18):
+        return False
+    check = 0
+    for place, digit in enumerate(reversed(text)):
+        check = _dihedral_product(check, _permuted(int(digit), place % 8))
+    return check == 0
+
+
+def _dihedral_product(a: int, b: int) -> int:
+    """Multiply in the dihedral group of order 10: rotations 0 to 4, reflections 5 to 9."""
+    if a < 5:
+        return (a + b) % 5 + (5 if b >= 5 else 0)
+    return (a - b) % 5 + (0 if b >= 5 else 5)
+
+
+def _permuted(digit: int, times: int) -> int:
+    for _ in range(times):
+        digit = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digit]
+    return digit

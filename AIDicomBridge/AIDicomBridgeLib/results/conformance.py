@@ -1,0 +1,318 @@
+"""Own checks of results, for what validators cannot see: references, identity, codes, units.
+
+A validator looks at one object. It does not know the sources, so it passes references to instances that do not
+exist, a wrong frame of reference, a volume in millimetres, and a dropped tracking UID or segment reference.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import BadDicomError
+from ..series.dicom_file import is_uid
+from ..series.source_series import SourceSeries
+from .codes import is_plausible, read_code
+from .measurements import MILLILITER, VOLUME
+from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_SAME_AS_SOURCE = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "IssuerOfPatientID",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "StudyDate",
+)
+# What we write ourselves. Other sequences are copied from the source's patient and study (requests, procedure steps,
+# diagnoses): they point to what no one has here, and their faults are the source's.
+_OWN_SEQUENCES = {
+    "ConceptNameCodeSequence",
+    "ContentSequence",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "DerivationCodeSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ReferencedSeriesSequence",
+    "SegmentSequence",
+    "SharedFunctionalGroupsSequence",
+    "SourceImageSequence",
+}
+# What a unit must be, by quantity (CodeValue of the measurement's concept name).
+_UNITS = {
+    VOLUME.value: {MILLILITER.value, "cm3", "mm3", "dm3", "l", "L", "mL"},
+    "112031": {"[hnsf'U]"},
+    "110852": {"1"},
+    "110821": {"Bq/ml", "{counts}", "{counts}/s", "{propcounts}", "{propcounts}/s"},
+}
+# Concepts of a measurement group (TID 1411) and how they hang on it.
+_TRACKING_IDENTIFIER, _TRACKING_UID = "112039", "112040"
+_REFERENCED_SEGMENT, _SOURCE_SERIES, _FINDING = "121191", "121232", "121071"
+_RELATIONSHIPS = {
+    _TRACKING_IDENTIFIER: "HAS OBS CONTEXT",
+    _TRACKING_UID: "HAS OBS CONTEXT",
+    _REFERENCED_SEGMENT: "CONTAINS",
+    _SOURCE_SERIES: "CONTAINS",
+    _FINDING: "CONTAINS",
+}
+_MEASUREMENT_GROUP = "125007"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a result.
+
+    Attributes
+    ----------
+    severity
+        ``"error"``: the result must not be delivered; ``"warning"``: it may.
+    path
+        Where: attribute keywords with item numbers from 1, ``"SegmentSequence[2].TrackingUID"``.
+    message
+        What, as a sentence without patient data.
+    """
+
+    severity: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a result may refer to."""
+
+    source: "Dataset"
+    classes: dict[str, str]  # SOP Class UID by SOP Instance UID
+    series: frozenset[str]
+    source_series: str
+    segmentations: "dict[str, Dataset]"
+
+
+_Report = Callable[[str, str], None]  # path, message
+
+
+def check_conformance(
+    dataset: "Dataset", sources: "SourceSeries | Iterable[Dataset]", *, related: "Iterable[Dataset]" = ()
+) -> list[Finding]:
+    """Return what is wrong with a segmentation, measurement report or secondary capture; empty if nothing is.
+
+    Parameters
+    ----------
+    sources
+        The series that it was computed from, or its headers.
+    related
+        Results of the same run that it may point to, such as the segmentation of a report; it may be among them.
+    """
+    headers = list(sources.headers) if isinstance(sources, SourceSeries) else list(sources)
+    if not headers:
+        return [Finding("error", "", "There are no sources to check against.")]
+    others = [item for item in related if item is not dataset]
+    known = _Known(
+        source=headers[0],
+        classes={str(item.SOPInstanceUID): str(item.SOPClassUID) for item in (*headers, *others)},
+        series=frozenset(str(item.SeriesInstanceUID) for item in (*headers, *others)),
+        source_series=str(headers[0].SeriesInstanceUID),
+        segmentations={str(item.SOPInstanceUID): item for item in others if "SegmentSequence" in item},
+    )
+    findings: list[Finding] = []
+
+    def error(path: str, message: str) -> None:
+        findings.append(Finding("error", path, message))
+
+    _check_identity(dataset, known, error)
+    _check_tree(dataset, known, error)
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    if sop_class in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
+        _check_segmentation(dataset, known, error)
+    elif sop_class == COMPREHENSIVE_3D_SR:
+        _check_report(dataset, known, error)
+    elif sop_class == SECONDARY_CAPTURE:
+        _check_capture(dataset, error)
+    else:
+        findings.append(Finding("warning", "SOPClassUID", "This kind of result has no checks of its own."))
+    return findings
+
+
+def _check_identity(dataset: "Dataset", known: _Known, error: _Report) -> None:
+    for name in _SAME_AS_SOURCE:
+        # A source value that breaks its rules (StudyDate "2026.01.02") is emptied in the result; that is no change.
+        ours, theirs = str(dataset.get(name) or ""), str(known.source.get(name) or "")
+        if ours != theirs and not (name == "StudyDate" and not ours):
+            error(name, f"{name} differs from the source.")
+    for name in ("SOPInstanceUID", "SeriesInstanceUID"):
+        if not is_uid(str(dataset.get(name, ""))):
+            error(name, f"{name} is no UID.")
+    if str(dataset.get("SOPInstanceUID", "")) in known.classes:
+        error("SOPInstanceUID", "The result has the SOP Instance UID of another object.")
+    if str(dataset.get("SeriesInstanceUID", "")) == known.source_series:
+        error("SeriesInstanceUID", "The result is in the series of its source.")
+
+
+def _check_tree(dataset: "Dataset", known: _Known, error: _Report) -> None:
+    """Check every code and every reference, wherever it stands."""
+    for path, item in _items(dataset):
+        if path.partition("[")[0] not in _OWN_SEQUENCES:
+            continue
+        if path[: path.rindex("[")].endswith("CodeSequence"):
+            _check_code(path, item, error)
+        uid = str(item.get("ReferencedSOPInstanceUID", ""))
+        if uid and uid not in known.classes:
+            error(f"{path}.ReferencedSOPInstanceUID", f"It refers to {uid}, which is neither source nor result.")
+        elif uid and known.classes[uid] != str(item.get("ReferencedSOPClassUID", "")):
+            error(f"{path}.ReferencedSOPClassUID", f"It is not the SOP Class of {uid}.")
+        if path.rpartition(".")[2].startswith("ReferencedSeriesSequence"):
+            series = str(item.get("SeriesInstanceUID", ""))
+            if series not in known.series:
+                error(f"{path}.SeriesInstanceUID", f"It refers to the series {series}, which is not known.")
+
+
+def _items(dataset: "Dataset", prefix: str = "") -> "Iterator[tuple[str, Dataset]]":
+    for element in dataset:
+        if element.VR == "SQ":
+            for number, item in enumerate(element.value or [], start=1):
+                path = f"{prefix}{element.keyword}[{number}]"
+                yield path, item
+                yield from _items(item, f"{path}.")
+
+
+def _check_code(path: str, item: "Dataset", error: _Report) -> None:
+    try:
+        code = read_code(item)
+    except BadDicomError:
+        error(path, "The code lacks its value, scheme or meaning.")
+        return
+    if not is_plausible(code):
+        error(f"{path}.CodeValue", f"{code.value} is no code of {code.scheme}.")
+
+
+def _check_segmentation(dataset: "Dataset", known: _Known, error: _Report) -> None:
+    frame_of_reference = str(dataset.get("FrameOfReferenceUID", ""))
+    if not frame_of_reference or frame_of_reference != str(known.source.get("FrameOfReferenceUID", "")):
+        error("FrameOfReferenceUID", "The frame of reference is not the source's.")
+    segments = list(enumerate(dataset.get("SegmentSequence") or [], start=1))
+    numbers = [int(item.get("SegmentNumber", -1)) for _, item in segments]
+    binary = dataset.get("SegmentationType") == "BINARY"
+    if not segments or (binary and numbers != list(range(1, len(numbers) + 1))) or len(set(numbers)) < len(numbers):
+        error("SegmentSequence", "The segment numbers are not 1, 2, 3 ... (BINARY) or not unique.")
+    tracking: set[str] = set()
+    for order, item in segments:
+        if item.get("SegmentNumber") == 0:
+            continue
+        path = f"SegmentSequence[{order}]"
+        uid = str(item.get("TrackingUID", ""))
+        if not is_uid(uid) or not item.get("TrackingID") or uid in tracking:
+            error(f"{path}.TrackingUID", "The segment has no tracking identifier and UID of its own.")
+        tracking.add(uid)
+        for name in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
+            if not item.get(name):
+                error(f"{path}.{name}", "The segment does not say what it is.")
+        if item.get("SegmentAlgorithmType") != "MANUAL" and not item.get("SegmentAlgorithmName"):
+            error(f"{path}.SegmentAlgorithmName", "The algorithm has no name.")
+    _check_frames(dataset, set(numbers), error)
+
+
+def _check_frames(dataset: "Dataset", numbers: set[int], error: _Report) -> None:
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(groups) != int(dataset.get("NumberOfFrames") or 0) or not groups:
+        error("NumberOfFrames", "The number of frames is not that of the functional groups.")
+    for order, group in enumerate(groups, start=1):
+        path = f"PerFrameFunctionalGroupsSequence[{order}]"
+        if "PlanePositionSequence" not in group:
+            error(path, "The frame has no position.")
+        derivation = group.get("DerivationImageSequence")
+        if not derivation or not derivation[0].get("SourceImageSequence"):
+            error(f"{path}.DerivationImageSequence", "The frame does not name its source image.")
+        identification = group.get("SegmentIdentificationSequence")
+        number = identification[0].get("ReferencedSegmentNumber") if identification else None
+        if dataset.get("SegmentationType") == "BINARY" and number not in numbers:
+            error(f"{path}.SegmentIdentificationSequence", "The frame belongs to no segment.")
+
+
+def _check_report(dataset: "Dataset", known: _Known, error: _Report) -> None:
+    listed = {
+        str(item.get("ReferencedSOPInstanceUID", ""))
+        for path, item in _items(dataset)
+        if path.startswith(("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"))
+    }
+    groups = 0
+    for path, item in _items(dataset):
+        if not path.startswith("ContentSequence"):
+            continue
+        if item.get("ValueType") in ("IMAGE", "COMPOSITE"):
+            uid = str(item.ReferencedSOPSequence[0].get("ReferencedSOPInstanceUID", ""))
+            if uid not in listed:
+                error(path, f"{uid} is not among the evidence.")
+        if item.get("ValueType") == "NUM":
+            _check_number(path, item, error)
+        if item.get("ValueType") == "CONTAINER" and _concept(item) == _MEASUREMENT_GROUP:
+            groups += 1
+            _check_group(path, item, known, error)
+    if not groups:
+        error("ContentSequence", "The report has no measurement group.")
+
+
+def _check_number(path: str, item: "Dataset", error: _Report) -> None:
+    measured = item.get("MeasuredValueSequence")
+    unit = measured[0].get("MeasurementUnitsCodeSequence") if measured else None
+    if not measured or measured[0].get("NumericValue") is None or not unit:
+        error(f"{path}.MeasuredValueSequence", "The measurement has no value or no unit.")
+        return
+    allowed = _UNITS.get(_concept(item))
+    if allowed and str(unit[0].get("CodeValue", "")) not in allowed:
+        error(f"{path}.MeasuredValueSequence", f"The unit {unit[0].get('CodeValue')} does not fit the quantity.")
+
+
+def _check_group(path: str, group: "Dataset", known: _Known, error: _Report) -> None:
+    children = list(enumerate(group.get("ContentSequence") or [], start=1))
+    by_concept: dict[str, Dataset] = {}
+    for order, child in children:
+        concept = _concept(child)
+        by_concept.setdefault(concept, child)
+        expected = "CONTAINS" if child.get("ValueType") == "NUM" else _RELATIONSHIPS.get(concept)
+        if expected and child.get("RelationshipType") != expected:
+            error(f"{path}.ContentSequence[{order}].RelationshipType", f"It must be {expected}.")
+    for concept, name in (
+        (_TRACKING_IDENTIFIER, "tracking identifier"),
+        (_TRACKING_UID, "tracking UID"),
+        (_REFERENCED_SEGMENT, "referenced segment"),
+        (_FINDING, "finding"),
+    ):
+        if concept not in by_concept:
+            error(path, f"The measurement group has no {name}.")
+    if not any(child.get("ValueType") == "NUM" for _, child in children):
+        error(path, "The measurement group measures nothing.")
+    series = by_concept.get(_SOURCE_SERIES)
+    if series is not None and str(series.get("UID", "")) not in known.series:
+        error(path, "The source series for the segmentation is not known.")
+    if _REFERENCED_SEGMENT in by_concept and _TRACKING_UID in by_concept:
+        _check_segment_reference(path, by_concept, known, error)
+
+
+def _check_segment_reference(path: str, by_concept: "dict[str, Dataset]", known: _Known, error: _Report) -> None:
+    reference = by_concept[_REFERENCED_SEGMENT].ReferencedSOPSequence[0]
+    segmentation = known.segmentations.get(str(reference.get("ReferencedSOPInstanceUID", "")))
+    if segmentation is None:
+        return  # reported as an unknown reference already
+    tracking = {int(item.SegmentNumber): str(item.get("TrackingUID", "")) for item in segmentation.SegmentSequence}
+    number = reference.get("ReferencedSegmentNumber")
+    if number not in tracking:
+        error(path, "The referenced segment is not in the segmentation.")
+    elif tracking[number] != str(by_concept[_TRACKING_UID].get("UID", "")):
+        error(path, "The tracking UID is not that of the referenced segment.")
+
+
+def _concept(item: "Dataset") -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].get("CodeValue", "")) if names else ""
+
+
+def _check_capture(dataset: "Dataset", error: _Report) -> None:
+    for name in ("SourceImageSequence", "BurnedInAnnotation", "ConversionType", "DerivationDescription"):
+        if not dataset.get(name):
+            error(name, f"{name} is absent.")
+    if list(dataset.get("ImageType") or [])[:2] != ["DERIVED", "SECONDARY"]:
+        error("ImageType", "The picture does not say that it is derived.")

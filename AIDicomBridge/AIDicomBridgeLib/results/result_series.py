@@ -1,0 +1,94 @@
+"""What every result carries beside its content: its series, its dates, the body part, who made it.
+
+Series numbers: a result gets ``10000 * k + source series number``, with k = 1 for segmentations, 2 for reports, 3 for
+secondary captures. Scanners number their own series 1-999 or, like Philips, in steps of 100 (101, 201, 301), so a
+smaller step would meet them. The number stays readable (4 gives 10004, 20004, 30004); a second result of the same
+kind shares it and differs by its Series Instance UID.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..errors import BridgeError, EncodingError
+from .equipment import NOT_FOR_DIAGNOSTIC_USE, contributing_equipment, fit
+from .labels import Provenance
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_LARGEST_NUMBER = 2**31 - 1  # of an Integer String
+
+
+class ResultKind(Enum):
+    """The kinds of results, each with the number that its series numbers start with and its word for people."""
+
+    SEGMENTATION = (1, "segmentation")
+    MEASUREMENT_REPORT = (2, "measurements")
+    SECONDARY_CAPTURE = (3, "overlay")
+
+
+def result_series_number(kind: ResultKind, source_header: "Dataset") -> int:
+    """Return the series number of a result; see the rule at the top of this file."""
+    try:
+        source_number = max(int(source_header.get("SeriesNumber") or 0), 0)
+    except (TypeError, ValueError):
+        source_number = 0
+    return min(10000 * kind.value[0] + source_number, _LARGEST_NUMBER)
+
+
+def result_series_description(kind: ResultKind, provenance: Provenance | None, text: str | None = None) -> str:
+    """Return a Series Description of at most 64 characters that says so where the result is not for diagnostic use."""
+    text = fit(text or f"{provenance.model if provenance else 'Manual'} {kind.value[1]}")
+    if provenance is None or not provenance.not_for_diagnostic_use or NOT_FOR_DIAGNOSTIC_USE in text.lower():
+        return text
+    remark = f" ({NOT_FOR_DIAGNOSTIC_USE})"
+    return fit(text, 64 - len(remark)) + remark
+
+
+def complete_result(
+    dataset: "Dataset",
+    source_header: "Dataset",
+    kind: ResultKind,
+    *,
+    provenance: Provenance | None,
+    series_description: str | None,
+    now: datetime,
+) -> None:
+    """Write into ``dataset``, in place, what highdicom leaves out of all result objects.
+
+    Parameters
+    ----------
+    source_header
+        A header of :func:`normalised_headers`.
+    """
+    from pydicom.sequence import Sequence
+
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SeriesDescription = result_series_description(kind, provenance, series_description)
+    dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = date
+    dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = time
+    # A report's series has no body part (PS3.3 C.17.1); a segmentation's has no laterality, a capture's see there.
+    if kind is not ResultKind.MEASUREMENT_REPORT and source_header.get("BodyPartExamined"):
+        dataset.BodyPartExamined = source_header.BodyPartExamined
+    if provenance is not None:
+        equipment = list(dataset.get("ContributingEquipmentSequence", []))
+        dataset.ContributingEquipmentSequence = Sequence([*equipment, contributing_equipment(provenance, now)])
+
+
+@contextmanager
+def encoding_errors(what: str, uid: str) -> Iterator[None]:
+    """Turn any failure of a DICOM library while ``what`` is built into an :class:`EncodingError`."""
+    try:
+        yield
+    except BridgeError:
+        raise
+    except Exception as error:  # highdicom raises nearly anything on headers that it did not expect
+        raise EncodingError(
+            f"{what} cannot be built from the headers of the source ({type(error).__name__})",
+            uid=uid,
+            advice="Check the source series with dciodvfy; an attribute that DICOM requires is missing or malformed.",
+        ) from error

@@ -1,0 +1,145 @@
+"""The objects of one result, made, checked and written together: SEG, measurement report, secondary captures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConflictError, ConformanceError, DiskSpaceError
+from ..series.source_series import SourceSeries
+from ..series.volume import ImageVolume
+from .conformance import Finding, check_conformance
+from .labels import LabelVolume
+from .measurement_report import build_measurement_report
+from .measurements import SegmentMeasurements
+from .secondary_capture import build_secondary_captures
+from .segmentation import build_segmentation
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+OUTPUTS = ("seg", "sr", "sc")
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """One DICOM object of a result.
+
+    Attributes
+    ----------
+    kind
+        ``seg``, ``sr`` or ``sc``.
+    dataset
+        The object, with file meta information.
+    path
+        Where it was written; None while it was not.
+    """
+
+    kind: str
+    dataset: "Dataset"
+    path: Path | None = None
+
+
+def encode_results(
+    labels: LabelVolume,
+    volume: ImageVolume,
+    measurements: Sequence[SegmentMeasurements],
+    *,
+    outputs: Sequence[str] = OUTPUTS,
+    encodings: Sequence[str] = ("BINARY",),
+    series_description: str | None = None,
+) -> list[ResultObject]:
+    """Make the objects asked for.
+
+    Parameters
+    ----------
+    outputs
+        Any of ``seg``, ``sr``, ``sc``. A report needs the segmentation that it refers to: ``sr`` makes a SEG too.
+    encodings
+        One SEG is made for each; report and captures refer to the first.
+    series_description
+        For all series; made from the model's name where not given.
+
+    Raises
+    ------
+    EncodingError
+        An object cannot be made from these labels or headers.
+    """
+    unknown = set(outputs) - set(OUTPUTS)
+    if unknown or not outputs:
+        raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
+    results: list[ResultObject] = []
+    if "seg" in outputs or "sr" in outputs:
+        for encoding in encodings:
+            segmentation = build_segmentation(labels, encoding=encoding, series_description=series_description)
+            results.append(ResultObject("seg", segmentation))
+    first = results[0].dataset if results else None
+    if "sr" in outputs:
+        results.append(
+            ResultObject(
+                "sr",
+                build_measurement_report(
+                    labels, measurements, segmentation=first, series_description=series_description
+                ),
+            )
+        )
+    if "sc" in outputs:
+        captures = build_secondary_captures(labels, volume, segmentation=first, series_description=series_description)
+        results += [ResultObject("sc", capture) for capture in captures]
+    return results
+
+
+def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list[Finding]:
+    """Return the warnings of the results' own checks.
+
+    Raises
+    ------
+    ConformanceError
+        A check found an error: such a result must not leave the house.
+    """
+    related = [result.dataset for result in results]
+    findings = [f for result in results for f in check_conformance(result.dataset, source, related=related)]
+    for finding in findings:
+        if finding.severity == "error":
+            raise ConformanceError(
+                f"a result failed its own checks and was not sent: {finding.message}",
+                uid=source.series_uid,
+                advice="Please report this as a fault of AIDicomBridge.",
+            )
+    return findings
+
+
+def write_results(results: Sequence[ResultObject], folder: Path) -> list[ResultObject]:
+    """Write every result as a file, ``seg-001.dcm``, ``sr-001.dcm``, ``sc-001.dcm`` ...; all of them or none.
+
+    Raises
+    ------
+    ConflictError
+        The folder holds a result already: another patient's result must not be mixed in or replaced.
+    DiskSpaceError
+        The folder cannot be written; no file is left.
+    """
+    counts: dict[str, int] = {}
+    placed: list[ResultObject] = []
+    for result in results:
+        counts[result.kind] = counts.get(result.kind, 0) + 1
+        placed.append(replace(result, path=folder / f"{result.kind}-{counts[result.kind]:03d}.dcm"))
+    taken = [result.path.name for result in placed if result.path and result.path.exists()]
+    if taken:
+        raise ConflictError(f"the folder {folder} already holds {taken[0]}", advice="Choose an empty folder.")
+    part_files = [folder / f"{number}.part" for number in range(len(placed))]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for result, part_file in zip(placed, part_files, strict=True):
+            result.dataset.save_as(part_file, enforce_file_format=True)
+        for result, part_file in zip(placed, part_files, strict=True):
+            part_file.replace(str(result.path))
+    except OSError as error:
+        raise DiskSpaceError(
+            f"the results cannot be written to {folder}: {error.strerror}",
+            advice="Free some space or choose another folder.",
+        ) from error
+    finally:
+        for part_file in part_files:
+            part_file.unlink(missing_ok=True)
+    return placed

@@ -1,0 +1,152 @@
+"""One segment between :class:`Segment` and an item of the Segment Sequence (PS3.3 C.8.20.4)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EncodingError
+from .codes import coded_concept, read_code
+from .equipment import algorithm_identification, fit
+from .labels import Code, LabelVolume, Provenance, Segment
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+    from pydicom import Dataset
+
+_ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
+# For segments without a colour of their own: distinct on grey, also for most people with a colour vision deficiency.
+_COLORS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 114, 178),
+    (170, 255, 195),
+)
+
+
+def describe_segment(segment: Segment, number: int, provenance: Provenance | None) -> "SegmentDescription":
+    """Return the Segment Sequence item of ``segment``, which has a tracking UID, with that Segment Number.
+
+    Raises
+    ------
+    EncodingError
+        The algorithm type is none of DICOM's, or an algorithm has no name.
+    """
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    if segment.algorithm_type not in _ALGORITHM_TYPES:
+        raise EncodingError(
+            f"{segment.algorithm_type!r} is no algorithm type; DICOM knows {', '.join(_ALGORITHM_TYPES)}"
+        )
+    manual = segment.algorithm_type == "MANUAL"
+    algorithm_name = segment.algorithm_name or (provenance.model if provenance else None)
+    if not manual and not algorithm_name:
+        raise EncodingError(
+            f"segment {segment.label} is {segment.algorithm_type} but names no algorithm",
+            advice="Give the segment an algorithm_name or the labels a provenance.",
+        )
+    # Without provenance the algorithm's family and version are not known: the name alone is written below.
+    identification = None
+    if not manual and provenance is not None:
+        identification = algorithm_identification(algorithm_name or "", provenance)
+    description = SegmentDescription(
+        segment_number=number,
+        segment_label=fit(segment.name),
+        segmented_property_category=coded_concept(segment.category),
+        segmented_property_type=coded_concept(segment.type),
+        algorithm_type=segment.algorithm_type if identification else "MANUAL",
+        algorithm_identification=identification,
+        tracking_uid=segment.tracking_uid,
+        tracking_id=tracking_identifier(segment),
+        anatomic_regions=[coded_concept(segment.region)] if segment.region else None,
+        display_color=CIELabColor.from_rgb(*display_color(segment)),
+    )
+    description.SegmentAlgorithmType = segment.algorithm_type
+    if not manual:
+        description.SegmentAlgorithmName = fit(algorithm_name or "")
+    # highdicom has no argument for modifiers; without them left and right are lost.
+    if segment.type_modifier:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [coded_concept(segment.type_modifier)]
+    if segment.region and segment.region_modifier:
+        region = description.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence = [coded_concept(segment.region_modifier)]
+    return description
+
+
+def display_color(segment: Segment) -> tuple[int, int, int]:
+    """Return the colour of a segment in every result: its own, else one by its label."""
+    return segment.color_rgb or _COLORS[(segment.label - 1) % len(_COLORS)]
+
+
+def with_tracking_uids(labels: LabelVolume, new_uid: Callable[[], str]) -> LabelVolume:
+    """Return the labels with a tracking UID in every segment; the array is shared.
+
+    Several segmentations of one result (BINARY and LABELMAP) are to be built from these, so that they agree.
+    """
+    segments = tuple(
+        segment if segment.tracking_uid else replace(segment, tracking_uid=str(new_uid()))
+        for segment in labels.segments
+    )
+    return replace(labels, segments=segments)
+
+
+def tracking_identifier(segment: Segment) -> str:
+    """Return the Tracking ID of a segment, the same in SEG and SR."""
+    return fit(f"{segment.name} ({segment.label})")
+
+
+def read_segment(item: "Dataset") -> Segment:
+    """Return the segment of one item of the Segment Sequence; its label is the Segment Number."""
+    from highdicom.color import CIELabColor
+
+    type_item = item.SegmentedPropertyTypeCodeSequence[0]
+    region_item = _first(item, "AnatomicRegionSequence")
+    color = item.get("RecommendedDisplayCIELabValue")
+    return Segment(
+        label=int(item.SegmentNumber),
+        name=str(item.SegmentLabel),
+        category=read_code(item.SegmentedPropertyCategoryCodeSequence[0]),
+        type=read_code(type_item),
+        type_modifier=_code(_first(type_item, "SegmentedPropertyTypeModifierCodeSequence")),
+        region=_code(region_item),
+        region_modifier=_code(_first(region_item, "AnatomicRegionModifierSequence")),
+        color_rgb=CIELabColor.from_dicom_value(color).to_rgb(clip=True) if color else None,
+        tracking_uid=str(item.TrackingUID) if item.get("TrackingUID") else None,
+        algorithm_type=str(item.get("SegmentAlgorithmType") or "MANUAL"),
+        algorithm_name=str(item.SegmentAlgorithmName) if item.get("SegmentAlgorithmName") else None,
+    )
+
+
+def segment_items(segmentation: "Dataset", labels: LabelVolume) -> "dict[int, Dataset]":
+    """Return the Segment Sequence item of every label value.
+
+    BINARY segmentations number their segments 1, 2, 3 ... in label order, LABELMAP ones by label value.
+
+    Raises
+    ------
+    EncodingError
+        The segmentation does not describe the segments of these labels.
+    """
+    items = [item for item in segmentation.get("SegmentSequence", []) if int(item.SegmentNumber) != 0]
+    names = [fit(segment.name) for segment in labels.segments]
+    if [str(item.SegmentLabel) for item in items] != names:
+        raise EncodingError(
+            "the segmentation does not describe the segments of these labels",
+            uid=str(segmentation.SOPInstanceUID),
+            advice="Pass the segmentation that was built from them.",
+        )
+    return {segment.label: item for segment, item in zip(labels.segments, items, strict=True)}
+
+
+def _first(item: Any, name: str) -> Any:
+    sequence = item.get(name) if item is not None else None
+    return sequence[0] if sequence else None
+
+
+def _code(item: Any) -> Code | None:
+    return read_code(item) if item is not None else None

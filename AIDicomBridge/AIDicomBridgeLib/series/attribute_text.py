@@ -1,0 +1,63 @@
+"""Attributes of a data set as plain texts, read without pydicom's value validation.
+
+Validation would warn with the value itself, and the values here are names and birth dates.
+"""
+
+from collections.abc import Iterable, MutableSequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# VRs whose characters depend on the Specific Character Set (PS3.5 section 6.1.2.2), with the delimiters that reset it.
+_CHARACTER_SET = 0x00080005
+_ENCODED_VRS = {"SH": b"\\", "LO": b"\\", "UC": b"\\", "PN": b"\\^=", "ST": b"", "LT": b"", "UT": b""}
+
+
+def attribute_texts(dataset: "Dataset", keywords: Iterable[str]) -> dict[str, str]:
+    r"""Return keyword -> text for those attributes that the data set holds (empty ones as ``""``).
+
+    Several values are joined by a backslash, as DICOM writes them; padding is removed.
+
+    Raises
+    ------
+    Exception
+        Whatever pydicom raises on damaged input; the caller converts it.
+    """
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    encodings = _encodings(dataset)
+    texts = {}
+    for keyword in keywords:
+        tag = tag_for_keyword(keyword)
+        if tag is None or tag not in dataset:
+            continue
+        value = dataset.get_item(tag).value
+        texts[keyword] = _text(value, dictionary_VR(tag), encodings)
+    return texts
+
+
+def _encodings(dataset: "Dataset") -> list[str]:
+    from pydicom.charset import convert_encodings
+
+    value = dataset.get_item(_CHARACTER_SET).value if _CHARACTER_SET in dataset else None
+    if isinstance(value, bytes):
+        value = [part.strip() for part in value.decode("ascii", "replace").strip("\0 ").split("\\")]
+    return convert_encodings(value or None)
+
+
+def _text(value: object, vr: str, encodings: list[str]) -> str:
+    from pydicom.charset import decode_bytes
+
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        if vr in _ENCODED_VRS:
+            text = decode_bytes(value, encodings, set(_ENCODED_VRS[vr]))
+        else:
+            text = value.decode("ascii", "replace")
+    elif isinstance(value, MutableSequence):
+        text = "\\".join(str(item) for item in value)
+    else:
+        text = str(value)
+    return "\\".join(part.strip("\0 ") for part in text.split("\\"))

@@ -1,0 +1,50 @@
+# Everything lives in .venv, made by .ci/bootstrap; nothing is installed outside it but the test programs of .ci/peers.
+BIN := .venv/bin
+
+.PHONY: help demo test bench lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     install, then run the whole loop: PACS, segmentation network, DICOM results, PACS"
+	@echo "make test     install, then check the style and the types and run all tests"
+	@echo "make bench    print how long the loop takes beside the ordinary Python stack (some minutes)"
+	@echo "make lint     check the style and the types only"
+	@echo "make format   put the code into the project's style"
+	@echo "make clean    remove .venv and what tools left behind; results of a demo are kept"
+	@echo
+	@echo "PYTHON=python3.12 make demo   makes .venv with that Python (3.11 to 3.13; otherwise the newest found)"
+	@echo "ARGS='--out DIR' make demo    gives the command further arguments; also for test (pytest) and bench"
+	@echo
+	@echo "On Linux plain pip takes the CUDA build of torch, several GB. Without an NVIDIA GPU, first make .venv and"
+	@echo "install torch $$(sed -n 's/^torch==//p' constraints.txt) into it from PyTorch's CPU index (see pytorch.org); make demo then keeps that one."
+
+demo:
+	@.ci/bootstrap nodes compressed
+	@$(BIN)/aidicombridge demo $(ARGS)
+
+# Every check runs even when one before it fails; the status is that of the worst.
+test:
+	@.ci/bootstrap nodes compressed test
+	@.ci/peers
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." "mypy" "python -m pytest $(ARGS)"; do \
+	  echo "== $$check"; $(BIN)/$$check || status=1; \
+	done; exit $$status
+
+lint:
+	@.ci/bootstrap nodes compressed test
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." "mypy"; do $(BIN)/$$check || status=1; done; exit $$status
+
+format:
+	@.ci/bootstrap nodes compressed test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench:
+	@.ci/bootstrap nodes compressed test
+	@PYTHONPATH=Testing/Python $(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build AIDicomBridge/*.egg-info
+	find AIDicomBridge Testing -name __pycache__ -type d -prune -exec rm -rf {} +

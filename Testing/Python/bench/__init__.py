@@ -1,0 +1,1 @@
+"""``make bench``: the loop without its network, beside the ordinary Python stack."""

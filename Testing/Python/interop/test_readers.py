@@ -1,0 +1,106 @@
+"""The results in the hands of others: dciodvfy judges them, dcmqi reads them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from peers.validators import dciodvfy_errors, on_grid, read_labels_with_dcmqi, read_report_with_dcmqi
+from segmented import make_labels
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
+
+from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.results.measurement_report import build_measurement_report
+from AIDicomBridgeLib.results.measurements import measure
+from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
+from AIDicomBridgeLib.results.segmentation import build_segmentation
+from AIDicomBridgeLib.series.volume import read_volume
+
+SERIES = {
+    "axial CT": {"orientation": AXIAL},
+    "sagittal MR": {"orientation": SAGITTAL, "modality": "MR"},
+    "coronal CT, last slice first": {"orientation": CORONAL, "reverse": True},
+    "oblique MR, anisotropic": {"orientation": OBLIQUE, "modality": "MR", "spacing_mm": (5.0, 0.4, 1.1)},
+}
+
+
+@pytest.fixture(params=SERIES)
+def labels(request: pytest.FixtureRequest, tmp_path: Path) -> LabelVolume:
+    return make_labels(tmp_path / "source", **SERIES[request.param])
+
+
+def test_dciodvfy_finds_no_error_in_any_result(labels: LabelVolume, tmp_path: Path) -> None:
+    volume = read_volume(labels.source)
+    segmentation = build_segmentation(labels)
+    results = [
+        segmentation,
+        build_segmentation(labels, encoding="LABELMAP"),
+        build_segmentation(labels, encoding="LABELMAP", compression="RLE"),
+        build_measurement_report(labels, measure(labels, volume), segmentation=segmentation, observer_name="A^B"),
+        build_secondary_captures(labels, volume, segmentation=segmentation, slices=[5])[0],
+    ]
+    assert {type(result).__name__: dciodvfy_errors(result, tmp_path) for result in results} == {
+        "Segmentation": [],
+        "Comprehensive3DSR": [],
+        "SCImage": [],
+    }
+
+
+def test_dcmqi_gives_the_binary_labels_at_the_same_world_positions(labels: LabelVolume, tmp_path: Path) -> None:
+    images, segments = read_labels_with_dcmqi(build_segmentation(labels), tmp_path)
+    assert [item["SegmentLabel"] for item in segments] == [segment.name for segment in labels.segments]
+    for image, segment in zip(images, labels.segments, strict=True):
+        values = on_grid(image, labels.labels.shape, labels.ijk_to_lps)
+        assert np.array_equal(values > 0, labels.labels == segment.label)
+
+
+@pytest.mark.parametrize("compression", [None, "RLE"])
+def test_dcmqi_gives_the_labelmap_at_the_same_world_positions(
+    labels: LabelVolume, tmp_path: Path, compression: str | None
+) -> None:
+    segmentation = build_segmentation(labels, encoding="LABELMAP", compression=compression)
+    images, _ = read_labels_with_dcmqi(segmentation, tmp_path)
+    assert len(images) == 1
+    assert np.array_equal(on_grid(images[0], labels.labels.shape, labels.ijk_to_lps), labels.labels)
+
+
+def test_dcmqi_reads_codes_sides_and_algorithm(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "source")
+    _, segments = read_labels_with_dcmqi(build_segmentation(labels), tmp_path)
+    assert segments[0]["SegmentedPropertyTypeModifierCodeSequence"]["CodeMeaning"] == "Right"
+    assert segments[1]["SegmentedPropertyTypeModifierCodeSequence"]["CodeMeaning"] == "Left"
+    assert segments[2]["AnatomicRegionSequence"]["CodeMeaning"] == "Chest"
+    assert segments[2]["AnatomicRegionModifierSequence"]["CodeMeaning"] == "Left"
+    assert segments[2]["TrackingUniqueIdentifier"] == "1.2.3.4"
+    assert {item["SegmentAlgorithmName"] for item in segments} == {"phantomnet"}
+    assert segments[0]["recommendedDisplayRGBValue"] == pytest.approx([197, 165, 145], abs=1)
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+def test_empty_segmentations_are_valid_and_readable(tmp_path: Path, encoding: str) -> None:
+    full = make_labels(tmp_path / "source")
+    empty = LabelVolume(np.zeros_like(full.labels), full.segments, source=full.source, provenance=full.provenance)
+    segmentation = build_segmentation(empty, encoding=encoding)
+    assert dciodvfy_errors(segmentation, tmp_path) == []
+    images, _ = read_labels_with_dcmqi(segmentation, tmp_path)
+    assert not any(on_grid(image, empty.labels.shape, empty.ijk_to_lps).any() for image in images)
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+def test_dcmqi_reads_the_volumes_from_the_report(labels: LabelVolume, tmp_path: Path, encoding: str) -> None:
+    measurements = measure(labels, read_volume(labels.source))
+    segmentation = build_segmentation(labels, encoding=encoding)
+    report = build_measurement_report(labels, measurements, segmentation=segmentation)
+    groups = read_report_with_dcmqi(report, tmp_path)["Measurements"]
+    assert len(groups) == len(measurements)
+    for group, measured, item in zip(groups, measurements, build_order(segmentation), strict=True):
+        assert group["TrackingUniqueIdentifier"] == item.TrackingUID
+        assert group["ReferencedSegment"] == int(item.SegmentNumber)
+        assert group["SourceSeriesForImageSegmentation"] == labels.source.series_uid
+        volume = next(m for m in group["measurementItems"] if m["quantity"]["CodeMeaning"] == "Volume")
+        assert float(volume["value"]) == pytest.approx(measured.volume_ml)
+        assert volume["units"]["CodeValue"] == "ml"
+
+
+def build_order(segmentation: object) -> list:
+    """Return the segment items without the background."""
+    return [item for item in segmentation.SegmentSequence if item.SegmentNumber != 0]  # type: ignore[attr-defined]

@@ -1,0 +1,218 @@
+"""The real module file in the look-alike shell: its Logic takes nodes and gives nodes."""
+
+import subprocess
+import sys
+import types
+from contextlib import nullcontext
+from pathlib import Path
+
+import AIDicomBridgeLib
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import DependencyError, NotFoundError
+from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
+from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
+from AIDicomBridgeLib.pacs.records import InstanceOutcome, Outcome, RetrieveReport
+from shell import import_module_file, open_shell
+
+from .conftest import organ_labels
+
+
+@pytest.fixture
+def module():
+    if not has_slicer_core():
+        pytest.skip("slicer-core is not installed")
+    with open_shell():
+        yield import_module_file()
+
+
+@pytest.fixture
+def logic(module):
+    return module.AIDicomBridgeLogic()
+
+
+class PhantomModel:
+    """A model that knows the phantom's organs by heart."""
+
+    def segment(self, volume):
+        return organ_labels(volume)
+
+
+@pytest.fixture
+def phantom_model(monkeypatch):
+    monkeypatch.setattr(AIDicomBridgeLib, "load_model", lambda name, device: PhantomModel(), raising=False)
+
+
+def test_the_module_describes_itself(module):
+    parent = types.SimpleNamespace()
+    module.AIDicomBridge(parent)
+    assert parent.title == "AIDicomBridge"
+    assert parent.categories
+    assert "not for diagnostic use" in parent.helpText
+
+
+def test_the_modules_own_test_passes(module):
+    module.AIDicomBridgeTest().runTest()
+
+
+def test_from_files_to_a_segmentation_node(logic, ct_files, phantom_model):
+    import slicer
+
+    volume_node = logic.loadSeries(ct_files)
+    segmentation_node = logic.segment(volume_node, "phantom")
+    assert volume_node.GetScene() is slicer.mrmlScene
+    assert segmentation_node.GetClassName() == "vtkMRMLSegmentationNode"
+    segmentation = segmentation_node.GetSegmentation()
+    assert [segmentation.GetNthSegment(n).GetName() for n in range(3)] == ["Bone", "Right lung", "Left lung"]
+    layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation_node, "Segment_5")
+    assert (slicer.util.arrayFromVolume(volume_node)[layer == 5] == -850).all()
+
+
+def test_an_edited_segmentation_is_what_is_exported(logic, ct_files, phantom_model, tmp_path):
+    import slicer
+    from pydicom import dcmread
+
+    volume_node = logic.loadSeries(ct_files[0].parent)
+    segmentation_node = logic.segment(volume_node, "phantom")
+    layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation_node, "Segment_5")
+    layer[0, :4, :4] = 5
+    paths = logic.exportSegmentation(segmentation_node, tmp_path / "results")
+    datasets = [dcmread(path) for path in paths]
+    assert {dataset.Modality for dataset in datasets} >= {"SEG", "SR"}
+    assert len({dataset.StudyInstanceUID for dataset in datasets}) == 1
+    source = logic.sourceFiles.source_of(volume_node)
+    back = AIDicomBridgeLib.read_segmentation(paths[0], source)
+    assert (back.labels[0, :4, :4] == back.segment("Right lung").label).all()
+    names = np.unique(back.labels[layer == 7])
+    assert names.tolist() == [back.segment("Left lung").label]
+
+
+def test_a_segmentation_without_its_volume_is_refused(logic, ct_files, phantom_model, tmp_path):
+    import slicer
+
+    volume_node = logic.loadSeries(ct_files)
+    segmentation_node = logic.segment(volume_node, "phantom")
+    slicer.mrmlScene.RemoveNode(volume_node)
+    with pytest.raises(NotFoundError, match="which volume"):
+        logic.exportSegmentation(segmentation_node, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+class Archive:
+    """Stands in for a PACS that holds one series; ``lost`` instances never arrive."""
+
+    def __init__(self, files: list[Path], lost: int = 0):
+        self.files, self.lost, self.received = files, lost, []
+
+    def find_studies(self, **keys):
+        return [keys]
+
+    def retrieve(self, study_uid, series_uid, *, into):
+        stored = [into.add_file(path) for path in self.files[self.lost :]]
+        outcomes = [InstanceOutcome(item.sop_instance_uid, Outcome.RECEIVED) for item in stored]
+        outcomes += [InstanceOutcome(f"1.2.{n}", Outcome.MISSING, "0xA701") for n in range(self.lost)]
+        return RetrieveReport("ARCHIVE", tuple(outcomes))
+
+    def store(self, paths):
+        self.received = list(paths)
+        return "report"
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """Return a function that lets every address lead to the given archive."""
+
+    def lead_to(archive):
+        asked = []
+        monkeypatch.setattr(AIDicomBridgeLib, "parse_endpoint", lambda text: ("parsed", text), raising=False)
+        monkeypatch.setattr(
+            AIDicomBridgeLib, "connect", lambda endpoint: asked.append(endpoint) or nullcontext(archive), raising=False
+        )
+        return asked
+
+    return lead_to
+
+
+def test_network_calls_take_a_text_or_an_endpoint(logic, connected, ct_files, tmp_path):
+    from pydicom import dcmread
+
+    archive = Archive(ct_files)
+    asked = connected(archive)
+    study_uid = str(dcmread(ct_files[0]).StudyInstanceUID)
+    assert logic.find("dimse://A@host:104", accession_number="7") == [{"accession_number": "7"}]
+    endpoint = object()
+    paths = logic.retrieve(endpoint, study_uid, folder=tmp_path / "store")
+    assert asked == [("parsed", "dimse://A@host:104"), endpoint]
+    assert len(paths) == len(ct_files)
+    assert logic.loadSeries(paths).GetImageData().GetDimensions() == (72, 64, 12)
+    assert logic.send(endpoint, paths) == "report"
+    assert archive.received == paths
+
+
+def test_an_incomplete_retrieve_is_an_error(logic, connected, ct_files, tmp_path):
+    connected(Archive(ct_files, lost=2))
+    with pytest.raises(AIDicomBridgeLib.errors.IncompleteError, match="2 of 12 .*0xA701"):
+        logic.retrieve(object(), "1.2.3", folder=tmp_path / "store")
+
+
+def test_the_panel_shows_one_line(module, monkeypatch):
+    """Qt stood in for by the three names that setup uses."""
+    shown = []
+    label = type("QLabel", (), {"__init__": lambda self, text: setattr(self, "text", text)})
+    monkeypatch.setitem(sys.modules, "qt", types.SimpleNamespace(QLabel=label))
+    layout = types.SimpleNamespace(addWidget=shown.append, addStretch=lambda factor: None)
+    widget = module.AIDicomBridgeWidget(types.SimpleNamespace(layout=lambda: layout))
+    widget.setup()
+    assert "later version" in shown[0].text
+    assert "logic.segment" in shown[0].text
+    assert isinstance(widget.logic, module.AIDicomBridgeLogic)
+
+
+@pytest.fixture
+def packaging(monkeypatch):
+    """Return a stand-in for ``slicer.packaging``, which slicer-core does not have."""
+    import slicer
+
+    stand_in = types.ModuleType("slicer.packaging")
+    stand_in.__spec__ = types.SimpleNamespace(name="slicer.packaging")
+    stand_in.load_requirements = lambda path: Path(path).read_text().split()
+    monkeypatch.setitem(sys.modules, "slicer.packaging", stand_in)
+    monkeypatch.setattr(slicer, "packaging", stand_in, raising=False)
+    return stand_in
+
+
+def test_slicer_is_asked_for_a_missing_package_only(module, packaging):
+    asked = []
+    packaging.pip_ensure = lambda requirements, requester: asked.append((requirements, requester))
+    ensure_packages("numpy")
+    assert asked == []
+    ensure_packages("numpy", "no_such_package")
+    requirements, requester = asked[0]
+    assert requester == "AIDicomBridge"
+    assert any(line.startswith("pynetdicom>=") for line in requirements)
+
+
+def test_a_declined_installation_is_a_named_error(module, packaging):
+    def decline(requirements, requester):
+        raise RuntimeError("declined")
+
+    packaging.pip_ensure = decline
+    with pytest.raises(DependencyError, match="no_such_package"):
+        ensure_packages("no_such_package")
+
+
+def test_importing_the_module_file_imports_nothing_heavy():
+    """Slicer imports every module at start: torch, pynetdicom and the like must wait for their first use."""
+    if not has_slicer_core():
+        pytest.skip("slicer-core is not installed")
+    program = (
+        "import sys; from shell import open_shell, import_module_file\n"
+        "with open_shell():\n"
+        "    import_module_file().AIDicomBridgeLogic()\n"
+        "print(sorted({'torch', 'pynetdicom', 'highdicom', 'SimpleITK', 'dicomweb_client'} & set(sys.modules)))\n"
+    )
+    root = Path(__file__).parents[3]
+    places = [str(root / "AIDicomBridge"), str(root / "Testing" / "Python")]
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {places}\n{program}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""Starting and asking the programs that the results are held against."""

@@ -1,0 +1,85 @@
+"""Independent programs that judge or read a result: dciodvfy, and dcmqi's readers. Both come from PyPI."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - its usual name
+from pydicom import Dataset
+
+_DEADLINE_S = 60
+
+
+def program(name: str) -> Path:
+    """Return the program installed beside this Python; skip the test, by name, where it is missing.
+
+    Only there: Debian's dciodvfy does not know LABELMAP, and other packages install programs of the same names.
+    """
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        pytest.skip(f"{name} is not installed beside {Path(sys.executable).name}")
+    return path
+
+
+def dciodvfy_errors(dataset: Dataset, folder: Path) -> list[str]:
+    """Return the errors that dciodvfy finds; its exit status is 0 with errors too, so its text is read."""
+    path = save(dataset, folder)
+    done = _run(program("dciodvfy"), "-new", str(path))
+    assert done.stderr.strip(), "dciodvfy names at least the object's kind"
+    return [line for line in done.stderr.splitlines() if line.startswith("Error")]
+
+
+def read_labels_with_dcmqi(dataset: Dataset, folder: Path) -> tuple[list[sitk.Image], list[dict]]:
+    """Return the images that segimage2itkimage makes and the segment descriptions beside them."""
+    path, out = save(dataset, folder), folder / f"dcmqi-{dataset.SOPInstanceUID}"
+    out.mkdir()
+    done = _run(
+        program("segimage2itkimage"), "--inputDICOM", str(path), "--outputDirectory", str(out), "--outputType", "nrrd"
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted(out.glob("*.nrrd"), key=lambda file: int(file.stem))
+    meta = json.loads((out / "meta.json").read_text(encoding="utf-8"))
+    return [sitk.ReadImage(str(file)) for file in files], [item[0] for item in meta["segmentAttributes"]]
+
+
+def read_report_with_dcmqi(dataset: Dataset, folder: Path) -> dict:
+    """Return what tid1500reader understands; its exit status is 0 for any object, so its file is what counts."""
+    path, out = save(dataset, folder), folder / f"report-{dataset.SOPInstanceUID}.json"
+    done = _run(program("tid1500reader"), "--inputDICOM", str(path), "--outputMetadata", str(out))
+    assert out.exists(), done.stderr
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def save(dataset: Dataset, folder: Path) -> Path:
+    """Write the object under its SOP Instance UID and return the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{dataset.SOPInstanceUID}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def on_grid(image: sitk.Image, shape: tuple[int, int, int], ijk_to_lps: np.ndarray) -> np.ndarray:
+    """Return an image's values at the voxel centres of another grid, (k, j, i); 0 outside the image.
+
+    Fails where a voxel centre of the grid does not meet one of the image: nothing is interpolated.
+    """
+    own = np.eye(4)
+    own[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    own[:3, 3] = image.GetOrigin()
+    k, j, i = np.indices(shape).reshape(3, -1)
+    index = (np.linalg.inv(own) @ ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)]))[:3]
+    nearest = np.rint(index).astype(int)
+    assert np.abs(index - nearest).max() < 0.02, "the grids do not share their voxel centres"
+    inside = ((nearest >= 0) & (nearest < np.array(image.GetSize())[:, None])).all(axis=0)
+    values = np.zeros(inside.size, dtype=np.int64)
+    values[inside] = sitk.GetArrayViewFromImage(image)[tuple(nearest[::-1, inside])]
+    return values.reshape(shape)
+
+
+def _run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=_DEADLINE_S, check=False
+    )

@@ -1,0 +1,124 @@
+"""The layers of the library: which room may import what, read from the source of every file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MODULE = Path(__file__).parents[3] / "AIDicomBridge"
+LIBRARY = "AIDicomBridgeLib"
+
+ENGINE_ROOMS = {"pacs", "series", "models", "inference", "results", "delivery"}
+SLICER = {"slicer", "vtk", "vtkmodules", "qt", "ctk"}
+NETWORK = {"socket", "ssl", "http", "urllib", "requests", "pynetdicom", "dicomweb_client"}
+MUST_NOT_IMPORT = {
+    "engine": SLICER | {f"{LIBRARY}.{room}" for room in ("mrml", "worker", "panel", "cli")},
+    "mrml": {"qt", "ctk"} | {f"{LIBRARY}.{room}" for room in ("worker", "panel", "cli")},
+    "worker": SLICER | {f"{LIBRARY}.{room}" for room in ("mrml", "panel", "cli")},
+    "panel": NETWORK | {"torch", f"{LIBRARY}.cli"},
+    "cli": {"qt", "ctk"} | {f"{LIBRARY}.{room}" for room in ("worker", "panel")},
+}
+HEAVY = {"torch", "highdicom", "pynetdicom", "pydicom", "SimpleITK", "dicomweb_client", "requests", "slicer", "vtk"}
+HEAVY |= {"vtkmodules", "safetensors", "imagecodecs", "scipy", "matplotlib", "PIL"}
+
+PYTHON_FILES = sorted((MODULE / LIBRARY).rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    room, *inside = path.relative_to(MODULE / LIBRARY).parts
+    return "engine" if room in ENGINE_ROOMS or not inside else room
+
+
+def imported(node: ast.Import | ast.ImportFrom, path: Path) -> list[str]:
+    """Return the full names that one statement imports, relative imports resolved against the file's place."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = node.module or ""
+    if node.level:
+        package = path.relative_to(MODULE).with_suffix("").parts[: -node.level]
+        base = ".".join([*package, base] if base else package)
+    return [f"{base}.{alias.name}" for alias in node.names]
+
+
+def imports_of(tree: ast.AST, path: Path) -> list[str]:
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [name for node in found for name in imported(node, path)]
+
+
+def run_at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield what runs when the file is imported: not the bodies of functions, not what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from run_at_import(node)
+
+
+def breaches(path: Path, source: str) -> list[str]:
+    """Return the imports of one file that its layer forbids."""
+    forbidden = MUST_NOT_IMPORT[layer_of(path)]
+    names = imports_of(ast.parse(source), path)
+    return [name for name in names if any(name == rule or name.startswith(f"{rule}.") for rule in forbidden)]
+
+
+def heavy_at_import(path: Path, source: str) -> list[str]:
+    """Return the heavy packages that importing one file would import."""
+    nodes = [node for node in run_at_import(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [name for node in nodes for name in imported(node, path) if name.split(".")[0] in HEAVY]
+
+
+def test_every_room_has_a_layer():
+    assert {layer_of(path) for path in PYTHON_FILES} <= MUST_NOT_IMPORT.keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "name"),
+    [
+        ("results/x.py", "def f():\n    import vtk.util", "vtk.util"),
+        ("series/x.py", "from ..mrml import volume_node", f"{LIBRARY}.mrml.volume_node"),
+        ("job.py", "from .cli.main import app", f"{LIBRARY}.cli.main.app"),
+        ("pacs/__init__.py", "from .. import panel", f"{LIBRARY}.panel"),
+        ("mrml/x.py", "import qt", "qt"),
+        ("worker/x.py", f"import {LIBRARY}.panel", f"{LIBRARY}.panel"),
+        ("panel/x.py", "from torch.nn import Module", "torch.nn.Module"),
+    ],
+)
+def test_a_breach_is_seen(place: str, source: str, name: str):
+    assert breaches(MODULE / LIBRARY / place, source) == [name]
+
+
+def test_a_heavy_import_is_seen_where_it_runs():
+    source = "try:\n import torch\nexcept ImportError: ...\nif TYPE_CHECKING:\n import vtk\ndef f():\n import pydicom"
+    assert heavy_at_import(MODULE / LIBRARY / "results/x.py", source) == ["torch"]
+
+
+def test_no_file_imports_from_a_layer_that_is_closed_to_it():
+    found = {path: breaches(path, path.read_text(encoding="utf-8")) for path in PYTHON_FILES}
+    assert {str(path.relative_to(MODULE)): names for path, names in found.items() if names} == {}
+
+
+def test_heavy_packages_are_imported_inside_functions():
+    found = {path: heavy_at_import(path, path.read_text(encoding="utf-8")) for path in PYTHON_FILES}
+    assert {str(path.relative_to(MODULE)): names for path, names in found.items() if names} == {}
+
+
+def test_nodes_need_no_application():
+    """``slicer.app`` and ``slicer.modules`` are not there in a headless run."""
+    found = []
+    for path in (MODULE / LIBRARY / "mrml").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("slicer.app", "slicer.modules"):
+                found.append(f"{path.relative_to(MODULE)}:{node.lineno}")
+    assert found == []
+
+
+def test_the_module_file_calls_panel_nodes_and_public_names_only():
+    path = MODULE / "AIDicomBridge.py"
+    names = imports_of(ast.parse(path.read_text(encoding="utf-8")), path)
+    rooms = {name.split(".")[1] for name in names if name.startswith(f"{LIBRARY}.")}
+    public = {name for name in rooms if not (MODULE / LIBRARY / name).is_dir()}
+    assert rooms - public <= {"panel", "mrml"}
+    assert not {name.split(".")[0] for name in names} & (HEAVY - SLICER | NETWORK)

@@ -1,0 +1,130 @@
+"""A series is accepted only when it is one regular stack of one patient; else it is refused by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import BadDicomError, ConflictError, GeometryError, NotFoundError
+from AIDicomBridgeLib.series.source_series import SourceSeries
+from AIDicomBridgeLib.series.volume import read_volume
+from pydicom import Dataset
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, CORONAL, OBLIQUE])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_voxels_and_affine_follow_the_positions_not_the_file_order(
+    tmp_path: Path, orientation: tuple[float, ...], reverse: bool
+) -> None:
+    voxels = body_phantom((5, 20, 24))
+    datasets = make_series(voxels, orientation=orientation, reverse=reverse)
+
+    volume = read_volume(save_series(datasets, tmp_path))
+
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    assert volume.voxels.dtype == np.int16
+    assert volume.spacing_mm == pytest.approx((3.0, 0.8, 0.6), abs=1e-5)
+    in_slice_order = datasets[::-1] if reverse else datasets
+    assert volume.source.sop_instance_uids == tuple(ds.SOPInstanceUID for ds in in_slice_order)
+    for k, ds in enumerate(in_slice_order):
+        np.testing.assert_allclose((volume.ijk_to_lps @ (0, 0, k, 1))[:3], ds.ImagePositionPatient, atol=1e-4)
+
+
+def _without_slice(datasets: list[Dataset]) -> None:
+    del datasets[2]
+
+
+def _uneven(datasets: list[Dataset]) -> None:
+    datasets[3].ImagePositionPatient[2] += 1.1
+
+
+def _same_position(datasets: list[Dataset]) -> None:
+    datasets[3].ImagePositionPatient = datasets[2].ImagePositionPatient
+
+
+def _tilted(datasets: list[Dataset]) -> None:
+    for k, ds in enumerate(datasets):
+        ds.ImagePositionPatient[1] += 0.5 * k
+
+
+def _localizer(datasets: list[Dataset]) -> None:
+    datasets[0].ImageOrientationPatient = list(SAGITTAL)
+
+
+def _infinite(datasets: list[Dataset]) -> None:
+    datasets[0].PixelSpacing = ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_without_slice, "(?i)slices are missing"),
+        (_uneven, "unevenly spaced"),
+        (_same_position, "share one position"),
+        (_tilted, "gantry tilt"),
+        (_localizer, "different orientations"),
+        (_infinite, "not positive"),
+    ],
+)
+def test_irregular_stacks_are_refused_with_their_reason(tmp_path: Path, spoil, words: str) -> None:
+    datasets = make_series(body_phantom((6, 8, 8)))
+    spoil(datasets)
+
+    with pytest.raises(GeometryError, match=words) as caught:
+        SourceSeries.from_files(save_series(datasets, tmp_path))
+    assert caught.value.uid == datasets[0].SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "FrameOfReferenceUID"]
+)
+def test_mixed_patients_or_studies_are_refused_without_naming_them(tmp_path: Path, keyword: str) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    setattr(datasets[1], keyword, "20000101" if keyword == "PatientBirthDate" else "1.2.3.4")
+
+    with pytest.raises(ConflictError, match=keyword) as caught:
+        SourceSeries.from_files(save_series(datasets, tmp_path))
+    assert "1.2.3.4" not in str(caught.value)
+    assert "SYN-1" not in str(caught.value)
+
+
+def test_one_sop_instance_uid_twice_is_refused(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    datasets[1].SOPInstanceUID = datasets[0].SOPInstanceUID
+    with pytest.raises(ConflictError, match="SOP Instance UID"):
+        SourceSeries.from_files(save_series(datasets, tmp_path))
+
+
+def test_other_objects_of_the_series_are_passed_over_but_named(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    datasets[3].SOPClassUID = "1.2.840.10008.5.1.4.1.1.11.1"  # a presentation state without position
+    paths = save_series(datasets, tmp_path)
+
+    series = SourceSeries.from_files(paths)
+
+    assert series.shape == (3, 8, 8)
+    assert series.ignored_paths == (paths[3],)
+
+
+def test_a_folder_of_two_series_is_refused_and_lists_both(tmp_path: Path) -> None:
+    first, second = make_series(body_phantom((3, 8, 8))), make_series(body_phantom((3, 8, 8)))
+    save_series(first, tmp_path / "a")
+    save_series(second, tmp_path / "b")
+    with pytest.raises(ConflictError) as caught:
+        read_volume(tmp_path)
+    assert first[0].SeriesInstanceUID in str(caught.value)
+    assert second[0].SeriesInstanceUID in str(caught.value)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(NotFoundError, match="no image series"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not DICOM at all", b"\0" * 128 + b"DICM" + b"\xff" * 64])
+def test_damaged_files_are_refused_by_file_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.dcm"
+    path.write_bytes(content)
+    with pytest.raises(BadDicomError, match=r"broken\.dcm"):
+        SourceSeries.from_files([path])
