@@ -149,17 +149,14 @@ class AIDicomBridgeLogic(ScriptedLoadableModuleLogic):
         >>> logic.runJob("dimse://ORTHANC@192.168.1.20:4242", study.study_uid, "mindgrab", ["dimse://PACS@pacs:104"])
         """
         from AIDicomBridgeLib import Job, Outbox, run_job
+        from AIDicomBridgeLib.user_folder import user_folder
 
-        if outboxFolder is None:
-            from platformdirs import user_data_path
-
-            outboxFolder = user_data_path("AIDicomBridge", appauthor=False) / "outbox"
         job = Job(
             source=self._endpoint(endpoint),
             study_uid=studyUID,
             model=modelName,
             destinations=tuple(self._endpoint(destination) for destination in destinations),
-            outbox=Outbox(outboxFolder),
+            outbox=Outbox(outboxFolder or user_folder() / "outbox"),
             **jobFields,
         )
         return run_job(job, progress=progress)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from synthetic import AXIAL, body_phantom, make_series, save_series
-
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
 from AIDicomBridgeLib.series.source_series import SourceSeries
+from synthetic import AXIAL, body_phantom, make_series, save_series
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 LUNG = Code("39607008", "SCT", "Lung")

@@ -10,7 +10,7 @@ import typer
 from ..errors import BridgeError, NotFoundError
 from ..pacs.client import connect
 from ..pacs.endpoint import Endpoint, dicomweb_auth, parse_endpoint
-from ..pacs.records import TransferReport, count_outcomes
+from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
 from ..series.instance_store import InstanceStore
 from .command import Command, JsonOption, running
 
@@ -57,12 +57,7 @@ def find(
             series = client.find_series(study)
             if not series:
                 raise NotFoundError("no such study, or it has no series", uid=study, peer=client.endpoint.name)
-            command.answer["series"] = [asdict(record) for record in series]
-            rows = [
-                (s.modality, s.series_number, s.series_description, _count(s.instance_count), s.series_uid)
-                for s in series
-            ]
-            command.show_table(("Modality", "Number", "Description", "Instances", "Series UID"), rows)
+            _show_series(command, series)
             return
         studies = client.find_studies(
             patient_id=patient_id,
@@ -76,20 +71,7 @@ def find(
             raise NotFoundError(
                 "no study matches", peer=client.endpoint.name, advice="Loosen the keys; * and ? are wildcards."
             )
-        command.answer["studies"] = [asdict(record) for record in studies]
-        rows = [
-            (
-                s.patient_id,
-                s.patient_name,
-                s.study_date,
-                s.accession_number,
-                "\\".join(s.modalities),
-                s.study_description,
-                s.study_uid,
-            )
-            for s in studies
-        ]
-        command.show_table(("Patient ID", "Name", "Date", "Accession", "Modalities", "Description", "Study UID"), rows)
+        _show_studies(command, studies)
 
 
 def get(
@@ -171,3 +153,20 @@ def transfer_to_dict(done: TransferReport) -> dict[str, Any]:
 
 def _count(number: int | None) -> str:
     return "" if number is None else str(number)
+
+
+def _show_studies(command: Command, studies: list[StudyRecord]) -> None:
+    command.answer["studies"] = [asdict(record) for record in studies]
+    columns = ("Patient ID", "Name", "Date", "Accession", "Modalities", "Description", "Study UID")
+    names = ("patient_id", "patient_name", "study_date", "accession_number", "study_description", "study_uid")
+    rows = []
+    for study in studies:
+        texts = [str(getattr(study, name)) for name in names]
+        rows.append((*texts[:4], ", ".join(study.modalities), *texts[4:]))
+    command.show_table(columns, rows)
+
+
+def _show_series(command: Command, series: list[SeriesRecord]) -> None:
+    command.answer["series"] = [asdict(record) for record in series]
+    rows = [(s.modality, s.series_number, s.series_description, _count(s.instance_count), s.series_uid) for s in series]
+    command.show_table(("Modality", "Number", "Description", "Instances", "Series UID"), rows)

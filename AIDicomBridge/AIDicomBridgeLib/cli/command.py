@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -47,7 +47,9 @@ class Command:
             self.progress.stop()
             self.console.print(text, markup=False, soft_wrap=True)
 
-    def show_table(self, columns: tuple[str, ...], rows: list[tuple[str, ...]], *, title: str | None = None) -> None:
+    def show_table(
+        self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, title: str | None = None
+    ) -> None:
         """Print a table for people; silent with ``--json``."""
         if self.as_json:
             return

@@ -1,6 +1,7 @@
 """The demonstration's report: one HTML page with its pictures inside, to open, send or keep."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -17,7 +18,8 @@ figure { margin: 0; background: #000; border-radius: 6px; overflow: hidden; } im
 figcaption { color: #cfd8e0; padding: .4rem .8rem; font-size: .9rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .7rem; }
 tr { border-bottom: 1px solid #dde4ea; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code { font-size: .85rem; overflow-wrap: anywhere; } .warning { background: #fff3d6; padding: .6rem 1rem; border-radius: 6px; }
+code { font-size: .85rem; overflow-wrap: anywhere; } 
+.warning { background: #fff3d6; padding: .6rem 1rem; border-radius: 6px; }
 """
 
 
@@ -105,7 +107,7 @@ def _figure(file: Path, name: str) -> str:
     )
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tuple[int, ...] = ()) -> str:
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: tuple[int, ...] = ()) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     lines = []
     for row in rows:

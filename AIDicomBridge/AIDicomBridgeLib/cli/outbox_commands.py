@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..delivery.deliver import DeliveryReport, deliver
-from ..delivery.outbox import Outbox
+from ..delivery.outbox import Delivery, Outbox, Receipt
 from ..errors import BridgeError
 from ..user_folder import user_folder
 from .archive_commands import endpoint_from
@@ -25,20 +25,24 @@ def list_deliveries(
     with running("outbox list", as_json) as command:
         outbox = Outbox(user_folder() / "outbox")
         if receipts:
-            settled = outbox.receipts()
-            command.answer["receipts"] = [vars(receipt) for receipt in settled]
-            rows = [(r.verified, r.destination, r.proof, r.note, r.sop_instance_uid) for r in settled]
-            command.show_table(("Verified", "Destination", "Proof", "Note", "SOP Instance UID"), rows)
-            return
-        waiting = outbox.deliveries()
-        command.answer["deliveries"] = [{**vars(d), "state": d.state.value, "path": str(d.path)} for d in waiting]
-        if not waiting:
-            command.say("The outbox is empty.")
-            return
-        rows = [
-            (d.created, d.destination, d.state.value, str(d.attempts), d.reason, d.sop_instance_uid) for d in waiting
-        ]
-        command.show_table(("Created", "Destination", "State", "Attempts", "Reason", "SOP Instance UID"), rows)
+            _show_receipts(command, outbox.receipts())
+        else:
+            _show_waiting(command, outbox.deliveries())
+
+
+def _show_receipts(command: Command, receipts: list[Receipt]) -> None:
+    command.answer["receipts"] = [vars(receipt) for receipt in receipts]
+    rows = [(r.verified, r.destination, r.proof, r.note, r.sop_instance_uid) for r in receipts]
+    command.show_table(("Verified", "Destination", "Proof", "Note", "SOP Instance UID"), rows)
+
+
+def _show_waiting(command: Command, waiting: list[Delivery]) -> None:
+    command.answer["deliveries"] = [{**vars(d), "state": d.state.value, "path": str(d.path)} for d in waiting]
+    if not waiting:
+        command.say("The outbox is empty.")
+        return
+    rows = [(d.created, d.destination, d.state.value, str(d.attempts), d.reason, d.sop_instance_uid) for d in waiting]
+    command.show_table(("Created", "Destination", "State", "Attempts", "Reason", "SOP Instance UID"), rows)
 
 
 @app.command("retry")

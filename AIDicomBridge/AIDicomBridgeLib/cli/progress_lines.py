@@ -3,7 +3,7 @@
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from ..progress import Progress
@@ -15,7 +15,7 @@ class ProgressLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars: Bars | None = None
-        self._task = None
+        self._task: TaskID | None = None
         self._last: Progress | None = None
         self._started = 0.0
 

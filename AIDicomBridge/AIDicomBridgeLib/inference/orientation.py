@@ -39,15 +39,15 @@ class Orientation:
         columns = ijk_to_lps[:3, :3] / np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
         directions = columns[:, ::-1].T  # source axis (k, j, i) -> unit vector in LPS
         closeness = np.abs(directions).copy()
-        body_axis_of: dict[int, int] = {}
+        source_of: dict[int, int] = {}
         for _ in range(3):
-            source, body = np.unravel_index(np.argmax(closeness), closeness.shape)
-            body_axis_of[int(body)] = int(source)
-            closeness[source, :] = closeness[:, body] = -1
+            nearest, body_axis = (int(index) for index in np.unravel_index(np.argmax(closeness), closeness.shape))
+            source_of[body_axis] = nearest
+            closeness[nearest, :] = closeness[:, body_axis] = -1
         permutation, flips = [], []
         for axis, letter in enumerate(target):
             body, sign = _LETTERS[letter]
-            source = body_axis_of[body]
+            source = source_of[body]
             permutation.append(source)
             if directions[source, body] * sign < 0:
                 flips.append(axis)

@@ -254,20 +254,25 @@ def _weights(table: _Table) -> WeightsFile:
 
 
 def _segment(table: _Table) -> Segment:
-    codes = {key: _code(table, key) for key in ("type_modifier", "region", "region_modifier") if key in table.values}
     red, green, blue = table.get_list("color_rgb", int, length=3)
     if not all(0 <= level <= 255 for level in (red, green, blue)):
         raise ModelError(f"{table.where}: 'color_rgb' must lie within 0 to 255")
     return Segment(
         table.get("label", int),
         table.get("name", str),
-        _code(table, "category"),
-        _code(table, "type"),
+        _code(table.table("category")),
+        _code(table.table("type")),
+        type_modifier=_optional_code(table, "type_modifier"),
+        region=_optional_code(table, "region"),
+        region_modifier=_optional_code(table, "region_modifier"),
         color_rgb=(red, green, blue),
-        **codes,
     )
 
 
-def _code(table: _Table, key: str) -> Code:
-    code = table.table(key)
-    return Code(code.get("value", str), code.get("scheme", str), code.get("meaning", str))
+def _optional_code(table: _Table, key: str) -> Code | None:
+    code = table.optional_table(key)
+    return _code(code) if code else None
+
+
+def _code(table: _Table) -> Code:
+    return Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from ..results.labels import LabelVolume
 from ..series.volume import ImageVolume
-from .core_scene import has_slicer_core
 from .picture_views import VIEW_NAMES, PictureSubject, SegmentStyle
 from .plain_pictures import render_plain
 from .segmentation_node import distinct_color
@@ -21,7 +21,7 @@ from .volume_node import display_window
 
 SLICER = "Slicer displayable managers"
 PILLOW = "Pillow"
-# 4 s for a head, 20 s for a 512x512x200 CT with large segments on 2 cores; a hanging driver is given up here.
+# Takes 4 s for a head, 16 s for a 512x512x200 CT with large segments on 2 cores; a hanging driver is given up.
 _DEADLINE_S = 180
 
 
@@ -65,8 +65,8 @@ def render_pictures(volume: ImageVolume, labels: LabelVolume, folder: Path, *, s
     remark = _missing_for_slicer() or _render_in_child(subject, folder)
     if remark:
         render_plain(subject, folder)
-    paths = [folder / f"{name}.png" for name in VIEW_NAMES]
-    return Pictures(*paths, PILLOW if remark else SLICER, remark)
+    axial, coronal, sagittal, three_d = (folder / f"{name}.png" for name in VIEW_NAMES)
+    return Pictures(axial, coronal, sagittal, three_d, PILLOW if remark else SLICER, remark)
 
 
 def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubject:
@@ -90,7 +90,7 @@ def _window(volume: ImageVolume) -> tuple[float, float]:
 
 
 def _missing_for_slicer() -> str:
-    if not has_slicer_core():
+    if find_spec("slicer_core") is None:  # inside Slicer it is not there either, and no child of it could draw
         return "slicer-core is not installed"
     if sys.platform == "linux":
         try:
@@ -109,14 +109,16 @@ def _render_in_child(subject: PictureSubject, folder: Path) -> str:
         environment["VTK_DEFAULT_OPENGL_WINDOW"] = "vtkEGLRenderWindow"
     with tempfile.TemporaryDirectory(prefix="aidicombridge-", ignore_cleanup_errors=True) as name:
         private = Path(name)
-        subject.save(private)
         command = [sys.executable, "-m", "AIDicomBridgeLib.mrml.picture_process", name]
         try:
+            subject.save(private)
             child = subprocess.run(  # noqa: PLW1510 - the status is looked at below
                 command, env=environment, capture_output=True, text=True, timeout=_DEADLINE_S, stdin=subprocess.DEVNULL
             )
         except subprocess.TimeoutExpired:
             return f"drawing with Slicer took longer than {_DEADLINE_S} s"
+        except OSError as error:
+            return f"the process that draws with Slicer cannot be started: {error.strerror}"
         drawn = [private / f"{view}.png" for view in VIEW_NAMES]
         if child.returncode != 0 or not all(path.is_file() for path in drawn):
             last_line = (child.stderr.strip().splitlines() or ["no message"])[-1]

@@ -81,7 +81,7 @@ def _surface_picture(subject: PictureSubject) -> "Image":
     hit = np.isfinite(depth)
     at = start[:, hit] + towards[:, None] * _refine(density, start[:, hit], towards, depth[hit], step_mm)
     normal = _gradient(density, at, to_lps)
-    light = -(axes[2] + 0.5 * axes[1] + 0.35 * axes[0])
+    light = -(axes[2] + 0.35 * axes[1] + 0.2 * axes[0])  # from the viewer, a little above and left
     facing = np.clip(-normal.T @ (light / np.linalg.norm(light)), 0, 1)
     color_of = np.full((int(labels.max()) + 1, 3), 200.0)
     for segment in subject.segments:
@@ -89,7 +89,7 @@ def _surface_picture(subject: PictureSubject) -> "Image":
             color_of[segment.label] = segment.color_rgb
     base = color_of[_spread(labels)[tuple(_nearest(at, labels.shape))]]
     colors = np.zeros((pixels * pixels, 3))
-    colors[hit] = base * (0.18 + 0.82 * facing[:, None]) + 60 * facing[:, None] ** 24
+    colors[hit] = base * (0.25 + 0.75 * facing[:, None]) + 60 * facing[:, None] ** 24
     return Image.fromarray(np.clip(colors, 0, 255).astype(np.uint8).reshape(pixels, pixels, 3), "RGB")
 
 
@@ -118,12 +118,12 @@ def _nearest(ijk: NDArray[np.float64], shape: tuple[int, ...]) -> list[NDArray[n
     ]
 
 
-def _interpolate(array: np.ndarray, ijk: NDArray[np.float64], *, outside: float) -> NDArray[np.float32]:
+def _interpolate(array: np.ndarray, ijk: NDArray[np.floating], *, outside: float) -> NDArray[np.float32]:
     """Return the array (k, j, i) at fractional (i, j, k) points, trilinearly; half a voxel around it still counts."""
     shape = np.array(array.shape[::-1])[:, None]
     within = ((ijk >= -0.5) & (ijk <= shape - 0.5)).all(axis=0)
     values = np.full(ijk.shape[1], outside, np.float32)
-    inside = np.clip(ijk[:, within], 0, shape - 1)
+    inside = np.asarray(np.clip(ijk[:, within], 0, shape - 1), np.float32)
     base = np.minimum(inside.astype(np.intp), np.maximum(shape - 2, 0))
     part = (inside - base).astype(np.float32)
     weights = np.stack([1 - part, part])  # [offset, axis]

@@ -125,8 +125,10 @@ def reference_volume_node(node: Any) -> Any:
     return volume_node
 
 
-def layer_node(labels: np.ndarray, ijk_to_lps: np.ndarray, segments: Sequence[Segment], scene: Any, name: str) -> Any:
+def layer_node(labels: np.ndarray, ijk_to_lps: np.ndarray, segments: Sequence[Any], scene: Any, name: str) -> Any:
     """Return a new segmentation node whose segments share one (k, j, i) array, with names and colours.
+
+    A segment is anything with ``label``, ``name`` and ``color_rgb`` (0-255, or None).
 
     One layer for all: 60 segments of 512x512x300 take 0.5 ms and no memory; one by one they take 12.9 s and 4.5 GB.
     """
@@ -167,7 +169,7 @@ def _segment_of(target: Any, label: int) -> Segment:
         label,
         name,
         **codes,  # type: ignore[arg-type]
-        color_rgb=tuple(round(part * 255) for part in target.GetColor()),  # type: ignore[arg-type]
+        color_rgb=tuple(round(part * 255) for part in target.GetColor()),
         tracking_uid=_tag(target, _TRACKING_UID_TAG) or None,
         # As Slicer's exporter: a segment without the tag was drawn by hand.
         algorithm_type=_tag(target, _ALGORITHM_TYPE_TAG) or "MANUAL",

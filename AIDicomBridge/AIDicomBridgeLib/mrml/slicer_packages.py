@@ -26,5 +26,5 @@ def ensure_packages(*names: str) -> None:
         pip_ensure(load_requirements(requirements), requester="AIDicomBridge")
     except RuntimeError as error:
         raise DependencyError(
-            f"{', '.join(missing)} is not installed", advice="Call again and agree to the installation."
+            f"the package {', '.join(missing)} is not installed", advice="Call again and agree to the installation."
         ) from error

@@ -27,9 +27,8 @@ _OUTLINE_WIDTH = 3  # pixels
 def render_with_slicer(subject: PictureSubject, folder: Path) -> None:
     """Write axial.png, coronal.png, sagittal.png and three_d.png into an existing folder."""
     core = open_core_scene()
-    volume = scalar_volume_node(subject.voxels, subject.ijk_to_lps, core.scene, "Image")
-    volume.GetDisplayNode().SetAutoWindowLevel(False)
-    volume.GetDisplayNode().SetWindowLevel(subject.window, subject.level)
+    window_level = (subject.window, subject.level)
+    volume = scalar_volume_node(subject.voxels, subject.ijk_to_lps, core.scene, "Image", window_level)
     segmentation = layer_node(subject.labels, subject.ijk_to_lps, subject.segments, core.scene, "Result")
     display = segmentation.GetDisplayNode()
     display.SetVisibility2DFill(False)

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EndpointError
@@ -27,7 +28,7 @@ from .dimse import (
     send_without_delay,
 )
 from .endpoint import DimseEndpoint
-from .scp_guard import ScpLimits, guard_connection
+from .scp_guard import ScpLimits, guarded_server
 from .storage_scp import Receiver
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Archive:
         self.ae_title = ae_title
         self.move_destinations = dict(move_destinations or {})
         self._limits = limits or ScpLimits()
-        self._entity: Any = None
+        self._running = ExitStack()
 
     @property
     def endpoint(self) -> DimseEndpoint:
@@ -90,37 +91,35 @@ class Archive:
         from pynetdicom.presentation import AllStoragePresentationContexts
 
         idle = self._limits.idle_seconds
-        self._entity = application_entity(
+        entity = application_entity(
             self.ae_title, association_timeout_s=idle, dimse_timeout_s=idle, connect_timeout_s=10
         )
-        self._entity.require_called_aet = True
-        self._entity.maximum_associations = self._limits.associations
         for uid in (VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE):
-            self._entity.add_supported_context(uid, list(UNCOMPRESSED))
+            entity.add_supported_context(uid, list(UNCOMPRESSED))
         for context in AllStoragePresentationContexts:
             # Both roles: a requestor that wants C-GET asks to be the SCP of the storage classes.
-            self._entity.add_supported_context(
-                context.abstract_syntax, list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True
+            entity.add_supported_context(
+                context.abstract_syntax or "", list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True
             )
         handlers = [
-            (evt.EVT_CONN_OPEN, guard_connection, [self._limits]),
             (evt.EVT_C_STORE, self._receive),
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_C_GET, self._get),
             (evt.EVT_C_MOVE, self._move),
         ]
         try:
-            server = self._entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
+            self.port = self._running.enter_context(
+                guarded_server(entity, (self.host, self.port), handlers, self._limits)
+            )
         except OSError as error:
             raise EndpointError(
                 f"the archive cannot listen on {self.host}:{self.port}: {error.strerror}",
                 advice="Choose another port, or 0 for a free one.",
             ) from error
-        self.port = server.server_address[1]
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._entity.shutdown()
+        self._running.close()
 
     def _receive(self, event: "Event") -> int:
         # A receiver of its own for every request: one full disk must not end the archive's life for good.

@@ -150,9 +150,9 @@ class DimseRetriever:
                 retrieval.round_reason = "the peer fell silent, or broke the connection off, during the C-MOVE"
                 association.abort()
                 return
-            try:
-                yield next(answers)
-            except StopIteration:
+            status, identifier = next(answers)
+            yield status, identifier
+            if status.get("Status") not in _PENDING:
                 return
 
 

@@ -4,13 +4,18 @@ pynetdicom has none of its own: one unauthenticated socket could make it hold 30
 three bytes each could block it for minutes.
 """
 
+import socketserver
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dimse import send_without_delay
 
 if TYPE_CHECKING:
+    from pynetdicom import AE
     from pynetdicom.events import Event
 
 
@@ -84,7 +89,47 @@ class ConnectionGuard:
         self._message_bytes = 0
 
 
-def guard_connection(event: "Event", limits: ScpLimits) -> None:
+@contextmanager
+def guarded_server(
+    entity: "AE", address: tuple[str, int], handlers: Sequence[tuple[Any, ...]], limits: ScpLimits
+) -> Iterator[int]:
+    """Serve on an address for the length of a ``with`` block, within limits; gives the port.
+
+    Parameters
+    ----------
+    entity
+        The application entity, with its supported contexts; peers must call it by its AE title.
+    handlers
+        pynetdicom event handlers.
+
+    Raises
+    ------
+    OSError
+        The address cannot be bound.
+    """
+    from pynetdicom import evt
+    from pynetdicom.transport import ThreadedAssociationServer
+
+    entity.require_called_aet = True
+    entity.maximum_associations = limits.associations
+    server = entity.make_server(
+        address,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits]), *handlers],
+        server_class=ThreadedAssociationServer,
+    )
+    # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for.
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        socketserver.BaseServer.shutdown(server)
+        server.server_close()
+        for association in entity.active_associations:
+            association.abort()
+
+
+def _guard_connection(event: "Event", limits: ScpLimits) -> None:
     """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
     from pynetdicom import evt
 

@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadDicomError, BridgeError, ConflictError, DiskSpaceError, EndpointError
 from ..series.dicom_file import is_uid
 from ..series.instance_store import InstanceStore, StoredInstance
 from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class
-from .scp_guard import ScpLimits, guard_connection
+from .scp_guard import ScpLimits, guarded_server
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -130,15 +131,14 @@ class StorageScp:
         self._limits = limits or ScpLimits()
         self._address = (host, port)
         self._peer_ae_title = peer_ae_title
+        self._running = ExitStack()
         self.rejected_ae_titles: list[str] = []
         self._entity = application_entity(
             ae_title,
             association_timeout_s=self._limits.idle_seconds,
             dimse_timeout_s=self._limits.idle_seconds,
         )
-        self._entity.require_called_aet = True
         self._entity.require_calling_aet = [peer_ae_title]
-        self._entity.maximum_associations = self._limits.associations
         for sop_class in sop_classes:
             if is_storage_class(sop_class):
                 self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
@@ -146,16 +146,9 @@ class StorageScp:
     def __enter__(self) -> "StorageScp":
         from pynetdicom import evt
 
+        handlers = [(evt.EVT_C_STORE, self._receiver.receive), (evt.EVT_REJECTED, self._remember_rejected)]
         try:
-            self._entity.start_server(
-                self._address,
-                block=False,
-                evt_handlers=[
-                    (evt.EVT_CONN_OPEN, guard_connection, [self._limits]),
-                    (evt.EVT_C_STORE, self._receiver.receive),
-                    (evt.EVT_REJECTED, self._remember_rejected),
-                ],
-            )
+            self._running.enter_context(guarded_server(self._entity, self._address, handlers, self._limits))
         except OSError as error:
             raise EndpointError(
                 f"we cannot receive on {self._address[0]}:{self._address[1]}: {error.strerror}",
@@ -164,7 +157,7 @@ class StorageScp:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._entity.shutdown()
+        self._running.close()
 
     def _remember_rejected(self, event: "Event") -> None:
         request: Any = event.assoc.requestor.primitive

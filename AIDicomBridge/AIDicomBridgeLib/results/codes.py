@@ -50,12 +50,17 @@ def read_code(item: "Dataset") -> Code:
     BadDicomError
         The item lacks its value, scheme or meaning.
     """
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    scheme = item.get("CodingSchemeDesignator") or ("URN" if item.get("URNCodeValue") else None)
-    meaning = item.get("CodeMeaning")
-    if not (value and scheme and meaning):
+    if not is_complete_code(item):
         raise BadDicomError("a code sequence item lacks its value, scheme or meaning")
-    return Code(str(value), str(scheme), str(meaning))
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
+    return Code(str(value), str(item.get("CodingSchemeDesignator") or "URN"), str(item.CodeMeaning))
+
+
+def is_complete_code(item: "Dataset") -> bool:
+    """Return True if a code sequence item has its value, scheme (or is a URN) and meaning."""
+    value = item.get("CodeValue") or item.get("LongCodeValue")
+    named = (value and item.get("CodingSchemeDesignator")) or item.get("URNCodeValue")
+    return bool(named and item.get("CodeMeaning"))
 
 
 def same_concept(first: Code | None, second: Code | None) -> bool:

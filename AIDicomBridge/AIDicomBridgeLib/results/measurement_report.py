@@ -1,13 +1,10 @@
 """Measurements as a structured report: TID 1500 in a Comprehensive 3D SR, one volumetric group per segment."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-from ..errors import BadDicomError, EncodingError
+from ..errors import EncodingError
 from .codes import (
     IMAGING_PROCEDURE,
     LATERALITIES,
@@ -21,7 +18,7 @@ from .codes import (
 from .equipment import MANUFACTURER, MODEL_NAME, device_serial_number, device_uid, fit, software_version
 from .labels import Code, LabelVolume, Provenance, Segment
 from .measurements import SegmentMeasurements
-from .result_series import ResultKind, complete_result, encoding_errors, result_series_number
+from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .segment_description import segment_items, tracking_identifier
 from .source_headers import normalised_headers
 
@@ -37,7 +34,7 @@ def build_measurement_report(
     observer_name: str | None = None,
     series_description: str | None = None,
     series_number: int | None = None,
-    new_uid: Callable[[], str] = generate_uid,
+    new_uid: Callable[[], str] = fresh_uid,
     now: datetime | None = None,
 ) -> "Dataset":
     """Return the measurements as a report that points to the segments they were made on.
@@ -62,6 +59,7 @@ def build_measurement_report(
         The segmentation or the measurements belong to other labels, or the source's identity cannot be carried.
     """
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
+    from pydicom.uid import ExplicitVRLittleEndian
 
     source = labels.source
     now = now or datetime.now()
@@ -83,9 +81,9 @@ def build_measurement_report(
         report = Comprehensive3DSR(
             evidence=[*headers, segmentation],
             content=content,
-            series_instance_uid=str(new_uid()),
+            series_instance_uid=new_uid(),
             series_number=series_number or result_series_number(ResultKind.MEASUREMENT_REPORT, headers[0]),
-            sop_instance_uid=str(new_uid()),
+            sop_instance_uid=new_uid(),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL_NAME,
@@ -137,12 +135,9 @@ def _observation_context(provenance: Provenance | None, observer_name: str | Non
 
 def _procedures(header: "Dataset") -> list[Code]:
     """Return what was done to the patient: the source's own procedure codes, else one by its modality."""
-    stated = []
-    for item in header.get("ProcedureCodeSequence") or []:
-        with suppress(BadDicomError):  # an incomplete code says nothing; the modality still does
-            stated.append(read_code(item))
-    stated = [code for code in stated if is_plausible(code)]
-    return stated or [PROCEDURES.get(str(header.get("Modality")), IMAGING_PROCEDURE)]
+    stated = [read_code(item) for item in header.get("ProcedureCodeSequence") or []]
+    plausible = [code for code in stated if is_plausible(code)]
+    return plausible or [PROCEDURES.get(str(header.get("Modality")), IMAGING_PROCEDURE)]
 
 
 def _image_library(headers: "list[Dataset]") -> Any:

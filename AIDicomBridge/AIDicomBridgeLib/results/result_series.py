@@ -30,6 +30,13 @@ class ResultKind(Enum):
     SECONDARY_CAPTURE = (3, "overlay")
 
 
+def fresh_uid() -> str:
+    """Return a new UID: every object, series and tracked segment gets its own, always."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid())
+
+
 def result_series_number(kind: ResultKind, source_header: "Dataset") -> int:
     """Return the series number of a result; see the rule at the top of this file."""
     try:

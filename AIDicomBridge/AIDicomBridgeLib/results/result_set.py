@@ -74,7 +74,7 @@ def encode_results(
             segmentation = build_segmentation(labels, encoding=encoding, series_description=series_description)
             results.append(ResultObject("seg", segmentation))
     first = results[0].dataset if results else None
-    if "sr" in outputs:
+    if "sr" in outputs and first is not None:
         results.append(
             ResultObject(
                 "sr",

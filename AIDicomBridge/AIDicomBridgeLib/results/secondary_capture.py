@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from ..errors import EncodingError, GeometryError
 from ..series.volume import ImageVolume
@@ -20,7 +19,7 @@ from .equipment import (
 )
 from .labels import LabelVolume
 from .overlay import PictureSize, draw_overlay, patient_orientation
-from .result_series import ResultKind, complete_result, encoding_errors, result_series_number
+from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def build_secondary_captures(
     window: tuple[float, float] | None = None,
     series_description: str | None = None,
     series_number: int | None = None,
-    new_uid: Callable[[], str] = generate_uid,
+    new_uid: Callable[[], str] = fresh_uid,
     now: datetime | None = None,
 ) -> "list[Dataset]":
     """Return one RGB image per slice, all in one new series, in slice order.
@@ -71,6 +70,7 @@ def build_secondary_captures(
         The window has no width, or the source's identity cannot be carried.
     """
     from highdicom.sc import SCImage
+    from pydicom.uid import ExplicitVRLittleEndian
 
     source, provenance = labels.source, labels.provenance
     now = now or datetime.now()
@@ -85,7 +85,7 @@ def build_secondary_captures(
     headers = normalised_headers(source)
     size = PictureSize.for_slice(*source.shape[1:], source.spacing_mm[1:])
     orientation = patient_orientation(source.ijk_to_lps)
-    series_uid = str(new_uid())
+    series_uid = new_uid()
     number = series_number or result_series_number(ResultKind.SECONDARY_CAPTURE, headers[0])
     captures: list[Dataset] = []
     for order, k in enumerate(chosen, start=1):
@@ -109,7 +109,7 @@ def build_secondary_captures(
                 study_instance_uid=header.StudyInstanceUID,
                 series_instance_uid=series_uid,
                 series_number=number,
-                sop_instance_uid=str(new_uid()),
+                sop_instance_uid=new_uid(),
                 instance_number=order,
                 manufacturer=MANUFACTURER,
                 manufacturer_model_name=MODEL_NAME,

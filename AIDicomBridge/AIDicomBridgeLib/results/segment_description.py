@@ -89,8 +89,7 @@ def with_tracking_uids(labels: LabelVolume, new_uid: Callable[[], str]) -> Label
     Several segmentations of one result (BINARY and LABELMAP) are to be built from these, so that they agree.
     """
     segments = tuple(
-        segment if segment.tracking_uid else replace(segment, tracking_uid=str(new_uid()))
-        for segment in labels.segments
+        segment if segment.tracking_uid else replace(segment, tracking_uid=new_uid()) for segment in labels.segments
     )
     return replace(labels, segments=segments)
 

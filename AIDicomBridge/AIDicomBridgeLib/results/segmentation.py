@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from ..errors import BadDicomError, BridgeError, ConflictError, EncodingError, GeometryError
 from ..series.dicom_file import read_dicom
@@ -21,7 +20,7 @@ from .equipment import (
     software_version,
 )
 from .labels import LabelVolume, Provenance
-from .result_series import ResultKind, complete_result, encoding_errors, result_series_number
+from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .segment_description import describe_segment, read_segment, with_tracking_uids
 from .source_headers import normalised_headers
 
@@ -42,7 +41,7 @@ def build_segmentation(
     compression: str | None = None,
     series_description: str | None = None,
     series_number: int | None = None,
-    new_uid: Callable[[], str] = generate_uid,
+    new_uid: Callable[[], str] = fresh_uid,
     now: datetime | None = None,
     content_creator: str = CONTENT_CREATOR,
 ) -> "Dataset":
@@ -76,6 +75,7 @@ def build_segmentation(
     """
     from highdicom import PlanePositionSequence
     from highdicom.seg import Segmentation
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
     if encoding not in _ENCODINGS or compression not in (None, "RLE") or (compression and encoding != "LABELMAP"):
         raise EncodingError(
@@ -107,9 +107,9 @@ def build_segmentation(
             segment_descriptions=[
                 describe_segment(segment, numbers[segment.label], provenance) for segment in labels.segments
             ],
-            series_instance_uid=str(new_uid()),
+            series_instance_uid=new_uid(),
             series_number=series_number or result_series_number(ResultKind.SEGMENTATION, headers[0]),
-            sop_instance_uid=str(new_uid()),
+            sop_instance_uid=new_uid(),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL_NAME,

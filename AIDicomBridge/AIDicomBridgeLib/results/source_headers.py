@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import EncodingError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
+from .codes import is_complete_code
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
@@ -46,8 +47,9 @@ def normalised_headers(source: SourceSeries) -> "list[Dataset]":
     """Return copies of the source's headers, in slice order, that the result builders can rely on.
 
     Text is decoded and marked as UTF-8; absent attributes of type 2 are added empty; dates, times, code strings and
-    texts that break their rules are emptied; Slice Thickness is the slice spacing where it is absent. Private
-    attributes, overlays and pixel data are left out. Position, orientation, spacing and all UIDs are as they were.
+    texts that break their rules are emptied, incomplete codes left out; Slice Thickness is the slice spacing where it
+    is absent. Private attributes, overlays and pixel data are left out. Position, orientation, spacing and UIDs are as
+    they were.
 
     Raises
     ------
@@ -91,7 +93,10 @@ def _copied(dataset: "Dataset", charsets: list[str], uid: str) -> "Dataset":
             continue
         if element.VR == "SQ":
             items = [_copied(item, _charsets(item) or charsets, uid) for item in element.value]
-            copy.add(DataElement(tag, "SQ", items))
+            if element.keyword.endswith("CodeSequence"):
+                items = [item for item in items if is_complete_code(item)]
+            if items:
+                copy.add(DataElement(tag, "SQ", items))
         else:
             copy.add(DataElement(tag, element.VR, _carried_value(element, charsets, uid), already_converted=True))
     return copy
@@ -99,21 +104,26 @@ def _copied(dataset: "Dataset", charsets: list[str], uid: str) -> "Dataset":
 
 def _carried_value(element: "DataElement", charsets: list[str], uid: str) -> Any:
     """Return the value as a result may hold it; None where it breaks its rules and is no identity."""
-    from pydicom.valuerep import PersonName
+    from pydicom.datadict import dictionary_has_tag, dictionary_VM
+    from pydicom.valuerep import DSfloat, PersonName, format_number_as_ds
 
     value = element.value
     rule = _RULES.get(element.VR)
     if rule is None or value is None or value == "":
         return value
     identity = element.keyword in _IDENTITY
+    single = identity or (element.VM > 1 and dictionary_has_tag(element.tag) and dictionary_VM(element.tag) == "1")
     values = [str(item) for item in value] if element.VM > 1 else [str(value)]
-    if (identity and len(values) > 1) or not all(rule(text, charsets) and _fits(element.VR, text) for text in values):
+    if (single and len(values) > 1) or not all(rule(text, charsets) and _fits(element.VR, text) for text in values):
         if identity:
             raise _not_carried(element.keyword, uid)
         return None
     if element.VR == "PN":  # a new name, because the old one remembers the bytes of its old character set
         names = [PersonName(text) for text in values]
         return names if element.VM > 1 else names[0]
+    if element.VR == "DS" and max(len(text) for text in values) > 16:  # more digits than DICOM takes: 1e-14 is lost
+        numbers = [DSfloat(format_number_as_ds(float(text))) for text in values]
+        return numbers if element.VM > 1 else numbers[0]
     return value
 
 

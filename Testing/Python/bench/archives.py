@@ -17,7 +17,7 @@ _BUILT_IN = """
 import sys
 from AIDicomBridgeLib import InstanceStore
 from AIDicomBridgeLib.pacs.archive import Archive
-with InstanceStore(sys.argv[1]) as store, Archive(store, port=int(sys.argv[2])):
+with InstanceStore(sys.argv[1]) as store, Archive(store, ae_title="BENCH", port=int(sys.argv[2])):
     sys.stdin.read()  # until the benchmark ends
 """
 

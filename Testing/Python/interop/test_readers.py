@@ -4,16 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peers.validators import dciodvfy_errors, on_grid, read_labels_with_dcmqi, read_report_with_dcmqi
-from segmented import make_labels
-from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
-
+from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
 from AIDicomBridgeLib.results.segmentation import build_segmentation
+from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
+from peers.validators import dciodvfy_errors, on_grid, read_labels_with_dcmqi, read_report_with_dcmqi, save
+from pydicom import Dataset, dcmread
+from segmented import PROVENANCE, SEGMENTS, make_labels, phantom_labels
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
 
 SERIES = {
     "axial CT": {"orientation": AXIAL},
@@ -85,22 +87,39 @@ def test_empty_segmentations_are_valid_and_readable(tmp_path: Path, encoding: st
     assert not any(on_grid(image, empty.labels.shape, empty.ijk_to_lps).any() for image in images)
 
 
+def test_poor_headers_give_results_without_error(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom())
+    for dataset in datasets:
+        dataset.SpecificCharacterSet, dataset.PatientName = ["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"
+        for name in ("StudyID", "AccessionNumber", "PatientBirthDate", "SliceThickness", "BodyPartExamined"):
+            del dataset[name]
+        with pytest.warns(UserWarning, match="Invalid value"):
+            dataset.StudyTime, dataset.PatientSex = "10:11:12", "male"
+        dataset.ProcedureCodeSequence = [Dataset()]
+    source = SourceSeries.from_files(save_series(datasets, tmp_path / "source"))
+    labels = LabelVolume(phantom_labels(source.shape), SEGMENTS, source=source, provenance=PROVENANCE)
+    volume = read_volume(source)
+    segmentation = build_segmentation(labels)
+    report = build_measurement_report(labels, measure(labels, volume), segmentation=segmentation)
+    capture = build_secondary_captures(labels, volume, segmentation=segmentation, slices=[5])[0]
+    for result in (segmentation, report, capture):
+        assert dciodvfy_errors(result, tmp_path) == []
+        assert check_conformance(result, source, related=[segmentation]) == []
+        assert str(dcmread(save(result, tmp_path)).PatientName) == "Yamada^Tarou=山田^太郎"
+
+
 @pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
 def test_dcmqi_reads_the_volumes_from_the_report(labels: LabelVolume, tmp_path: Path, encoding: str) -> None:
     measurements = measure(labels, read_volume(labels.source))
     segmentation = build_segmentation(labels, encoding=encoding)
     report = build_measurement_report(labels, measurements, segmentation=segmentation)
     groups = read_report_with_dcmqi(report, tmp_path)["Measurements"]
+    items = [item for item in segmentation.SegmentSequence if item.SegmentNumber != 0]
     assert len(groups) == len(measurements)
-    for group, measured, item in zip(groups, measurements, build_order(segmentation), strict=True):
+    for group, measured, item in zip(groups, measurements, items, strict=True):
         assert group["TrackingUniqueIdentifier"] == item.TrackingUID
         assert group["ReferencedSegment"] == int(item.SegmentNumber)
         assert group["SourceSeriesForImageSegmentation"] == labels.source.series_uid
         volume = next(m for m in group["measurementItems"] if m["quantity"]["CodeMeaning"] == "Volume")
         assert float(volume["value"]) == pytest.approx(measured.volume_ml)
         assert volume["units"]["CodeValue"] == "ml"
-
-
-def build_order(segmentation: object) -> list:
-    """Return the segment items without the background."""
-    return [item for item in segmentation.SegmentSequence if item.SegmentNumber != 0]  # type: ignore[attr-defined]

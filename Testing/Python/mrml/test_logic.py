@@ -9,7 +9,7 @@ from pathlib import Path
 import AIDicomBridgeLib
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import DependencyError, NotFoundError
+from AIDicomBridgeLib.errors import DependencyError, IncompleteError, NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, Outcome, RetrieveReport
@@ -40,7 +40,7 @@ class PhantomModel:
 
 @pytest.fixture
 def phantom_model(monkeypatch):
-    monkeypatch.setattr(AIDicomBridgeLib, "load_model", lambda name, device: PhantomModel(), raising=False)
+    monkeypatch.setattr(AIDicomBridgeLib, "load_model", lambda *_, **__: PhantomModel(), raising=False)
 
 
 def test_the_module_describes_itself(module):
@@ -98,60 +98,53 @@ def test_a_segmentation_without_its_volume_is_refused(logic, ct_files, phantom_m
     assert not (tmp_path / "results").exists()
 
 
-class Archive:
-    """Stands in for a PACS that holds one series; ``lost`` instances never arrive."""
-
-    def __init__(self, files: list[Path], lost: int = 0):
-        self.files, self.lost, self.received = files, lost, []
-
-    def find_studies(self, **keys):
-        return [keys]
-
-    def retrieve(self, study_uid, series_uid, *, into):
-        stored = [into.add_file(path) for path in self.files[self.lost :]]
-        outcomes = [InstanceOutcome(item.sop_instance_uid, Outcome.RECEIVED) for item in stored]
-        outcomes += [InstanceOutcome(f"1.2.{n}", Outcome.MISSING, "0xA701") for n in range(self.lost)]
-        return RetrieveReport("ARCHIVE", tuple(outcomes))
-
-    def store(self, paths):
-        self.received = list(paths)
-        return "report"
-
-
 @pytest.fixture
-def connected(monkeypatch):
-    """Return a function that lets every address lead to the given archive."""
+def archive(ct_files, tmp_path):
+    """A real archive on loopback that holds the CT."""
+    from AIDicomBridgeLib.pacs.archive import Archive
+    from AIDicomBridgeLib.series.instance_store import InstanceStore
 
-    def lead_to(archive):
-        asked = []
-        monkeypatch.setattr(AIDicomBridgeLib, "parse_endpoint", lambda text: ("parsed", text), raising=False)
-        monkeypatch.setattr(
-            AIDicomBridgeLib, "connect", lambda endpoint: asked.append(endpoint) or nullcontext(archive), raising=False
-        )
-        return asked
-
-    return lead_to
+    with InstanceStore(tmp_path / "archive") as store, Archive(store) as running:
+        for path in ct_files:
+            store.add_file(path)
+        yield running
 
 
-def test_network_calls_take_a_text_or_an_endpoint(logic, connected, ct_files, tmp_path):
+def test_the_whole_loop_from_the_console(logic, archive, tmp_path):
+    endpoint = archive.endpoint
+    study = logic.find(endpoint.address, accession_number="SYN0001")[0]
+    (series,) = logic.findSeries(endpoint, study.study_uid)
+    paths = logic.retrieve(endpoint, study.study_uid, series.series_uid, folder=tmp_path / "store")
+    volume_node = logic.loadSeries(paths)
+    segmentation_node = logic.segment(volume_node, "ct-tissues", device="cpu")
+    results = logic.exportSegmentation(segmentation_node, tmp_path / "results", outputs=("seg", "sr"))
+    assert logic.send(endpoint, results).complete
+    modalities = {found.modality for found in logic.findSeries(endpoint, study.study_uid)}
+    assert modalities == {"CT", "SEG", "SR"}
+
+
+def test_a_job_from_the_console(logic, archive, ct_files, tmp_path):
     from pydicom import dcmread
 
-    archive = Archive(ct_files)
-    asked = connected(archive)
     study_uid = str(dcmread(ct_files[0]).StudyInstanceUID)
-    assert logic.find("dimse://A@host:104", accession_number="7") == [{"accession_number": "7"}]
-    endpoint = object()
-    paths = logic.retrieve(endpoint, study_uid, folder=tmp_path / "store")
-    assert asked == [("parsed", "dimse://A@host:104"), endpoint]
-    assert len(paths) == len(ct_files)
-    assert logic.loadSeries(paths).GetImageData().GetDimensions() == (72, 64, 12)
-    assert logic.send(endpoint, paths) == "report"
-    assert archive.received == paths
+    address = archive.endpoint.address
+    done = logic.runJob(address, study_uid, "ct-tissues", [address], outboxFolder=tmp_path / "outbox", device="cpu")
+    assert done.complete
+    assert {instance.attributes["Modality"] for instance in archive.store.instances(study_uid)} >= {"CT", "SEG", "SR"}
 
 
-def test_an_incomplete_retrieve_is_an_error(logic, connected, ct_files, tmp_path):
-    connected(Archive(ct_files, lost=2))
-    with pytest.raises(AIDicomBridgeLib.errors.IncompleteError, match="2 of 12 .*0xA701"):
+class ForgetfulClient:
+    """Stands in for a PACS that lists twelve instances and gives ten."""
+
+    def retrieve(self, *_, **__):
+        outcomes = [InstanceOutcome(f"1.2.{n}", Outcome.RECEIVED) for n in range(10)]
+        outcomes += [InstanceOutcome(f"1.2.{n}", Outcome.MISSING, "0xA701") for n in range(10, 12)]
+        return RetrieveReport("ARCHIVE", tuple(outcomes))
+
+
+def test_an_incomplete_retrieve_is_an_error(logic, monkeypatch, tmp_path):
+    monkeypatch.setattr(AIDicomBridgeLib, "connect", lambda _: nullcontext(ForgetfulClient()), raising=False)
+    with pytest.raises(IncompleteError, match=r"2 of 12 .*0xA701"):
         logic.retrieve(object(), "1.2.3", folder=tmp_path / "store")
 
 
@@ -160,7 +153,7 @@ def test_the_panel_shows_one_line(module, monkeypatch):
     shown = []
     label = type("QLabel", (), {"__init__": lambda self, text: setattr(self, "text", text)})
     monkeypatch.setitem(sys.modules, "qt", types.SimpleNamespace(QLabel=label))
-    layout = types.SimpleNamespace(addWidget=shown.append, addStretch=lambda factor: None)
+    layout = types.SimpleNamespace(addWidget=shown.append, addStretch=lambda _: None)
     widget = module.AIDicomBridgeWidget(types.SimpleNamespace(layout=lambda: layout))
     widget.setup()
     assert "later version" in shown[0].text

@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
-from pydicom.uid import generate_uid
-from segmented import make_labels
-
 from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import measure
@@ -17,6 +13,9 @@ from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+from segmented import make_labels
 
 
 @dataclass
@@ -63,7 +62,8 @@ def _child(item: Dataset, meaning: str) -> Dataset:
 
 
 def _drop(item: Dataset, meaning: str) -> None:
-    item.ContentSequence.remove(_child(item, meaning))
+    dropped = _child(item, meaning)
+    item.ContentSequence = [child for child in item.ContentSequence if child is not dropped]
 
 
 def _wrong_unit(report: Dataset) -> None:
@@ -87,27 +87,27 @@ def _not_evidence(report: Dataset) -> None:
     report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence.pop()
 
 
-REPORT_FAULTS = {
-    "wrong unit": _wrong_unit,
-    "no tracking UID": lambda report: _drop(_group(report), "Tracking Unique Identifier"),
-    "other tracking UID": _other_tracking_uid,
-    "no referenced segment": lambda report: _drop(_group(report), "Referenced Segment"),
-    "segment that does not exist": _missing_segment,
-    "wrong relationship": _wrong_relationship,
-    "no finding": lambda report: _drop(_group(report), "Finding"),
-    "segmentation is no evidence": _not_evidence,
-    "no groups": lambda report: _drop(report, "Imaging Measurements"),
-    "nonsense code": lambda report: setattr(
+REPORT_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
+    ("wrong unit", "does not fit the quantity"): _wrong_unit,
+    ("no tracking UID", "no tracking UID"): lambda report: _drop(_group(report), "Tracking Unique Identifier"),
+    ("other tracking UID", "not that of the referenced segment"): _other_tracking_uid,
+    ("no referenced segment", "no referenced segment"): lambda report: _drop(_group(report), "Referenced Segment"),
+    ("segment that does not exist", "not in the segmentation"): _missing_segment,
+    ("wrong relationship", "must be CONTAINS"): _wrong_relationship,
+    ("no finding", "no finding"): lambda report: _drop(_group(report), "Finding"),
+    ("segmentation is no evidence", "not among the evidence"): _not_evidence,
+    ("no groups", "no measurement group"): lambda report: _drop(report, "Imaging Measurements"),
+    ("nonsense code", "12345678 is no code of SCT"): lambda report: setattr(
         _child(_group(report), "Finding").ConceptCodeSequence[0], "CodeValue", "12345678"
     ),
 }
 
 
-@pytest.mark.parametrize("fault", REPORT_FAULTS)
-def test_faults_of_a_report_are_found(results: Results, fault: str) -> None:
+@pytest.mark.parametrize("fault", REPORT_FAULTS, ids=lambda fault: fault[0])
+def test_faults_of_a_report_are_found(results: Results, fault: tuple[str, str]) -> None:
     report = deepcopy(results.report)
     REPORT_FAULTS[fault](report)
-    _assert_found(report, results)
+    _assert_found(report, results, fault[1])
 
 
 def _unknown_source(segmentation: Dataset) -> None:
@@ -137,57 +137,57 @@ def _no_segment(segmentation: Dataset) -> None:
     group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 7
 
 
-SEGMENTATION_FAULTS: dict[str, Callable[[Dataset], object]] = {
-    "no frame of reference": lambda seg: delattr(seg, "FrameOfReferenceUID"),
-    "other frame of reference": lambda seg: setattr(seg, "FrameOfReferenceUID", generate_uid()),
-    "source that does not exist": _unknown_source,
-    "source of another class": _wrong_class,
-    "series that does not exist": lambda seg: setattr(
+SEGMENTATION_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
+    ("no frame of reference", "frame of reference"): lambda seg: delattr(seg, "FrameOfReferenceUID"),
+    ("other frame of reference", "frame of reference"): lambda seg: setattr(seg, "FrameOfReferenceUID", generate_uid()),
+    ("source that does not exist", "neither source nor result"): _unknown_source,
+    ("source of another class", "not the SOP Class"): _wrong_class,
+    ("series that does not exist", "which is not known"): lambda seg: setattr(
         seg.ReferencedSeriesSequence[0], "SeriesInstanceUID", generate_uid()
     ),
-    "nonsense code": _nonsense_code,
-    "empty meaning": _empty_meaning,
-    "gap in segment numbers": _gap,
-    "frame of no segment": _no_segment,
-    "no tracking UID": lambda seg: delattr(seg.SegmentSequence[0], "TrackingUID"),
-    "no algorithm name": lambda seg: delattr(seg.SegmentSequence[0], "SegmentAlgorithmName"),
-    "other patient": lambda seg: setattr(seg, "PatientID", "OTHER"),
-    "other study": lambda seg: setattr(seg, "StudyInstanceUID", generate_uid()),
-    "wrong number of frames": lambda seg: setattr(seg, "NumberOfFrames", 2),
+    ("nonsense code", "NONSENSE is no code of SCT"): _nonsense_code,
+    ("empty meaning", "lacks its value, scheme or meaning"): _empty_meaning,
+    ("gap in segment numbers", "segment numbers"): _gap,
+    ("frame of no segment", "belongs to no segment"): _no_segment,
+    ("no tracking UID", "tracking identifier and UID"): lambda seg: delattr(seg.SegmentSequence[0], "TrackingUID"),
+    ("no algorithm name", "has no name"): lambda seg: delattr(seg.SegmentSequence[0], "SegmentAlgorithmName"),
+    ("other patient", "PatientID differs"): lambda seg: setattr(seg, "PatientID", "OTHER"),
+    ("other study", "StudyInstanceUID differs"): lambda seg: setattr(seg, "StudyInstanceUID", generate_uid()),
+    ("wrong number of frames", "number of frames"): lambda seg: setattr(seg, "NumberOfFrames", 2),
 }
 
 
-@pytest.mark.parametrize("fault", SEGMENTATION_FAULTS)
-def test_faults_of_a_segmentation_are_found(results: Results, fault: str) -> None:
+@pytest.mark.parametrize("fault", SEGMENTATION_FAULTS, ids=lambda fault: fault[0])
+def test_faults_of_a_segmentation_are_found(results: Results, fault: tuple[str, str]) -> None:
     segmentation = deepcopy(results.segmentation)
     SEGMENTATION_FAULTS[fault](segmentation)
-    _assert_found(segmentation, results)
+    _assert_found(segmentation, results, fault[1])
 
 
-CAPTURE_FAULTS: dict[str, Callable[[Dataset], object]] = {
-    "no source": lambda sc: delattr(sc, "SourceImageSequence"),
-    "source that does not exist": lambda sc: setattr(
+CAPTURE_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
+    ("no source", "SourceImageSequence is absent"): lambda sc: delattr(sc, "SourceImageSequence"),
+    ("source that does not exist", "neither source nor result"): lambda sc: setattr(
         sc.SourceImageSequence[0], "ReferencedSOPInstanceUID", generate_uid()
     ),
-    "silent about burnt-in text": lambda sc: delattr(sc, "BurnedInAnnotation"),
-    "claims to be original": lambda sc: setattr(sc, "ImageType", ["ORIGINAL", "PRIMARY"]),
-    "in the series of the source": lambda sc: setattr(sc, "SeriesInstanceUID", "SOURCE"),
+    ("silent about burnt-in text", "BurnedInAnnotation is absent"): lambda sc: delattr(sc, "BurnedInAnnotation"),
+    ("claims to be original", "derived"): lambda sc: setattr(sc, "ImageType", ["ORIGINAL", "PRIMARY"]),
+    ("in the series of the source", "series of its source"): lambda sc: setattr(sc, "SeriesInstanceUID", "1.2.3"),
 }
 
 
-@pytest.mark.parametrize("fault", CAPTURE_FAULTS)
-def test_faults_of_a_capture_are_found(results: Results, fault: str) -> None:
+@pytest.mark.parametrize("fault", CAPTURE_FAULTS, ids=lambda fault: fault[0])
+def test_faults_of_a_capture_are_found(results: Results, fault: tuple[str, str]) -> None:
     capture = deepcopy(results.capture)
     CAPTURE_FAULTS[fault](capture)
-    if capture.SeriesInstanceUID == "SOURCE":
+    if capture.SeriesInstanceUID == "1.2.3":
         capture.SeriesInstanceUID = results.source.series_uid
-    _assert_found(capture, results)
+    _assert_found(capture, results, fault[1])
 
 
 def test_a_reused_instance_uid_is_found(results: Results) -> None:
     capture = deepcopy(results.capture)
     capture.SOPInstanceUID = results.source.sop_instance_uids[0]
-    _assert_found(capture, results)
+    _assert_found(capture, results, "of another object")
 
 
 def test_findings_hold_no_patient_data(results: Results) -> None:
@@ -207,6 +207,6 @@ def test_faulty_codes_of_the_source_are_not_ours(results: Results) -> None:
     assert check_conformance(capture, results.source, related=[results.segmentation]) == []
 
 
-def _assert_found(result: Dataset, results: Results) -> None:
+def _assert_found(result: Dataset, results: Results, message: str) -> None:
     found = check_conformance(result, results.source, related=[results.segmentation])
-    assert any(finding.severity == "error" for finding in found)
+    assert any(finding.severity == "error" and message in finding.message for finding in found), found

@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from highdicom.sr import Comprehensive3DSR
-from pydicom import Dataset, dcmread
-from segmented import BONE, LUNG, make_labels
-
 from AIDicomBridgeLib.errors import EncodingError
 from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
+from highdicom.sr import Comprehensive3DSR
+from pydicom import Dataset, dcmread
+from segmented import BONE, LUNG, make_labels
 
 
 @pytest.fixture
@@ -44,8 +43,9 @@ def test_each_segment_has_a_group_that_shares_its_tracking_uid(
         assert group.tracking_uid == item.TrackingUID
         assert group.tracking_identifier == item.TrackingID
         assert group.finding_type.value == measured.segment.type.value
-        segment = group.roi if hasattr(group, "roi") else group.referenced_segment
-        assert segment.referenced_sop_instance_uid == segmentation.SOPInstanceUID
+        reference = group.referenced_segment[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+        assert reference.ReferencedSegmentNumber == item.SegmentNumber
         values = {
             (m.name.meaning, m.derivation.meaning if m.derivation else ""): (float(m.value), m.unit.value)
             for m in group.get_measurements()

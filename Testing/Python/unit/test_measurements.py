@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segmented import PROVENANCE, SEGMENTS, make_labels, make_source
-from synthetic import OBLIQUE, body_phantom
-
 from AIDicomBridgeLib.errors import EncodingError, GeometryError, PixelError
 from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from segmented import PROVENANCE, SEGMENTS, make_labels, make_source
+from synthetic import OBLIQUE, body_phantom
 
 
 def test_volume_and_intensity_are_those_of_the_voxels(tmp_path: Path) -> None:

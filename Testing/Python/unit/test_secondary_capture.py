@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
-from segmented import make_labels
-from synthetic import CORONAL, OBLIQUE, SAGITTAL
-
 from AIDicomBridgeLib.errors import EncodingError, GeometryError
 from AIDicomBridgeLib.results.overlay import PictureSize, opposite, outline, patient_orientation
 from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from segmented import make_labels
+from synthetic import CORONAL, OBLIQUE, SAGITTAL
 
 
 def test_every_slice_with_labels_becomes_an_image_of_one_new_series(tmp_path: Path) -> None:

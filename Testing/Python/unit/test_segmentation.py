@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AIDicomBridgeLib.errors import BadDicomError, ConflictError, EncodingError, GeometryError
+from AIDicomBridgeLib.results.labels import LabelVolume, Segment
+from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from segmented import ANATOMY, LEFT, LUNG, PROVENANCE, RIGHT, SEGMENTS, make_labels, make_source
 from synthetic import AXIAL, OBLIQUE, SAGITTAL
-
-from AIDicomBridgeLib.errors import BadDicomError, ConflictError, EncodingError, GeometryError
-from AIDicomBridgeLib.results.labels import LabelVolume, Segment
-from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 
 ENCODINGS = [("BINARY", None), ("LABELMAP", None), ("LABELMAP", "RLE")]
 

@@ -1,0 +1,214 @@
+"""Peers that refuse, stall, truncate and lie: one for DIMSE, one for HTTP."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
+
+AE_TITLE = "FAULTY"
+
+
+@dataclass
+class DimseFaults:
+    """What the faulty DIMSE peer does wrong; nothing by default.
+
+    Attributes
+    ----------
+    withheld
+        SOP Instance UIDs that it lists but never sends, although it ends with success.
+    find_status
+        Status with which it ends every query.
+    store_status
+        SOP Instance UID -> status with which it answers a C-STORE.
+    abort_at_store
+        Break the association off at this C-STORE, counted from 1; once.
+    offers_get
+        Whether it accepts C-GET.
+    silent
+        Never answer a query.
+    move_port
+        Where it sends what is moved to AIDICOMBRIDGE.
+    listed_uid
+        SOP Instance UID that it lists instead of the first real one.
+    """
+
+    withheld: set[str] = field(default_factory=set)
+    find_status: int = 0x0000
+    store_status: dict[str, int] = field(default_factory=dict)
+    abort_at_store: int = 0
+    offers_get: bool = True
+    silent: bool = False
+    move_port: int = 0
+    listed_uid: str = ""
+
+
+class FaultyPacs:
+    """A DIMSE peer that holds one series of CT images; ``stored`` is what it was sent."""
+
+    def __init__(self, datasets: list[Dataset], faults: DimseFaults) -> None:
+        self.datasets = datasets
+        self.faults = faults
+        self.stored: list[str] = []
+        self.get_requests = 0
+        self.endpoint: DimseEndpoint
+        self._released = threading.Event()
+
+    def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        if self.faults.silent:
+            self._released.wait(30)
+        if self.faults.find_status:
+            yield self.faults.find_status, None
+            return
+        wanted = event.identifier
+        for number, dataset in enumerate(self.datasets):  # one answer per instance at every level, as qrscp does
+            answer = Dataset()
+            answer.QueryRetrieveLevel = wanted.QueryRetrieveLevel
+            for element in wanted:
+                if element.keyword in dataset:
+                    answer[element.tag] = dataset[element.tag]
+            if number == 0 and self.faults.listed_uid and wanted.QueryRetrieveLevel == "IMAGE":
+                answer.SOPInstanceUID = self.faults.listed_uid
+            yield 0xFF00, answer
+
+    def get(self, event: Any) -> Iterator[Any]:
+        self.get_requests += 1
+        chosen = self._chosen(event.identifier)
+        yield len(chosen)
+        for dataset in chosen:
+            yield 0xFF00, dataset
+
+    def move(self, event: Any) -> Iterator[Any]:
+        chosen = self._chosen(event.identifier)
+        yield "127.0.0.1", self.faults.move_port
+        yield len(chosen)
+        for dataset in chosen:
+            yield 0xFF00, dataset
+
+    def store(self, event: Any) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if self.faults.abort_at_store and len(self.stored) + 1 == self.faults.abort_at_store:
+            self.faults.abort_at_store = 0
+            event.assoc.abort()
+            return 0xC000
+        status = self.faults.store_status.get(uid, 0x0000)
+        self.stored.append(uid)
+        return status
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _chosen(self, identifier: Dataset) -> list[Dataset]:
+        wanted = identifier.get("SOPInstanceUID") or []
+        uids = {wanted} if isinstance(wanted, str) else set(wanted)
+        return [
+            dataset
+            for dataset in self.datasets
+            if dataset.SOPInstanceUID not in self.faults.withheld and (not uids or dataset.SOPInstanceUID in uids)
+        ]
+
+
+@contextmanager
+def faulty_pacs(datasets: list[Dataset], faults: DimseFaults | None = None) -> Iterator[FaultyPacs]:
+    """Run a DIMSE peer with the given faults."""
+    peer = FaultyPacs(datasets, faults or DimseFaults())
+    entity = AE(ae_title=AE_TITLE)
+    entity.require_called_aet = True
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.connection_timeout = 5
+    entity.add_supported_context(Verification)
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
+    if peer.faults.offers_get:
+        entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
+    entity.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    entity.add_requested_context(CTImageStorage)
+    handlers = [
+        *((evt.EVT_C_FIND, peer.find), (evt.EVT_C_GET, peer.get)),
+        *((evt.EVT_C_MOVE, peer.move), (evt.EVT_C_STORE, peer.store)),
+    ]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    peer.endpoint = DimseEndpoint(
+        "faulty", "127.0.0.1", server.server_address[1], AE_TITLE, connect_timeout_s=5, association_timeout_s=5
+    )
+    try:
+        yield peer
+    finally:
+        peer.release()
+        entity.shutdown()
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One request that the faulty web service got; ``path`` is below its root."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """One answer. ``announced_length`` is what Content-Length says; None tells the truth, -1 leaves it out."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/dicom+json"
+    announced_length: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWebEndpoint]:
+    """Run an HTTP service on loopback that answers what ``respond`` says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(b"")
+
+        def do_POST(self) -> None:
+            self._answer(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+
+        def log_message(self, *_arguments: object) -> None:
+            """Write nothing."""
+
+        def _answer(self, body: bytes) -> None:
+            parts = urlsplit(self.path)
+            path = unquote(parts.path.removeprefix("/dicom-web"))
+            answer = respond(HttpRequest(self.command, path, unquote(parts.query), dict(self.headers), body))
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.content_type)
+            if answer.announced_length != -1:
+                self.send_header("Content-Length", str(answer.announced_length or len(answer.body)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield DicomWebEndpoint(
+            "faulty-web", f"http://127.0.0.1:{server.server_address[1]}/dicom-web", connect_timeout_s=5, timeout_s=5
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)

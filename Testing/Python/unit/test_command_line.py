@@ -1,0 +1,244 @@
+"""The command line: one sentence and the right exit status for people, one JSON object for machines."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.series.dicom_file import read_dicom
+from AIDicomBridgeLib.series.instance_store import InstanceStore
+from synthetic import body_phantom, make_series
+from typer.testing import CliRunner
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def archive(tmp_path: Path):
+    """The built-in archive with one CT and one MR study."""
+    with Archive(InstanceStore(tmp_path / "archive")) as running:
+        ct = make_series(body_phantom(), accession_number="CT1")
+        mr = make_series(body_phantom((3, 8, 8)), modality="MR", accession_number="MR1", patient_id="SYN-2")
+        with connect(running.endpoint) as client:
+            assert client.store([*ct, *mr]).complete
+        running.ct, running.mr = ct, mr
+        yield running
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def answer_of(*arguments: object) -> dict:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_command_has_help_worth_reading() -> None:
+    for words in (
+        [],
+        ["demo"],
+        ["echo"],
+        ["find"],
+        ["get"],
+        ["segment"],
+        ["send"],
+        ["run"],
+        ["models"],
+        ["models", "list"],
+        ["models", "show"],
+        ["models", "fetch"],
+        ["models", "verify"],
+        ["outbox"],
+        ["outbox", "list"],
+        ["outbox", "retry"],
+    ):
+        result = run(*words, "--help")
+        assert result.exit_code == 0
+        assert len(result.output) > 200
+
+
+def test_find_get_segment_send_walk_through(archive: Archive, tmp_path: Path) -> None:
+    address = archive.endpoint.address
+    assert answer_of("echo", address)["status"] == "ok"
+    (study,) = answer_of("find", address, "--accession", "CT1")["studies"]
+    assert study["study_uid"] == archive.ct[0].StudyInstanceUID
+    (series,) = answer_of("find", address, "--study", study["study_uid"])["series"]
+    assert (series["modality"], series["instance_count"]) == ("CT", 12)
+
+    got = answer_of("get", address, "--study", study["study_uid"], "--out", tmp_path / "ct")
+    assert got["counts"] == {"received": 12}
+    made = answer_of("segment", tmp_path / "ct", "--model", "ct-tissues", "--out", tmp_path / "results")
+    files = [Path(result["path"]) for result in made["results"]]
+    assert {path.name.split("-")[0] for path in files} == {"seg", "sr", "sc"}
+    assert all(read_dicom(path).StudyInstanceUID == study["study_uid"] for path in files)
+
+    sent = answer_of("send", address, tmp_path / "results")
+    assert sent["counts"] == {"stored": len(files)}
+    modalities = {s["modality"] for s in answer_of("find", address, "--study", study["study_uid"])["series"]}
+    assert modalities == {"CT", "SEG", "SR", "OT"}
+
+
+def test_run_pulls_segments_pushes_and_proves(archive: Archive) -> None:
+    study = archive.ct[0].StudyInstanceUID
+    done = answer_of(
+        "run", archive.endpoint.address, "--study", study, "--model", "ct-tissues", "--to", archive.endpoint.address,
+        "--outputs", "seg,sr", "--encoding", "labelmap",
+    )  # fmt: skip
+    assert [result["kind"] for result in done["results"]] == ["seg", "sr"]
+    (delivery,) = done["deliveries"]
+    assert delivery["complete"]
+    assert {arrived["proof"] for arrived in delivery["arrived"]} == {"compared"}
+    assert answer_of("outbox", "list")["deliveries"] == []
+    assert len(answer_of("outbox", "list", "--receipts")["receipts"]) == 2
+
+
+def test_unreachable_destination_is_partial_and_waits_in_the_outbox(archive: Archive, unused_port: int) -> None:
+    study = archive.ct[0].StudyInstanceUID
+    arguments = ["run", archive.endpoint.address, "--study", study, "--model", "ct-tissues", "--outputs", "seg"]
+    result = run(*arguments, "--to", f"dimse://GONE@127.0.0.1:{unused_port}", "--json")
+    assert result.exit_code == 3
+    answer = json.loads(result.stdout)
+    assert answer["status"] == "partial"
+    assert answer["deliveries"][0]["error"]["kind"] == "UnreachableError"
+    assert len(answer_of("outbox", "list")["deliveries"]) == 1
+    retried = run("outbox", "retry", "--json")
+    assert retried.exit_code == 1
+    assert json.loads(retried.stdout)["status"] == "failed"
+
+
+def _find_nothing(archive: Archive) -> list[str]:
+    return ["find", archive.endpoint.address, "--accession", "NONE"]
+
+
+def _wrong_ae_title(archive: Archive) -> list[str]:
+    return ["echo", f"dimse://WRONG@127.0.0.1:{archive.endpoint.port}"]
+
+
+def _unknown_host(archive: Archive) -> list[str]:
+    return ["echo", "dimse://PACS@no-such-host.invalid:104"]
+
+
+def _unknown_study(archive: Archive) -> list[str]:
+    return [
+        "run",
+        archive.endpoint.address,
+        "--study",
+        "1.2.3",
+        "--model",
+        "ct-tissues",
+        "--to",
+        archive.endpoint.address,
+    ]
+
+
+def _no_fitting_series(archive: Archive) -> list[str]:
+    study = archive.mr[0].StudyInstanceUID
+    return [
+        "run",
+        archive.endpoint.address,
+        "--study",
+        study,
+        "--model",
+        "ct-tissues",
+        "--to",
+        archive.endpoint.address,
+    ]
+
+
+def _bad_address(archive: Archive) -> list[str]:
+    return ["echo", "pacs.example.org"]
+
+
+def _unknown_model(archive: Archive) -> list[str]:
+    return ["models", "show", "unknown"]
+
+
+def _missing_folder(archive: Archive) -> list[str]:
+    return ["segment", "no-such-folder", "--model", "ct-tissues", "--out", "results"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (_find_nothing, "No study matches"),
+        (_wrong_ae_title, "WRONG"),
+        (_unknown_host, "no-such-host.invalid"),
+        (_unknown_study, "No such study .at .*on 1.2.3"),
+        (_no_fitting_series, "The study has no CT series; it has MR"),
+        (_bad_address, "dimse://"),
+        (_unknown_model, "Known are: ct-tissues, mindgrab"),
+        (_missing_folder, "no-such-folder does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_1(archive: Archive, arguments, words: str) -> None:
+    result = run(*arguments(archive))
+    assert result.exit_code == 1
+    assert re.search(words, result.stderr)
+    assert result.stderr.strip().splitlines()[-1].startswith("aidicombridge: ")
+    assert "Traceback" not in result.output
+    assert "SYN-" not in result.output
+    as_json = run(*arguments(archive), "--json")
+    assert json.loads(as_json.stdout)["error"]["message"] in result.stderr.replace("\n", " ")
+
+
+def test_a_corrupt_file_is_named_and_no_result_is_left(tmp_path: Path, ct_files: list[Path]) -> None:
+    ct_files[3].write_bytes(ct_files[3].read_bytes()[:3000])
+    result = run("segment", ct_files[0].parent, "--model", "ct-tissues", "--out", tmp_path / "results")
+    assert result.exit_code == 1
+    assert ct_files[3].name in result.stderr or "truncated" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_are_never_mixed_into_a_folder_that_holds_some(tmp_path: Path, ct_files: list[Path]) -> None:
+    arguments = [
+        "segment",
+        ct_files[0].parent,
+        "--model",
+        "ct-tissues",
+        "--outputs",
+        "seg",
+        "--out",
+        tmp_path / "results",
+    ]
+    assert run(*arguments).exit_code == 0
+    first = (tmp_path / "results" / "seg-001.dcm").read_bytes()
+    again = run(*arguments)
+    assert again.exit_code == 1
+    assert "already holds seg-001.dcm" in again.stderr
+    assert (tmp_path / "results" / "seg-001.dcm").read_bytes() == first
+
+
+def test_wrong_usage_is_status_2() -> None:
+    assert run("find").exit_code == 2
+    assert run("segment", ".", "--model", "ct-tissues", "--out", "x", "--outputs", "pdf").exit_code == 2
+    assert run("no-such-command").exit_code == 2
+
+
+def test_models_are_listed_with_their_weights(own_home: Path) -> None:
+    models = {model["name"]: model for model in answer_of("models", "list")["models"]}
+    assert models["ct-tissues"]["weights_present"]
+    assert not models["mindgrab"]["weights_present"]
+    wrong = own_home / "wrong.safetensors"
+    own_home.mkdir(exist_ok=True)
+    wrong.write_bytes(b"not these")
+    refused = run("models", "fetch", "mindgrab", "--from", wrong)
+    assert refused.exit_code == 1
+    assert "SHA-256" in refused.stderr
+
+
+def test_the_demonstration_refuses_a_folder_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep me")
+    result = run("demo", "--out", tmp_path / "mine")
+    assert result.exit_code == 1
+    assert "holds other files" in result.stderr
+    assert (tmp_path / "mine" / "thesis.txt").exists()
