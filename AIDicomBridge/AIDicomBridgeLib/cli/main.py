@@ -1,6 +1,7 @@
 """The command line, ``aidicombridge``."""
 
 import logging
+import warnings
 from typing import Annotated
 
 import typer
@@ -48,6 +49,7 @@ def main() -> None:
     """Run the command line."""
     # The libraries' own messages can hold identifiers; failures reach the person as one sentence.
     logging.getLogger().addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", module="pydicom")  # they quote the values that they complain about
     for name in ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     app()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Two presentation contexts per kind and one for verification stay below 128.
 _KINDS_PER_ASSOCIATION = 60
 _ATTEMPTS = 3
+_CLASS_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 
 
@@ -215,7 +216,8 @@ def _outcome(uid: str, status: int) -> InstanceOutcome:
 def _refused_context(item: OutgoingInstance) -> InstanceOutcome:
     from pydicom.uid import UID
 
-    what, how = UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
+    # pydicom's dictionary has no name for the newest SOP Classes, such as label map segmentations.
+    what, how = _CLASS_NAMES.get(item.sop_class_uid) or UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
     return InstanceOutcome(
         item.sop_instance_uid,
         Outcome.REFUSED,

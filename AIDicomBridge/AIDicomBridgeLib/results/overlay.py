@@ -77,7 +77,8 @@ def draw_overlay(
         Image.fromarray(grey).resize((size.columns, size.rows), Image.Resampling.BILINEAR).convert("RGB")
     )
     outlines = outline(_enlarged(labels, size))
-    present = [segment for segment in segments if (labels == segment.label).any()]
+    found = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+    present = [segment for segment in segments if segment.label in found]
     for segment in present:
         picture[outlines == segment.label] = display_color(segment)
     return _annotated(picture, present, remarks, orientation)

@@ -13,6 +13,8 @@ from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
 from .secondary_capture import build_secondary_captures
+from .result_series import fresh_uid
+from .segment_description import with_tracking_uids
 from .segmentation import build_segmentation
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def encode_results(
     unknown = set(outputs) - set(OUTPUTS)
     if unknown or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
+    labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
     results: list[ResultObject] = []
     if "seg" in outputs or "sr" in outputs:
         for encoding in encodings:
@@ -97,7 +100,7 @@ def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list
     ConformanceError
         A check found an error: such a result must not leave the house.
     """
-    related = [result.dataset for result in results]
+    related = [result.dataset for result in results if result.kind == "seg"]  # what reports and captures refer to
     findings = [f for result in results for f in check_conformance(result.dataset, source, related=related)]
     for finding in findings:
         if finding.severity == "error":

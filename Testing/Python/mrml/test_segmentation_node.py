@@ -1,5 +1,6 @@
 """Labels become a segmentation node of Slicer and come back as a person left them."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_everything_comes_back_and_no_voxel_is_copied(labels, node):
     assert back.segments == labels.segments
     assert back.provenance == labels.provenance
     assert node.GetSegmentation().GetNumberOfLayers() == 1
+
+
+def test_the_labels_outlive_the_scene(core, volume_of):
+    labels = organ_labels(volume_of())
+    expected = labels.labels.copy()
+    node = segmentation_node_from(labels, core.scene)
+    back = label_volume_from(node, labels.source)
+    del labels, node
+    core.close()
+    gc.collect()
+    others = [np.full(expected.shape, 3, np.uint8) for _ in range(50)]
+    np.testing.assert_array_equal(back.labels, expected)
+    assert len(others) == 50
 
 
 def test_slicer_reads_the_codes_with_its_own_parser(labels, node):

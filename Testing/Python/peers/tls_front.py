@@ -1,0 +1,70 @@
+"""TLS in front of a plain HTTP server, as a hospital's reverse proxy does it, with an authority made for the test."""
+
+import asyncio
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import require_program
+
+
+@contextmanager
+def tls_front(folder: Path, port: int) -> Iterator[tuple[int, Path]]:
+    """Forward TLS connections to a port on loopback; gives the TLS port and the authority's certificate file."""
+    ca_file = _make_certificates(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
+
+    async def stop(server: asyncio.Server) -> None:
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    try:
+        yield server.sockets[0].getsockname()[1], ca_file
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(server), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError, ssl.SSLError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def _make_certificates(folder: Path) -> Path:
+    """Make an authority and a server certificate for 127.0.0.1, and return the authority's file."""
+    openssl = require_program("openssl")
+    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for arguments in (
+        ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test authority"],
+        ["req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1"],
+        [
+            *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-out", "server.crt", "-days", "2", "-extfile", "names.txt"),
+        ],
+    ):
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder / "ca.pem"
