@@ -15,8 +15,10 @@ help:
 	@echo "PYTHON=python3.12 make demo   makes .venv with that Python (3.11 to 3.13; otherwise the newest found)"
 	@echo "ARGS='--out DIR' make demo    gives the command further arguments; also for test (pytest) and bench"
 	@echo
-	@echo "On Linux plain pip takes the CUDA build of torch, several GB. Without an NVIDIA GPU, first make .venv and"
-	@echo "install torch $$(sed -n 's/^torch==//p' constraints.txt) into it from PyTorch's CPU index (see pytorch.org); make demo then keeps that one."
+	@echo "On Linux plain pip takes the CUDA build of torch, several GB. Without an NVIDIA GPU, install the CPU build first;"
+	@echo "it is kept:"
+	@echo "    python3 -m venv .venv"
+	@echo "    .venv/bin/pip install torch==$$(sed -n 's/^torch==//p' constraints.txt) --index-url URL    (pytorch.org names the URL for CPU)"
 
 demo:
 	@.ci/bootstrap nodes compressed

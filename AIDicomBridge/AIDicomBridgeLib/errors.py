@@ -147,5 +147,5 @@ class DeliveryError(BridgeError):
     """A result could not be delivered or verified; it stays in the outbox."""
 
 
-class JobCancelled(Exception):
+class JobCancelled(Exception):  # noqa: N818 - it is no error
     """The person cancelled; not an error. What was complete before the cancel is kept, nothing is half-written."""

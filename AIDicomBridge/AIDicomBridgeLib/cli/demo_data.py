@@ -97,7 +97,7 @@ def _download_debian_package(folder: Path) -> None:
 
 def head_scan(folder: Path) -> DemoScan:
     """Return the Colin27 head as a DICOM MR series of 181 axial slices; see :func:`fetch_head_files`."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     image = sitk.ReadImage(str(fetch_head_files(folder)["ch2.nii.gz"]))
     voxels, affine = as_axial(sitk.GetArrayFromImage(image), image)

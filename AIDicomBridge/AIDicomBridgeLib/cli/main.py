@@ -53,3 +53,7 @@ def main() -> None:
     for name in ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ def keep_largest_component(labels: np.ndarray, value: int) -> np.ndarray:
     value
         The label value to clean; other values are untouched.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     mask = labels == value
     if not mask.any():

@@ -186,7 +186,8 @@ class DicomWebClient:
                 retrieval.add_file(response.content)
                 return
             splitter = MultipartSplitter(boundary)
-            for piece in response.iter_content(2**20):
+            # What stands in a piece that the connection breaks off in is lost: so the pieces are small.
+            for piece in response.iter_content(2**16):
                 for part in splitter.feed(piece):
                     check_cancel(retrieval.cancel)
                     retrieval.add_file(part)

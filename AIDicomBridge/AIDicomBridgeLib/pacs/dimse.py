@@ -38,6 +38,7 @@ COMPRESSED = (
     "1.2.840.10008.1.2.2",  # explicit VR big endian: uncompressed, but never converted to
 )
 TRANSFER_SYNTAXES = (*UNCOMPRESSED, *COMPRESSED)
+_CLASS_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}  # newer than pydicom 3.0's dictionary
 # Asked for where a peer does not say which SOP Classes a study holds.
 COMMON_STORAGE_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT
@@ -95,6 +96,13 @@ def send_without_delay(event: "Event") -> None:
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def class_name(sop_class_uid: str) -> str:
+    """Return the name of a SOP Class; its UID where pydicom's dictionary has none."""
+    from pydicom.uid import UID
+
+    return _CLASS_NAMES.get(sop_class_uid) or str(UID(sop_class_uid).name)
 
 
 def status_meaning(status: int) -> str:

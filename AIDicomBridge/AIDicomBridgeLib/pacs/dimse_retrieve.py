@@ -15,6 +15,7 @@ from .dimse import (
     STUDY_ROOT_MOVE,
     TRANSFER_SYNTAXES,
     UNCOMPRESSED,
+    class_name,
     status_meaning,
     storage_contexts,
 )
@@ -49,7 +50,9 @@ class DimseRetriever:
 
     def fetch(self, retrieval: Retrieval, round_number: int) -> str:
         """Ask once for what is missing and return the method used; see :func:`~.retrieval.retrieve_all`."""
-        if self._method != "C-MOVE":
+        # What did not come by C-GET comes by C-MOVE where we may: Orthanc, for one, sends some SOP Classes only so.
+        again = self._method == "auto" and round_number > 1 and self._endpoint.move_port
+        if self._method != "C-MOVE" and not again:
             try:
                 self._get(retrieval, round_number)
             except _GetNotOffered as refusal:
@@ -81,7 +84,8 @@ class DimseRetriever:
                     roles=[build_role(uid, scp_role=True) for uid in classes],
                     handlers=[(evt.EVT_C_STORE, pending.receive)],
                 ) as association:
-                    _check_get_offered(association)
+                    if not _check_get_offered(association, classes, retrieval):
+                        continue
                     for request in _requests(retrieval, whole=whole, sop_classes=classes):
                         answers = association.send_c_get(request, STUDY_ROOT_GET)
                         self._follow(retrieval, answers, "C-GET")
@@ -186,12 +190,20 @@ def _sop_classes(retrieval: Retrieval) -> list[str]:
     return classes if complete else list(dict.fromkeys([*classes, *COMMON_STORAGE_CLASSES]))
 
 
-def _check_get_offered(association: "Association") -> None:
+def _check_get_offered(association: "Association", classes: Sequence[str], retrieval: Retrieval) -> bool:
+    """Return True if at least one SOP Class can come; remember why instances of the others cannot."""
     accepted = association.accepted_contexts
     if not any(context.abstract_syntax == STUDY_ROOT_GET for context in accepted):
         raise _GetNotOffered("its presentation context was not accepted")
-    if not any(context.as_scp for context in accepted):
-        raise _GetNotOffered("we may not receive on the same association (role selection refused)")
+    receivable = {str(context.abstract_syntax) for context in accepted if context.as_scp}
+    for record in retrieval.missing:
+        if record.sop_class_uid in classes and record.sop_class_uid not in receivable:
+            retrieval.reasons[record.sop_instance_uid] = (
+                f"the peer accepts no presentation context to send us {class_name(record.sop_class_uid)} by C-GET"
+            )
+    if not receivable and not retrieval.arrived_count:
+        raise _GetNotOffered("it may not send us anything on the same association (role selection refused)")
+    return bool(receivable)
 
 
 def _requests(retrieval: Retrieval, *, whole: bool, sop_classes: Sequence[str] | None = None) -> "Iterator[Dataset]":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import BridgeError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .association import NoContextAcceptedError, associate
-from .dimse import UNCOMPRESSED, VERIFICATION, status_meaning
+from .dimse import UNCOMPRESSED, VERIFICATION, class_name, status_meaning
 from .endpoint import DimseEndpoint
 from .outgoing import OutgoingInstance, read_outgoing
 from .records import InstanceOutcome, Outcome, StoreReport
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # Two presentation contexts per kind and one for verification stay below 128.
 _KINDS_PER_ASSOCIATION = 60
 _ATTEMPTS = 3
-_CLASS_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 
 
@@ -216,8 +215,7 @@ def _outcome(uid: str, status: int) -> InstanceOutcome:
 def _refused_context(item: OutgoingInstance) -> InstanceOutcome:
     from pydicom.uid import UID
 
-    # pydicom's dictionary has no name for the newest SOP Classes, such as label map segmentations.
-    what, how = _CLASS_NAMES.get(item.sop_class_uid) or UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
+    what, how = class_name(item.sop_class_uid), UID(item.transfer_syntax_uid).name
     return InstanceOutcome(
         item.sop_instance_uid,
         Outcome.REFUSED,

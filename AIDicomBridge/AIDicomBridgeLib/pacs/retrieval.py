@@ -130,14 +130,14 @@ def retrieve_all(
     started = time.monotonic()
     retrieval = Retrieval(expected, study_uid, into, progress, cancel)
     retrieval.show_progress()
-    method = ""
+    methods: list[str] = []
     for round_number in range(1, ROUNDS + 1):
         if not retrieval.missing:
             break
         check_cancel(cancel)
         retrieval.round_reason = ""
         try:
-            method = fetch(retrieval, round_number)
+            methods.append(fetch(retrieval, round_number))
         except (DiskSpaceError, EndpointError):
             raise
         except BridgeError as error:
@@ -156,7 +156,7 @@ def retrieve_all(
     return RetrieveReport(
         peer=peer,
         outcomes=tuple(retrieval.outcome(record) for record in retrieval.expected),
-        method=method,
+        method=", ".join(dict.fromkeys(methods)),
         seconds=time.monotonic() - started,
         byte_count=retrieval.receiver.received_bytes,
         study_uid=study_uid,

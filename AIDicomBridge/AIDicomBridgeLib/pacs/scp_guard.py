@@ -47,8 +47,9 @@ class ScpLimits:
 class ConnectionGuard:
     """Bounds the reads of one accepted connection; a breach closes it."""
 
-    def __init__(self, connection: Any, limits: ScpLimits) -> None:
-        self._connection = connection  # a pynetdicom AssociationSocket
+    def __init__(self, association: Any, limits: ScpLimits) -> None:
+        self._association = association
+        self._connection = association.dul.socket  # a pynetdicom AssociationSocket
         self._limits = limits
         self._message_bytes = 0
 
@@ -60,6 +61,17 @@ class ConnectionGuard:
         OSError
             A limit was crossed. pynetdicom then closes the connection as if the peer had.
         """
+        received = bytearray()
+        try:
+            received = self._receive(count)
+        finally:
+            # pynetdicom would hold the place of a connection that ends before its A-ASSOCIATE-RQ (states 1 and 2) until
+            # the association timeout: port scans and health checks would soon keep everybody else out.
+            if len(received) < count and self._association.dul.state_machine.current_state in ("Sta1", "Sta2"):
+                self._association.dul.to_user_queue.put(None)
+        return received
+
+    def _receive(self, count: int) -> bytearray:
         self._message_bytes += count
         if count > self._limits.pdu_bytes:
             raise OSError(f"a PDU of {count} bytes is larger than allowed")
@@ -135,6 +147,6 @@ def _guard_connection(event: "Event", limits: ScpLimits) -> None:
 
     send_without_delay(event)
     connection: Any = event.assoc.dul.socket
-    guard = ConnectionGuard(connection, limits)
+    guard = ConnectionGuard(event.assoc, limits)
     connection.recv = guard.receive
     event.assoc.bind(evt.EVT_DIMSE_RECV, guard.message_received)

@@ -12,8 +12,8 @@ from .conformance import Finding, check_conformance
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
-from .secondary_capture import build_secondary_captures
 from .result_series import fresh_uid
+from .secondary_capture import build_secondary_captures
 from .segment_description import with_tracking_uids
 from .segmentation import build_segmentation
 

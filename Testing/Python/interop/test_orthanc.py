@@ -104,18 +104,34 @@ def test_compressed_and_uncompressed_series_of_one_study_come_as_stored(endpoint
     assert_the_same(received, plain + packed)
 
 
-def test_a_label_map_segmentation_goes_in_and_out(endpoint, received, request) -> None:
-    if "C-GET" in request.node.name:
-        pytest.xfail("Orthanc 1.10 refuses to send a SOP Class that its DCMTK does not know by C-GET")
-    sent = a_series()[:1]
-    sent[0].SOPClassUID = LABEL_MAP_SEGMENTATION
+@pytest.mark.parametrize("way", ["auto", "web"])
+def test_a_label_map_segmentation_goes_in_and_out(peer, received, way) -> None:
+    sent = a_series()[:2]
+    sent[1].SOPClassUID = LABEL_MAP_SEGMENTATION
+    endpoint = peer.dicomweb if way == "web" else dataclasses.replace(peer.dimse, move_port=peer.move_port)
     with connect(endpoint) as client:
         stored = client.store(sent)
         report = client.retrieve(sent[0].StudyInstanceUID, into=received)
 
     assert stored.complete
     assert report.complete
+    assert report.method == {"auto": "C-GET, C-MOVE", "web": "WADO-RS"}[way]
     assert_the_same(received, sent)
+
+
+def test_a_label_map_that_orthanc_does_not_send_by_c_get_is_listed_as_missing(peer, received) -> None:
+    sent = a_series()[:3]
+    sent[1].SOPClassUID = LABEL_MAP_SEGMENTATION
+    client = connect(dataclasses.replace(peer.dimse, retrieve="C-GET"))
+    client.store(sent)
+
+    report = client.retrieve(sent[0].StudyInstanceUID, into=received)
+
+    assert not report.complete
+    (missing,) = report.failed
+    assert (missing.sop_instance_uid, missing.outcome) == (sent[1].SOPInstanceUID, Outcome.MISSING)
+    assert "no presentation context to send us Label Map Segmentation Storage" in missing.reason
+    assert len(received) == 2
 
 
 @pytest.mark.parametrize(
