@@ -16,6 +16,7 @@ from ..errors import BridgeError, JobCancelled
 from ..progress import CancelToken
 from .progress_lines import ProgressLines
 
+FILE_WIDTH = 240  # characters a line where the output goes to a file or another program
 SUCCESS, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text, for machines.")]
@@ -36,6 +37,8 @@ class Command:
         self.name = name
         self.as_json = as_json
         self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = FILE_WIDTH
         self.progress = ProgressLines(Console(stderr=True, highlight=False, quiet=as_json))
         self.cancel = CancelToken()
         self.answer: dict[str, Any] = {}
@@ -54,7 +57,9 @@ class Command:
         if self.as_json:
             return
         self.progress.stop()
-        table = Table(*columns, title=title, title_justify="left", header_style="bold")
+        table = Table(title=title, title_justify="left", header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")  # a UID that ends in dots is of no use
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)

@@ -18,7 +18,7 @@ figure { margin: 0; background: #000; border-radius: 6px; overflow: hidden; } im
 figcaption { color: #cfd8e0; padding: .4rem .8rem; font-size: .9rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .7rem; }
 tr { border-bottom: 1px solid #dde4ea; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code { font-size: .85rem; overflow-wrap: anywhere; } 
+code { font-size: .85rem; overflow-wrap: anywhere; }
 .warning { background: #fff3d6; padding: .6rem 1rem; border-radius: 6px; }
 """
 

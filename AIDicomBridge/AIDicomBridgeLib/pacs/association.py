@@ -1,6 +1,7 @@
 """Opening a DIMSE association, with every way in which that can fail told apart."""
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ def associate(
     )
     tls = (_tls_context(endpoint), endpoint.host) if endpoint.tls is not None else None
     connected: list[bool] = []
+    started = time.monotonic()
 
     def on_open(event: Any) -> None:
         connected.append(True)
@@ -79,7 +81,7 @@ def associate(
     except OSError as error:  # the host name cannot be resolved
         raise _unreachable(endpoint, f"the host {endpoint.host} is unknown") from error
     if not association.is_established:
-        raise _failure(endpoint, association, connected=bool(connected))
+        raise _failure(endpoint, association, connected=bool(connected), waited_s=time.monotonic() - started)
     try:
         yield association
     except BaseException:
@@ -89,7 +91,7 @@ def associate(
 
 
 def _failure(
-    endpoint: DimseEndpoint, association: "Association", *, connected: bool
+    endpoint: DimseEndpoint, association: "Association", *, connected: bool, waited_s: float
 ) -> UnreachableError | AssociationError:
     where = f"{endpoint.host}:{endpoint.port}"
     if not connected:
@@ -108,7 +110,7 @@ def _failure(
             peer=endpoint.name,
             advice="The PACS does not offer this service, or not to our AE title.",
         )
-    if association.is_aborted:
+    if waited_s < endpoint.association_timeout_s:
         return AssociationError(
             "the peer broke the connection off while the association was being negotiated",
             peer=endpoint.name,

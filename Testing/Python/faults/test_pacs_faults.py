@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from AIDicomBridgeLib.errors import (
 )
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
-from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
+from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, TlsFiles, parse_endpoint
 from AIDicomBridgeLib.pacs.multipart import MultipartSplitter
 from AIDicomBridgeLib.pacs.records import Outcome
 from AIDicomBridgeLib.pacs.scp_guard import ScpLimits
@@ -30,6 +31,7 @@ from AIDicomBridgeLib.series.instance_store import InstanceStore
 from peers import free_port
 from peers.dcmtk import storescp
 from peers.fault_pacs import DimseFaults, HttpAnswer, HttpRequest, faulty_pacs, faulty_web
+from peers.tls_front import make_certificates
 from pydicom import Dataset, dcmwrite
 from pydicom.uid import JPEG2000Lossless, generate_uid
 from pynetdicom import AE
@@ -304,6 +306,39 @@ def test_a_bad_file_is_refused_before_anything_is_sent(images, tmp_path) -> None
         connect(pacs.endpoint).store([*images, bad])
 
     assert pacs.stored == []
+
+
+# TLS
+
+
+@pytest.fixture
+def server_tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
+    """Return a server's context and the file of the authority that vouches for it."""
+    (tmp_path / "tls").mkdir()
+    ca_file = make_certificates(tmp_path / "tls")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls" / "server.crt", tmp_path / "tls" / "server.key")
+    return context, str(ca_file)
+
+
+def test_dimse_over_tls(images, received, server_tls) -> None:
+    context, ca_file = server_tls
+    with faulty_pacs(images, tls=context) as pacs:
+        endpoint = dataclasses.replace(pacs.endpoint, tls=TlsFiles(ca_file))
+        client = connect(parse_endpoint(endpoint.address))
+
+        client.verify()
+        report = client.retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert report.complete
+
+
+@pytest.mark.parametrize("tls", [TlsFiles(), None])
+def test_tls_that_is_not_trusted_or_not_used(images, server_tls, tls) -> None:
+    with faulty_pacs(images, tls=server_tls[0]) as pacs, pytest.raises((UnreachableError, AssociationError)) as caught:
+        connect(dataclasses.replace(pacs.endpoint, tls=tls)).verify()
+
+    assert "TLS" in str(caught.value)
 
 
 # DICOMweb

@@ -1,5 +1,6 @@
 """Peers that refuse, stall, truncate and lie: one for DIMSE, one for HTTP."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ class FaultyPacs:
             answer.QueryRetrieveLevel = wanted.QueryRetrieveLevel
             for element in wanted:
                 if element.keyword in dataset:
-                    answer[element.tag] = dataset[element.tag]
+                    setattr(answer, element.keyword, dataset[element.tag].value)
             if number == 0 and self.faults.listed_uid and wanted.QueryRetrieveLevel == "IMAGE":
                 answer.SOPInstanceUID = self.faults.listed_uid
             yield 0xFF00, answer
@@ -122,8 +123,10 @@ class FaultyPacs:
 
 
 @contextmanager
-def faulty_pacs(datasets: list[Dataset], faults: DimseFaults | None = None) -> Iterator[FaultyPacs]:
-    """Run a DIMSE peer with the given faults."""
+def faulty_pacs(
+    datasets: list[Dataset], faults: DimseFaults | None = None, *, tls: ssl.SSLContext | None = None
+) -> Iterator[FaultyPacs]:
+    """Run a DIMSE peer with the given faults; over TLS where a server's context is given."""
     peer = FaultyPacs(datasets, faults or DimseFaults())
     entity = AE(ae_title=AE_TITLE)
     entity.require_called_aet = True
@@ -140,7 +143,7 @@ def faulty_pacs(datasets: list[Dataset], faults: DimseFaults | None = None) -> I
         *((evt.EVT_C_FIND, peer.find), (evt.EVT_C_GET, peer.get)),
         *((evt.EVT_C_MOVE, peer.move), (evt.EVT_C_STORE, peer.store)),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     peer.endpoint = DimseEndpoint(
         "faulty", "127.0.0.1", server.server_address[1], AE_TITLE, connect_timeout_s=5, association_timeout_s=5
     )

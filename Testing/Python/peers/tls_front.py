@@ -14,7 +14,7 @@ from . import require_program
 @contextmanager
 def tls_front(folder: Path, port: int) -> Iterator[tuple[int, Path]]:
     """Forward TLS connections to a port on loopback; gives the TLS port and the authority's certificate file."""
-    ca_file = _make_certificates(folder)
+    ca_file = make_certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
     loop = asyncio.new_event_loop()
@@ -53,8 +53,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def _make_certificates(folder: Path) -> Path:
-    """Make an authority and a server certificate for 127.0.0.1, and return the authority's file."""
+def make_certificates(folder: Path) -> Path:
+    """Make an authority and a server certificate for 127.0.0.1, and return the authority's file.
+
+    The server's are ``server.crt`` and ``server.key`` beside it.
+    """
     openssl = require_program("openssl")
     (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
