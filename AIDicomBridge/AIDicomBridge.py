@@ -22,7 +22,7 @@ class AIDicomBridge(ScriptedLoadableModule):
             "Retrieves image series from a PACS, runs a segmentation network on them, and sends the result back as "
             "DICOM Segmentation, measurement report and secondary capture. For research; not for diagnostic use."
         )
-        self.parent.acknowledgementText = _("Built on pydicom, pynetdicom, highdicom, dicomweb-client and PyTorch.")
+        self.parent.acknowledgementText = _("Built on pydicom, pynetdicom, highdicom and PyTorch.")
 
 
 class AIDicomBridgeWidget(ScriptedLoadableModuleWidget):

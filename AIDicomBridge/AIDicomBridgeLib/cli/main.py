@@ -50,7 +50,7 @@ def main() -> None:
     # The libraries' own messages can hold identifiers; failures reach the person as one sentence.
     logging.getLogger().addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module="pydicom")  # they quote the values that they complain about
-    for name in ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3"):
+    for name in ("pynetdicom", "pydicom", "highdicom", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     app()
 

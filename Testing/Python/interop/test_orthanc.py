@@ -223,3 +223,16 @@ def test_a_stock_orthanc_refuses_label_maps_by_name(tmp_path) -> None:
     assert "accepts no presentation context for Label Map Segmentation Storage" in both.outcomes[1].reason
     assert alone.outcomes == both.outcomes[1:]
     assert by_web.complete
+
+
+def test_what_we_stored_by_stow_is_read_by_dicomweb_client(peer: Orthanc) -> None:
+    from dicomweb_client import DICOMwebClient
+
+    sent = a_series()
+    with connect(peer.dicomweb) as client:
+        assert client.store(sent).complete
+    other = DICOMwebClient(peer.dicomweb.url)
+    found = other.search_for_series(sent[0].StudyInstanceUID)
+    assert [series["0020000E"]["Value"][0] for series in found] == [sent[0].SeriesInstanceUID]
+    read = other.retrieve_series(sent[0].StudyInstanceUID, sent[0].SeriesInstanceUID)
+    assert {ds.SOPInstanceUID: ds.PixelData for ds in read} == {ds.SOPInstanceUID: ds.PixelData for ds in sent}

@@ -5,7 +5,7 @@ import pytest
 from AIDicomBridgeLib.errors import PixelError
 from AIDicomBridgeLib.series.pixels import decode_slice
 from pydicom import Dataset
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from synthetic import body_phantom, make_series
 
 
@@ -47,9 +47,11 @@ def test_signed_values_of_fewer_bits_keep_their_sign(image: Dataset) -> None:
     np.testing.assert_array_equal(decode_slice(image), values)
 
 
-def test_rle_is_decoded(image: Dataset) -> None:
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_lossless_compression_gives_the_same_voxels(syntax: str) -> None:
+    image = make_series(body_phantom((3, 64, 72)))[1]
     expected = decode_slice(image).copy()
-    image.compress(RLELossless)
+    image.compress(syntax)
     np.testing.assert_array_equal(decode_slice(image), expected)
 
 
