@@ -163,8 +163,9 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         source = job.source
         if isinstance(source, Endpoint):
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
+            store = temporary.enter_context(InstanceStore(folder))
             with done.stage("retrieve", progress):
-                source = _retrieve(job, source, model, InstanceStore(folder), done, progress, cancel)
+                source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
             done.volume = read_volume(find_series(source), progress=progress, cancel=cancel)
         with done.stage("segment", progress):

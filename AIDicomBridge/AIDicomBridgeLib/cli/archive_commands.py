@@ -82,8 +82,8 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Retrieve a study or series into a folder and count it against the PACS's own list."""
-    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
-        done = client.retrieve(study, series, into=InstanceStore(out), progress=command.progress, cancel=command.cancel)
+    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client, InstanceStore(out) as store:
+        done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
         if not done.outcomes:
             raise NotFoundError("no such study or series", uid=series or study, peer=client.endpoint.name)
         _answer_transfer(command, done)

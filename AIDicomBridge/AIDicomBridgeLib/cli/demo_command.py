@@ -52,7 +52,7 @@ def demo(
     with running("demo", as_json) as command:
         folder = _prepare(out)
         chosen = _scan(command, scan)
-        with Archive(InstanceStore(folder / "archive"), port=port) as archive:
+        with InstanceStore(folder / "archive") as store, Archive(store, port=port) as archive:
             _, fill_seconds = _timed(lambda: _fill(command, archive, chosen))
             study, find_seconds = _timed(lambda: _find(archive, chosen))
             weights = WeightsFolder.default()

@@ -161,8 +161,7 @@ def _verify(
     """Settle every delivery that the destination lists and, where it can hand it out, holds unchanged."""
     listed = _listed(client, deliveries)
     receipts = []
-    with tempfile.TemporaryDirectory(prefix="aidicombridge-verify-") as folder:
-        store = InstanceStore(folder)
+    with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder, InstanceStore(folder) as store:
         remarks = {
             series: _retrieve(client, study, series, store)
             for study, series in sorted(
