@@ -28,3 +28,27 @@ def ensure_packages(*names: str) -> None:
         raise DependencyError(
             f"the package {', '.join(missing)} is not installed", advice="Call again and agree to the installation."
         ) from error
+
+
+def ensure_torch() -> None:
+    """Let Slicer's PyTorch extension install torch if it is missing, after asking the person. Main thread only.
+
+    torch comes only from that extension, which chooses the build for the machine's GPU. Outside Slicer nothing is
+    installed: the step that needs torch names it.
+
+    Raises
+    ------
+    DependencyError
+        The extension is not installed, or the person declined.
+    """
+    if find_spec("torch") is not None or find_spec("slicer") is None or find_spec("slicer.packaging") is None:
+        return
+    if find_spec("PyTorchUtils") is None:
+        raise DependencyError(
+            "PyTorch is not installed",
+            advice="Install the PyTorch extension in Slicer's Extensions Manager, restart, and run the model again.",
+        )
+    import PyTorchUtils
+
+    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
+        raise DependencyError("PyTorch is not installed", advice="Run the model again and agree to the installation.")

@@ -43,12 +43,18 @@ def phantom_model(monkeypatch):
     monkeypatch.setattr(AIDicomBridgeLib, "load_model", lambda *_, **__: PhantomModel(), raising=False)
 
 
-def test_the_module_describes_itself(module):
+def test_the_module_describes_itself(module, monkeypatch):
+    import slicer
+
+    connected = []
+    application = types.SimpleNamespace(connect=lambda signal, _: connected.append(signal))
+    monkeypatch.setattr(slicer, "app", application, raising=False)
     parent = types.SimpleNamespace()
     module.AIDicomBridge(parent)
     assert parent.title == "AIDicomBridge"
     assert parent.categories
     assert "not for diagnostic use" in parent.helpText
+    assert connected == ["startupCompleted()"]
 
 
 def test_the_modules_own_test_passes(module):
@@ -146,19 +152,6 @@ def test_an_incomplete_retrieve_is_an_error(logic, monkeypatch, tmp_path):
     monkeypatch.setattr(AIDicomBridgeLib, "connect", lambda _: nullcontext(ForgetfulClient()), raising=False)
     with pytest.raises(IncompleteError, match=r"2 of 12 .*0xA701"):
         logic.retrieve(object(), "1.2.3", folder=tmp_path / "store")
-
-
-def test_the_panel_shows_one_line(module, monkeypatch):
-    """Qt stood in for by the three names that setup uses."""
-    shown = []
-    label = type("QLabel", (), {"__init__": lambda self, text: setattr(self, "text", text)})
-    monkeypatch.setitem(sys.modules, "qt", types.SimpleNamespace(QLabel=label))
-    layout = types.SimpleNamespace(addWidget=shown.append, addStretch=lambda _: None)
-    widget = module.AIDicomBridgeWidget(types.SimpleNamespace(layout=lambda: layout))
-    widget.setup()
-    assert "later version" in shown[0].text
-    assert "logic.segment" in shown[0].text
-    assert isinstance(widget.logic, module.AIDicomBridgeLogic)
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""What the module's Logic offers in Slicer's Python console; camelCase, as everywhere in Slicer."""
+
+from .source_files import SourceFiles
+
+
+class ConsoleCalls:
+    """The whole loop for the Python console and for scripts: nodes in, nodes out. Main thread only.
+
+    An endpoint is a text such as ``"dimse://ORTHANC@192.168.1.20:4242"`` or ``"https://pacs.example.org/dicom-web"``,
+    or an endpoint object of AIDicomBridgeLib. Failures are errors of ``AIDicomBridgeLib.errors`` that say what to do.
+
+    >>> logic = slicer.util.getModuleLogic("AIDicomBridge")
+    >>> study = logic.find("dimse://ORTHANC@192.168.1.20:4242", accession_number="A0001")[0]
+    >>> paths = logic.retrieve("dimse://ORTHANC@192.168.1.20:4242", study.study_uid)
+    >>> volumeNode = logic.loadSeries(paths)
+    >>> segmentationNode = logic.segment(volumeNode, "mindgrab")
+    >>> results = logic.exportSegmentation(segmentationNode, "/tmp/results")
+    >>> report = logic.send("dimse://ORTHANC@192.168.1.20:4242", results)
+
+    Attributes
+    ----------
+    sourceFiles
+        Which files the volumes came from; shared with the panel.
+    """
+
+    def __init__(self):
+        self.sourceFiles = SourceFiles()
+
+    def find(self, endpoint, **keys):
+        """Return the studies that match all keys, as StudyRecord objects; the keys are those of find_studies.
+
+        >>> logic.find("dimse://ORTHANC@192.168.1.20:4242", patient_name="DOE*", study_date="20260101-20260131")
+        """
+        with self._connect(endpoint) as client:
+            return client.find_studies(**keys)
+
+    def findSeries(self, endpoint, studyUID):
+        """Return the series of a study, as SeriesRecord objects."""
+        with self._connect(endpoint) as client:
+            return client.find_series(studyUID)
+
+    def retrieve(self, endpoint, studyUID, seriesUID=None, folder=None):
+        """Bring a study, or one series of it, to this machine and return the paths of its files.
+
+        Without a folder they go to a new temporary one, readable by this user only; remove it when done.
+        """
+        import tempfile
+
+        from .. import InstanceStore
+
+        folder = folder or tempfile.mkdtemp(prefix="aidicombridge-")
+        with self._connect(endpoint) as client, InstanceStore(folder) as store:
+            client.retrieve(studyUID, seriesUID, into=store).raise_if_incomplete()
+            return [instance.path for instance in store.instances(studyUID, seriesUID)]
+
+    def loadSeries(self, folderOrPaths):
+        """Load one image series from a folder or from its files, and return its volume node."""
+        import slicer
+
+        from .. import read_volume
+        from .volume_node import volume_node_from
+
+        volume = read_volume(folderOrPaths)
+        self.sourceFiles.remember(volume.source)
+        return volume_node_from(volume, slicer.mrmlScene)
+
+    def segment(self, volumeNode, modelName, device="auto"):
+        """Run a model on a volume that was loaded from DICOM, and return the segmentation node.
+
+        The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
+        Slicer's DICOM module.
+        """
+        import slicer
+
+        from .. import load_model
+        from .segmentation_node import segmentation_node_from
+        from .slicer_packages import ensure_packages
+
+        ensure_packages("platformdirs", "safetensors")
+        labels = load_model(modelName, device=device).segment(self._volume(volumeNode))
+        return segmentation_node_from(labels, slicer.mrmlScene, volume_node=volumeNode)
+
+    def exportSegmentation(self, segmentationNode, folder, outputs=("seg", "sr", "sc"), encoding="BINARY"):
+        """Write a segmentation, as it is now with all edits, as DICOM files and return their paths.
+
+        Outputs are ``"seg"`` (DICOM Segmentation), ``"sr"`` (measurement report on it) and ``"sc"`` (secondary
+        captures with the outline); the encoding of the first is ``"BINARY"`` or ``"LABELMAP"``.
+
+        >>> paths = logic.exportSegmentation(segmentationNode, "/tmp/results", outputs=("seg", "sr"))
+        """
+        from .segmentation_files import write_segmentation_files
+        from .segmentation_node import reference_volume_node
+
+        volume = self._volume(reference_volume_node(segmentationNode))
+        return write_segmentation_files(segmentationNode, volume, folder, outputs=outputs, encoding=encoding)
+
+    def send(self, endpoint, paths):
+        """Store DICOM files at an endpoint and return the StoreReport, with the outcome of every instance."""
+        with self._connect(endpoint) as client:
+            return client.store(paths)
+
+    def runJob(self, endpoint, studyUID, modelName, destinations, *, outboxFolder=None, progress=None, **jobFields):
+        """Do it all without nodes: retrieve, segment, encode, send, prove that it arrived; return the JobReport.
+
+        Further fields of AIDicomBridgeLib.Job may be given by name: series_uid, outputs, encodings, device, out, ...
+        What cannot be delivered waits in the outbox, by default the one of the command line.
+
+        >>> logic.runJob("dimse://ORTHANC@192.168.1.20:4242", study.study_uid, "mindgrab", ["dimse://PACS@pacs:104"])
+        """
+        from .. import Job, Outbox, run_job
+        from ..user_folder import user_folder
+
+        job = Job(
+            source=self._endpoint(endpoint),
+            study_uid=studyUID,
+            model=modelName,
+            destinations=tuple(self._endpoint(destination) for destination in destinations),
+            outbox=Outbox(outboxFolder or user_folder() / "outbox"),
+            **jobFields,
+        )
+        return run_job(job, progress=progress)
+
+    def _volume(self, volumeNode):
+        import slicer
+
+        from .volume_node import image_volume_from
+
+        source = self.sourceFiles.source_of(volumeNode, getattr(slicer, "dicomDatabase", None))
+        return image_volume_from(volumeNode, source)
+
+    def _connect(self, endpoint):
+        from .. import connect
+
+        return connect(self._endpoint(endpoint))
+
+    def _endpoint(self, endpoint):
+        from .. import parse_endpoint
+        from .slicer_packages import ensure_packages
+
+        ensure_packages("pynetdicom", "platformdirs")
+        return parse_endpoint(endpoint) if isinstance(endpoint, str) else endpoint

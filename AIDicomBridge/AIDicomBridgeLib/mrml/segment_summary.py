@@ -1,0 +1,89 @@
+"""What a segmentation node holds now, for a table: name, colour, size and meaning of every segment."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import EncodingError
+from .coordinates import ijk_to_ras_matrix
+from .segment_layers import layer_of
+from .terminology import codes_of_entry
+from .volume_node import image_array
+
+
+@dataclass(frozen=True)
+class SegmentSummary:
+    """One segment as it is now.
+
+    Attributes
+    ----------
+    color_rgb
+        0-255 each.
+    volume_ml
+        Voxels times voxel volume.
+    meaning
+        The type's code in words; empty where the segment has no terminology.
+    """
+
+    name: str
+    color_rgb: tuple[int, int, int]
+    volume_ml: float
+    meaning: str
+
+
+def summarize_segments(node: Any) -> list[SegmentSummary]:
+    """Return a summary of every segment of a segmentation node that has a binary labelmap, in the node's order."""
+    segmentation = node.GetSegmentation()
+    counts: dict[Any, np.ndarray] = {}
+    summaries = []
+    for number in range(segmentation.GetNumberOfSegments()):
+        target = segmentation.GetNthSegment(number)
+        try:
+            layer = layer_of(target)
+        except EncodingError:
+            continue  # a surface only: it has no voxels to count
+        if layer not in counts:
+            counts[layer] = _voxel_counts(layer)
+        value = int(target.GetLabelValue())
+        voxels = int(counts[layer][value]) if 0 <= value < len(counts[layer]) else 0
+        summaries.append(
+            SegmentSummary(
+                target.GetName(),
+                tuple(round(part * 255) for part in target.GetColor()),
+                voxels * _voxel_volume_ml(layer),
+                _meaning(target),
+            )
+        )
+    return summaries
+
+
+def _voxel_counts(layer: Any) -> np.ndarray:
+    """Return how often each label value occurs, plane by plane: np.bincount works on int64."""
+    if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None:
+        return np.zeros(1, np.int64)
+    array = image_array(layer)
+    total = np.zeros(int(array.max()) + 1, np.int64)
+    for plane in array:
+        found = np.bincount(plane.ravel())
+        total[: len(found)] += found
+    return total
+
+
+def _voxel_volume_ml(layer: Any) -> float:
+    matrix = ijk_to_ras_matrix(np.eye(4))
+    layer.GetImageToWorldMatrix(matrix)
+    return abs(matrix.Determinant()) / 1000
+
+
+def _meaning(target: Any) -> str:
+    import vtk
+
+    value = vtk.reference("")
+    entry = str(value) if target.GetTag(target.GetTerminologyEntryTagName(), value) else ""
+    try:
+        codes = codes_of_entry(entry, target.GetName())
+    except EncodingError:
+        return ""
+    words = [codes[role].meaning for role in ("type_modifier", "type") if codes[role] is not None]  # type: ignore[union-attr]
+    return " ".join(words)

@@ -1,0 +1,96 @@
+"""A combo box of endpoints, with room for credentials where the chosen one speaks DICOMweb."""
+
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..pacs.endpoint import DicomWebEndpoint, Endpoint
+from .saved_endpoints import SavedEndpoint, SavedEndpoints
+
+
+class EndpointChooser:
+    """Lets a person choose one endpoint.
+
+    Parameters
+    ----------
+    combo, credentials, user, secret
+        The combo box; the row of the credentials with its two fields.
+    rows
+        Further widgets that are shown with the credentials only.
+    on_change
+        Called when another endpoint is chosen.
+    """
+
+    def __init__(
+        self,
+        saved: SavedEndpoints,
+        combo: Any,
+        credentials: Any,
+        user: Any,
+        secret: Any,
+        rows: tuple[Any, ...],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._saved = saved
+        self._combo, self._user, self._secret = combo, user, secret
+        self._rows = (credentials, *rows)
+        self._on_change = on_change
+        self._entries: list[SavedEndpoint] = []
+        for field in (user, secret):
+            field.setToolTip(_("Asked for by some DICOMweb services. Kept in memory only, until Slicer ends."))
+            field.connect("textEdited(QString)", self._remember_credentials)
+        combo.connect("currentIndexChanged(int)", self._changed)
+        self.refresh()
+
+    @property
+    def entry(self) -> SavedEndpoint | None:
+        """What is chosen; None while nothing is saved."""
+        index = self._combo.currentIndex
+        return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that is chosen, without credentials; None while nothing is saved."""
+        return self.entry.endpoint if self.entry else None
+
+    def connectable(self) -> Endpoint:
+        """Return the chosen endpoint with its credentials.
+
+        Raises
+        ------
+        EndpointError
+            The credentials would cross the network unencrypted.
+        """
+        if self.endpoint is None:
+            raise LookupError("no endpoint is chosen")
+        return self._saved.with_credentials(self.endpoint)
+
+    def refresh(self, chosen: Endpoint | None = None) -> None:
+        """List what is saved now and choose an endpoint, or keep the choice."""
+        wanted = chosen or self.endpoint
+        self._entries = list(self._saved)
+        self._combo.blockSignals(True)
+        self._combo.clear()
+        for entry in self._entries:
+            name = entry.endpoint.name
+            self._combo.addItem(_("{name} (from Slicer)").format(name=name) if entry.from_slicer else name)
+        addresses = [entry.endpoint.address for entry in self._entries]
+        index = addresses.index(wanted.address) if wanted and wanted.address in addresses else 0
+        self._combo.setCurrentIndex(index if self._entries else -1)
+        self._combo.blockSignals(False)
+        self._changed()
+
+    def _changed(self, _index: int = -1) -> None:
+        endpoint = self.endpoint
+        self._combo.setToolTip(endpoint.address if endpoint else _("No archive is known yet: press Add."))
+        user, secret = self._saved.credentials(endpoint) if endpoint else ("", "")
+        self._user.setText(user)
+        self._secret.setText(secret)
+        for row in self._rows:
+            row.setVisible(isinstance(endpoint, DicomWebEndpoint))
+        self._on_change()
+
+    def _remember_credentials(self, _text: str) -> None:
+        if self.endpoint is not None:
+            self._saved.set_credentials(self.endpoint, self._user.text, self._secret.text)

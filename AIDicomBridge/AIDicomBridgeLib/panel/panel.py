@@ -1,0 +1,78 @@
+"""The panel: four stages, usable in any order, and one button for all of them."""
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..mrml.source_files import SourceFiles
+from .availability import set_available
+from .find_stage import FindStage
+from .load_stage import LoadStage
+from .private_folder import PrivateFolder
+from .saved_endpoints import SavedEndpoints
+from .segment_stage import SegmentStage
+from .send_stage import SendStage
+from .task_runner import Flow, TaskRunner
+
+
+class Panel:
+    """Wires the stages together.
+
+    Parameters
+    ----------
+    ui
+        The widgets of ``AIDicomBridge.ui`` by name.
+    sources
+        Shared with the module's Logic, so that panel and console know each other's volumes.
+    """
+
+    def __init__(self, ui: Any, sources: SourceFiles) -> None:
+        self._ui = ui
+        self._ready = False
+        self.folder = PrivateFolder()
+        self.runner = TaskRunner(on_change=self.update)
+        saved = SavedEndpoints(slicer.app.userSettings())
+        self.find = FindStage(ui, self.runner, saved, self._endpoints_changed)
+        self.load = LoadStage(ui, self.runner, self.find, sources, self.folder)
+        self.segment = SegmentStage(ui, self.runner, self.load, sources)
+        self.send = SendStage(ui, self.runner, saved, sources, self.folder)
+        ui.runAllButton.connect("clicked()", lambda: self.runner.start(self._whole_loop()))
+        self._ready = True
+        self.update()
+
+    def update(self) -> None:
+        """Enable what can be used now and say of the rest why not. Called whenever something may have changed."""
+        if not self._ready:
+            return
+        busy = _("Wait until the running step has ended, or cancel it.") if self.runner.busy else ""
+        tip = _("Retrieve and load the chosen series, run the model, and show what would be sent; you confirm it then.")
+        missing = (self.load.missing_series(), self.segment.missing_model(), self.send.missing_destination())
+        set_available(self._ui.runAllButton, tip, busy, *missing)
+        for stage in (self.load, self.segment, self.send, self.find):  # last: it may start to ask for series
+            stage.update(busy)
+
+    def enter(self) -> None:
+        """Take note that the person has opened the module."""
+        self.send.outbox.look()
+
+    def scene_about_to_close(self) -> None:
+        """Stop what runs, and let go of the nodes."""
+        self.runner.cancel()
+        self.send.clear()
+        self.segment.close()
+
+    def close(self) -> None:
+        """End the worker and remove what was retrieved. Safe to call twice."""
+        self._ready = False
+        self.runner.close()
+        self.segment.close()
+        self.folder.close()
+
+    def _whole_loop(self) -> Flow:
+        yield from self.load.flow()
+        yield from self.segment.flow()
+        self.send.ask()
+
+    def _endpoints_changed(self) -> None:
+        self.send.chooser.refresh()

@@ -1,0 +1,133 @@
+"""The archives that the person has saved, and those that Slicer's own DICOM module has on record.
+
+Only addresses are kept in the application's settings, never a credential; those live in memory until Slicer ends.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import BridgeError
+from ..pacs.endpoint import DicomWebEndpoint, DimseEndpoint, Endpoint, parse_endpoint
+
+KEY = "AIDicomBridge/Endpoints"
+LARGEST_SERVER_COUNT = 1000  # settings can be damaged
+
+
+@dataclass(frozen=True)
+class SavedEndpoint:
+    """An endpoint and whether it comes from Slicer's DICOM settings, which we only read."""
+
+    endpoint: Endpoint
+    from_slicer: bool = False
+
+
+class SavedEndpoints:
+    """Endpoints by name, in the application's settings.
+
+    Parameters
+    ----------
+    settings
+        A QSettings.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        self._settings = settings
+        self._credentials: dict[str, tuple[str, str] | str] = {}
+
+    def __iter__(self) -> Iterator[SavedEndpoint]:
+        """Yield the person's own, then those of Slicer whose address is not among them."""
+        own = self._own()
+        addresses = {endpoint.address for endpoint in own}
+        yield from (SavedEndpoint(endpoint) for endpoint in own)
+        for endpoint in servers_of_slicer(self._settings):
+            if endpoint.address not in addresses:
+                addresses.add(endpoint.address)
+                yield SavedEndpoint(endpoint, from_slicer=True)
+
+    def save(self, endpoint: Endpoint, replaced: Endpoint | None = None) -> None:
+        """Keep an endpoint, in the place of another or at the end."""
+        gone = {endpoint.address, replaced.address if replaced else endpoint.address}
+        kept = self._own()
+        place = next((n for n, one in enumerate(kept) if one.address in gone), len(kept))
+        kept = [one for one in kept if one.address not in gone]
+        kept.insert(min(place, len(kept)), endpoint)
+        self._write(kept)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Forget one of the person's own."""
+        self._write([one for one in self._own() if one.address != endpoint.address])
+        self._credentials.pop(endpoint.address, None)
+
+    def set_credentials(self, endpoint: Endpoint, user: str, secret: str) -> None:
+        """Remember, in memory only, how to log in: user and password, or a token if there is no user."""
+        self._credentials.pop(endpoint.address, None)
+        if secret or user:
+            self._credentials[endpoint.address] = (user, secret) if user else secret
+
+    def credentials(self, endpoint: Endpoint) -> tuple[str, str]:
+        """Return user and secret as they were entered; empty texts where there are none."""
+        known = self._credentials.get(endpoint.address, ("", ""))
+        return known if isinstance(known, tuple) else ("", known)
+
+    def with_credentials(self, endpoint: Endpoint) -> Endpoint:
+        """Return the endpoint ready to connect.
+
+        Raises
+        ------
+        EndpointError
+            The credentials would cross the network unencrypted.
+        """
+        auth = self._credentials.get(endpoint.address)
+        return replace(endpoint, auth=auth) if auth and isinstance(endpoint, DicomWebEndpoint) else endpoint
+
+    def _own(self) -> list[Endpoint]:
+        found = []
+        for address in _json(self._settings.value(KEY), list):
+            try:
+                found.append(parse_endpoint(str(address)))
+            except BridgeError:
+                continue  # damaged by hand, or of a newer version: the others still serve
+        return found
+
+    def _write(self, endpoints: list[Endpoint]) -> None:
+        # One text: QSettings gives a list of one entry back as a text, and its type differs between Qt versions.
+        self._settings.setValue(KEY, json.dumps([endpoint.address for endpoint in endpoints]))
+
+
+def servers_of_slicer(settings: Any) -> list[DimseEndpoint]:
+    """Return the servers in Slicer's DICOM settings that can be used; incomplete ones are passed over."""
+    try:
+        count = min(int(settings.value("DICOM/ServerNodeCount") or 0), LARGEST_SERVER_COUNT)
+        storage_port = int(settings.value("DICOM/StoragePort") or 11112)
+    except (TypeError, ValueError):
+        return []
+    found = []
+    for number in range(count):
+        server = _json(settings.value(f"DICOM/ServerNodes/{number}"), dict)
+        by_move = server.get("Retrieve Protocol") == "CMOVE"
+        try:
+            found.append(
+                DimseEndpoint(
+                    str(server.get("Name", "")),
+                    str(server.get("Address", "")),
+                    int(server.get("Port") or 0),
+                    str(server.get("Called AETitle", "")),
+                    str(server.get("Calling AETitle") or "AIDICOMBRIDGE"),
+                    retrieve="C-MOVE" if by_move else "auto",
+                    move_port=storage_port if by_move else 0,
+                )
+            )
+        except (BridgeError, TypeError, ValueError):
+            continue
+    return found
+
+
+def _json(text: Any, kind: type) -> Any:
+    """Return what a JSON text holds, if it is of that kind; else an empty one."""
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError):
+        return kind()
+    return value if isinstance(value, kind) else kind()

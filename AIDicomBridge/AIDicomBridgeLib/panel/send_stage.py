@@ -1,0 +1,239 @@
+"""Stage 4, Send: a segmentation, with all its edits, goes to an archive as DICOM, and is proved to have arrived."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..delivery.deliver import DeliveryReport
+from ..errors import BridgeError, NotFoundError
+from ..mrml.segmentation_node import label_volume_from, reference_volume_node
+from ..mrml.slicer_packages import ensure_packages
+from ..mrml.source_files import SourceFiles
+from ..pacs.endpoint import Endpoint
+from ..results.labels import LabelVolume
+from .availability import set_available
+from .endpoint_chooser import EndpointChooser
+from .outbox_list import OutboxList
+from .private_folder import PrivateFolder
+from .saved_endpoints import SavedEndpoints
+from .stage_status import StageStatus
+from .task_runner import Call, Flow, TaskRunner
+
+RESULT_COLUMN_WIDTHS = (90, 200)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What a person has been asked to confirm."""
+
+    segmentation_node: Any
+    outputs: tuple[str, ...]
+    encoding: str
+    series_description: str | None
+    endpoint: Endpoint
+
+
+class SendStage:
+    """Asks, makes the DICOM objects, sends them, and shows what became of each.
+
+    Parameters
+    ----------
+    ui
+        The panel's widgets by name.
+    sources
+        Knows which files a volume node came from.
+    folder
+        For the objects until they are in the outbox.
+    """
+
+    def __init__(
+        self, ui: Any, runner: TaskRunner, saved: SavedEndpoints, sources: SourceFiles, folder: PrivateFolder
+    ) -> None:
+        self._ui, self._runner, self._saved = ui, runner, saved
+        self._sources, self._folder = sources, folder
+        self._asked: Sending | None = None
+        self._kinds = {"seg": _("Segmentation"), "sr": _("Measurements"), "sc": _("Picture")}
+        self._boxes = {"seg": ui.segCheckBox, "sr": ui.srCheckBox, "sc": ui.scCheckBox}
+        self.status = StageStatus("send", ui.sendCollapsibleButton.layout(), runner)
+        self.outbox = OutboxList(ui, runner, saved, self.status)
+        self.chooser = EndpointChooser(
+            saved,
+            *(ui.destinationComboBox, ui.sendCredentials, ui.sendUserLineEdit, ui.sendPasswordLineEdit),
+            rows=(ui.sendCredentialsLabel,),
+            on_change=self._inputs_changed,
+        )
+        ui.segCheckBox.setToolTip(_("DICOM Segmentation (SEG): the segments, voxel by voxel."))
+        ui.srCheckBox.setToolTip(_("DICOM structured report (SR): volume and intensities of every segment."))
+        ui.scCheckBox.setToolTip(_("Secondary captures (SC): slices with outlines, for viewers that cannot show SEG."))
+        ui.confirmLabel.setTextFormat(qt.Qt.PlainText)
+        for column, width in enumerate(RESULT_COLUMN_WIDTHS):
+            ui.resultsTable.setColumnWidth(column, width)
+        for box in self._boxes.values():
+            box.connect("toggled(bool)", lambda _checked: self._inputs_changed())
+        ui.encodingComboBox.connect("currentIndexChanged(int)", lambda _index: self._inputs_changed())
+        ui.descriptionLineEdit.connect("textChanged(QString)", lambda _text: self._inputs_changed())
+        ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._inputs_changed())
+        ui.sendButton.connect("clicked()", self.ask)
+        ui.declineButton.connect("clicked()", self.withdraw)
+        ui.confirmButton.connect("clicked()", self._confirmed)
+        self.clear()
+
+    def missing_destination(self) -> str:
+        """Return why nothing can be sent whatever is segmented, or an empty text."""
+        if not self._outputs():
+            return _("Choose at least one kind of object to send.")
+        return "" if self.chooser.endpoint else _("No archive is known yet: add one in stage 1.")
+
+    def update(self, busy: str) -> None:
+        """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
+        ui = self._ui
+        none = "" if ui.segmentationComboBox.currentNode() else _("Choose or make a segmentation first.")
+        tip = _("Shows what would be sent where; nothing is sent before you confirm it.")
+        set_available(ui.sendButton, tip, busy, none, self.missing_destination())
+        set_available(ui.confirmButton, _("Send exactly this."), busy)
+        ui.declineButton.setToolTip(_("Nothing is sent."))
+        no_seg = "" if {"seg", "sr"} & set(self._outputs()) else _("Only a Segmentation has an encoding.")
+        tip = _("BINARY is what most viewers read; LABELMAP is small, and read by newer ones.")
+        set_available(ui.encodingComboBox, tip, no_seg)
+        self.outbox.update(busy)
+
+    def ask(self) -> None:
+        """Show what would be sent, of whom and where; refuse at once what cannot be sent."""
+        self.withdraw()
+        try:
+            with self.status.running(_("Checking the segmentation...")):
+                node = self._ui.segmentationComboBox.currentNode()
+                labels = self._labels(node)
+                endpoint = self.chooser.connectable()
+        except BridgeError:
+            return  # the stage shows it
+        self.status.clear()
+        description = self._ui.descriptionLineEdit.text.strip() or None
+        self._asked = Sending(node, self._outputs(), self._ui.encodingComboBox.currentText, description, endpoint)
+        self._ui.confirmLabel.setText(self._question(self._asked, labels))
+        self._ui.confirmFrame.setVisible(True)
+
+    def withdraw(self) -> None:
+        """Take the question back; nothing is sent."""
+        self._asked = None
+        self._ui.confirmFrame.setVisible(False)
+
+    def clear(self) -> None:
+        """Forget what was sent."""
+        self.withdraw()
+        self._show_results([], None)
+        self.status.clear()
+
+    def _inputs_changed(self) -> None:
+        self.withdraw()  # a confirmation holds for what was shown only
+        self._runner.notify()
+
+    def _confirmed(self) -> None:
+        sending = self._asked
+        self.withdraw()
+        if sending is not None:
+            self._runner.start(self._send_flow(sending))
+
+    def _send_flow(self, sending: Sending) -> Flow:
+        self._show_results([], None)
+        place = Path(tempfile.mkdtemp(dir=self._folder.path))
+        try:
+            with self.status.running(_("Making the DICOM objects...")):
+                ensure_packages("pynetdicom", "platformdirs")
+                labels = self._labels(sending.segmentation_node)  # as it is now
+                labels_file = place / "labels.npy"
+                np.save(labels_file, labels.labels)
+                results = yield Call(
+                    "export",
+                    paths=list(labels.source.paths),
+                    labels_file=labels_file,
+                    segments=labels.segments,
+                    provenance=labels.provenance,
+                    folder=place / "results",
+                    outputs=sending.outputs,
+                    encodings=(sending.encoding,),
+                    series_description=sending.series_description,
+                )
+                self._show_results(results, None)
+                outbox = {"endpoint": sending.endpoint, "outbox_folder": self.outbox.folder()}
+                yield Call("put", files=[result.path for result in results], **outbox)
+                self.status.say(_("Sending, and asking the archive for what it has received..."))
+                uids = [result.sop_instance_uid for result in results]
+                report = yield Call("deliver", only=uids, **outbox)
+                self._show_results(results, report)
+                yield from self.outbox.refresh_flow()
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        self._conclude(report, sending.endpoint)
+
+    def _conclude(self, report: DeliveryReport, endpoint: Endpoint) -> None:
+        if report.complete:
+            self.status.say(
+                _("All {count} objects have arrived at {name}, and it was asked for each of them again.").format(
+                    count=len(report.receipts), name=endpoint.name
+                )
+            )
+            return
+        sentence = _("{arrived} of {all} objects have arrived at {name}; the others wait in the outbox.").format(
+            arrived=len(report.receipts), all=len(report.receipts) + len(report.remaining), name=endpoint.name
+        )
+        self.status.warn(f"{sentence} {report.error or ''}".strip(), "\n".join(d.reason for d in report.remaining))
+
+    def _labels(self, node: Any) -> LabelVolume:
+        """Return the segments as they are now, on the grid of their source."""
+        if not slicer.mrmlScene.IsNodePresent(node):
+            raise NotFoundError("the segmentation was removed from the scene")
+        volume_node = reference_volume_node(node)
+        source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
+        return label_volume_from(node, source)
+
+    def _outputs(self) -> tuple[str, ...]:
+        return tuple(kind for kind, box in self._boxes.items() if box.checked)
+
+    def _question(self, sending: Sending, labels: LabelVolume) -> str:
+        header = labels.source.headers[0]
+
+        def text(keyword: str) -> str:
+            return str(header.get(keyword, "") or "-")
+
+        lines = [
+            _("Patient: {name}, ID {id}, born {birth}").format(
+                name=text("PatientName"), id=text("PatientID"), birth=text("PatientBirthDate")
+            ),
+            _("Study: {description}, {date}, accession number {accession}").format(
+                description=text("StudyDescription"), date=text("StudyDate"), accession=text("AccessionNumber")
+            ),
+            _("Segments: {names}").format(names=", ".join(segment.name for segment in labels.segments)),
+            _("Send as: {kinds}").format(kinds=", ".join(self._boxes[kind].text for kind in sending.outputs)),
+            _("Destination: {name}").format(name=sending.endpoint.name),
+            f"    {sending.endpoint.address.partition('?')[0]}",
+        ]
+        return "\n".join(lines)
+
+    def _show_results(self, results: list[Any], report: DeliveryReport | None) -> None:
+        arrived = {receipt.sop_instance_uid: receipt for receipt in report.receipts} if report else {}
+        waiting = {delivery.sop_instance_uid: delivery for delivery in report.remaining} if report else {}
+        table = self._ui.resultsTable
+        table.setRowCount(len(results))
+        table.setVisible(bool(results))
+        for row, result in enumerate(results):
+            uid = result.sop_instance_uid
+            outcome, tip = _("made and checked"), ""
+            if uid in arrived:
+                compared = arrived[uid].proof == "compared"
+                outcome = _("arrived: handed out unchanged") if compared else _("arrived: listed by the archive")
+                tip = arrived[uid].note
+            elif uid in waiting:
+                outcome = _("in the outbox: {state}").format(state=waiting[uid].state.value)
+                tip = waiting[uid].reason
+            for column, cell in enumerate((self._kinds.get(result.kind, result.kind), outcome, uid)):
+                item = qt.QTableWidgetItem(cell)
+                item.setToolTip(tip or cell)
+                table.setItem(row, column, item)
