@@ -6,6 +6,23 @@ from pathlib import Path
 import pytest
 from synthetic import body_phantom, make_series, save_series
 
+PANEL = Path(__file__).with_name("panel")
+
+
+def panel_alone(config: pytest.Config) -> bool:
+    """Return whether only tests of the panel were asked for."""
+    asked = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    return bool(asked) and all(path.is_relative_to(PANEL) for path in asked)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keep the panel's tests out of a process with others: they alter PySide6 for good."""
+    return True if collection_path == PANEL and not panel_alone(config) else None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return None if panel_alone(config) else "the panel has a run of its own: python -m pytest Testing/Python/panel"
+
 
 @pytest.fixture
 def ct_files(tmp_path: Path) -> list[Path]:

@@ -1,9 +1,16 @@
-"""The smallest look-alike of the Slicer application that the real module file can be imported into.
+"""Look-alike of the Slicer application, as far as the real module file needs it. For tests only.
 
-It adds to slicer-core, which has the nodes and logics of Slicer, what only the application has: the base classes of
-``slicer.ScriptedLoadableModule``, ``slicer.i18n``, and a scene as ``slicer.mrmlScene``. It shows that the module file
-imports and that its Logic works on real nodes. It does **not** show that Slicer finds the module, nor anything about
-Qt, the panel, ``slicer.app``, the DICOM database, translations or reloading: the base classes here do nothing.
+It adds to slicer-core, which has the nodes, the logics and ``slicer.util`` of Slicer, what only the application has.
+
+- :func:`open_shell`: the base classes of ``slicer.ScriptedLoadableModule``, ``slicer.parameterNodeWrapper``,
+  ``slicer.i18n`` and a scene. Enough to import the module file and to use its Logic on real nodes. No Qt.
+- ``shell.window.open_window``: besides, ``qt``, ``ctk``, ``slicer.app``, ``slicer.modules`` and the panel in a window,
+  on PySide6 offscreen. In a process of its own.
+
+It shows that the panel's code runs: its widgets, signals, parameters, timers and nodes. It does **not** show that
+Slicer finds and loads the module; PythonQt's conversions, overloads and ownership; Qt 5 where it differs from Qt 6; the
+look, menus and popups of CTK's and Slicer's own widgets; threads, which starve in Slicer; rendering; the DICOM
+database; translations; the installation of packages. These need Slicer itself.
 """
 
 import sys
@@ -16,12 +23,12 @@ from types import ModuleType
 from AIDicomBridgeLib.mrml.core_scene import CoreScene, open_core_scene
 
 _ADDITIONS = Path(__file__).with_name("additions")
-_MODULE_FILE = Path(__file__).resolve().parents[3] / "AIDicomBridge" / "AIDicomBridge.py"
+MODULE_FILE = Path(__file__).resolve().parents[3] / "AIDicomBridge" / "AIDicomBridge.py"
 
 
 @contextmanager
 def open_shell() -> Iterator[CoreScene]:
-    """Make ``slicer`` look like the application's, and leave it as it was afterwards."""
+    """Make ``slicer`` look like the application's, without Qt, and leave it as it was afterwards."""
     import slicer
 
     core = open_core_scene()
@@ -31,18 +38,18 @@ def open_shell() -> Iterator[CoreScene]:
     try:
         yield core
     finally:
+        core.close()
         del slicer.mrmlScene
         slicer.__path__.remove(str(_ADDITIONS))
         for path in _ADDITIONS.glob("*.py"):
             sys.modules.pop(f"slicer.{path.stem}", None)
             if hasattr(slicer, path.stem):
                 delattr(slicer, path.stem)
-        core.close()
 
 
 def import_module_file() -> ModuleType:
     """Return ``AIDicomBridge.py`` imported anew, as Slicer's module factory does; inside :func:`open_shell` only."""
-    spec = spec_from_file_location("AIDicomBridge", _MODULE_FILE)
+    spec = spec_from_file_location("AIDicomBridge", MODULE_FILE)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

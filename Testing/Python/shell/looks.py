@@ -1,0 +1,474 @@
+"""Look-alikes of the few widgets of CTK and of Slicer that a panel needs, and of the loader that makes them from a .ui.
+
+They have the properties, methods and signals that Python code uses, with Slicer's defaults. They do not look like the
+real ones, and have no popups, menus, drag and drop or renaming.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from xml.etree import ElementTree
+
+from PySide6.QtCore import Property, QBuffer, QSignalBlocker, Signal
+from PySide6.QtUiTools import QUiLoader as PlainLoader
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .pythonqt import PythonQtMistake, close_class, faults
+
+_NEW_WIDGET_LIMIT = 16777215  # what Qt takes for "no limit" of a height
+
+
+def _forget(observed: list[tuple[Any, int]], *_: Any) -> None:
+    for thing, tag in observed:
+        thing.RemoveObserver(tag)
+    observed.clear()
+
+
+def _stored(kind: type | str, name: str, default: Any) -> tuple[Property, Callable[[Any, Any], None]]:
+    """Return a Qt property that only keeps what it is given, and its ``setX`` method."""
+
+    def write(self: Any, value: Any) -> None:
+        vars(self)["_" + name] = value
+
+    return Property(kind, lambda self: vars(self).get("_" + name, default), write), write
+
+
+# CTK
+
+
+@close_class
+class ctkCollapsibleButton(QWidget):
+    """A button with content below it that can be hidden."""
+
+    contentsCollapsed = Signal(bool)
+    toggled = Signal(bool)
+    clicked = Signal(bool)
+
+    def __init__(self, *arguments: Any) -> None:
+        text = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+        super().__init__(*[argument for argument in arguments if isinstance(argument, QWidget)])
+        self._hidden: list[QWidget] = []
+        self._button = QToolButton(self)
+        self._button.setText(text)
+        self._button.setCheckable(True)
+        self._button.setChecked(True)
+        self._button.setAutoRaise(True)
+        self._button.setSizePolicy(self._button.sizePolicy.Policy.Expanding, self._button.sizePolicy.Policy.Fixed)
+        self._button.toggled.connect(self._fold)
+        self._button.clicked.connect(self.clicked)
+        self._fold(True)
+
+    def _title(self) -> str:
+        return self._button.text
+
+    def setText(self, text: str) -> None:
+        self._button.setText(text)
+
+    def _collapsed(self) -> bool:
+        return not self._button.isChecked()
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self._button.setChecked(not collapsed)
+
+    def isChecked(self) -> bool:
+        return self._button.isChecked()
+
+    def setChecked(self, checked: bool) -> None:
+        self._button.setChecked(checked)
+
+    def toggle(self) -> None:
+        self._button.toggle()
+
+    def click(self) -> None:
+        self._button.click()
+
+    text = Property(str, _title, setText)
+    collapsed = Property(bool, _collapsed, setCollapsed)
+    checked = Property(bool, isChecked, setChecked)
+    collapsedHeight, setCollapsedHeight = _stored(int, "collapsedHeight", 10)
+    checkable, setCheckable = _stored(bool, "checkable", True)
+    indicatorAlignment, setIndicatorAlignment = _stored(int, "indicatorAlignment", 0x81)
+
+    def resizeEvent(self, event: Any) -> None:
+        self._button.setGeometry(0, 0, self.width, self._head())
+        super().resizeEvent(event)
+
+    def showEvent(self, event: Any) -> None:
+        self._fold(self._button.isChecked())
+        super().showEvent(event)
+
+    def _head(self) -> int:
+        return self._button.sizeHint.height()
+
+    def _fold(self, opened: bool) -> None:
+        self.setContentsMargins(0, self._head() + 2, 0, 0)
+        self.setMaximumHeight(_NEW_WIDGET_LIMIT if opened else self._head() + 2)
+        arrow = type(self._button.arrowType)
+        self._button.setArrowType(arrow.DownArrow if opened else arrow.RightArrow)
+        self._button.setToolButtonStyle(type(self._button.toolButtonStyle).ToolButtonTextBesideIcon)
+        content = [child for child in self.children() if isinstance(child, QWidget) and child is not self._button]
+        if opened:
+            for child in self._hidden:
+                child.show()
+            self._hidden = []
+        else:
+            # A child that the panel itself had hidden stays hidden when the section is opened again.
+            shown = [child for child in content if not child.isHidden() and not child.isWindow()]
+            self._hidden += shown
+            for child in shown:
+                child.hide()
+        if opened != vars(self).get("_was_open", True):
+            self._was_open = opened
+            self.toggled.emit(opened)
+            self.contentsCollapsed.emit(not opened)
+
+
+@close_class
+class ctkComboBox(QComboBox):
+    """A combo box with a text for "nothing chosen"."""
+
+    defaultText, setDefaultText = _stored(str, "defaultText", "")
+    elideMode, setElideMode = _stored(int, "elideMode", 0)
+
+
+@close_class
+class ctkPathLineEdit(QWidget):
+    """A line for a path, with a button that opens a file dialog."""
+
+    Files, Dirs = 0x002, 0x001
+    currentPathChanged = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._line = QComboBox(self)
+        self._line.setEditable(True)
+        button = QToolButton(self)
+        button.setText("...")
+        button.clicked.connect(self.browse)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._line, 1)
+        row.addWidget(button)
+        self._line.currentTextChanged.connect(self.currentPathChanged)
+
+    def _path(self) -> str:
+        return self._line.currentText
+
+    def setCurrentPath(self, path: str) -> None:
+        self._line.setEditText(path)
+
+    def browse(self) -> None:
+        path = QFileDialog.getExistingDirectory(self)
+        if path:
+            self.setCurrentPath(path)
+
+    def comboBox(self) -> QComboBox:
+        return self._line
+
+    def addCurrentPathToHistory(self) -> None:
+        """Do nothing: no history is kept."""
+
+    currentPath = Property(str, _path, setCurrentPath)
+    filters, setFilters = _stored(int, "filters", 0)
+    settingKey, setSettingKey = _stored(str, "settingKey", "")
+    showHistoryButton, setShowHistoryButton = _stored(bool, "showHistoryButton", True)
+
+
+# Slicer
+
+
+@close_class
+class qMRMLWidget(QWidget):
+    """A widget that hands the scene on to those that are connected to it."""
+
+    mrmlSceneChanged = Signal(object)
+    cpp_signals = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged(PyObject)"}  # noqa: RUF012
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene = None
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
+
+
+@close_class
+class qMRMLNodeComboBox(QWidget):
+    """Chooses one node of given classes, and follows the scene."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    nodeActivated = Signal(object)
+    nodeAdded = Signal(object)
+    nodeAboutToBeRemoved = Signal(object)
+    mrmlSceneChanged = Signal(object)
+    cpp_signals = {  # noqa: RUF012
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged(PyObject)",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated(PyObject)",
+        "nodeAdded(vtkMRMLNode*)": "nodeAdded(PyObject)",
+        "nodeAboutToBeRemoved(vtkMRMLNode*)": "nodeAboutToBeRemoved(PyObject)",
+        "mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged(PyObject)",
+    }
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+        self._observed: list[tuple[Any, int]] = []
+        self.destroyed.connect(partial(_forget, self._observed))
+        self._types: list[str] = []
+        self._none = False
+        self._none_text = "None"
+        self._nodes: list[Any] = []
+        self._current: Any = None
+        self._combo = QComboBox(self)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._combo)
+        self._combo.currentIndexChanged.connect(self._chosen)
+        self._combo.activated.connect(lambda _: self.nodeActivated.emit(self._current))
+
+    # What Slicer's has
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        import slicer
+
+        if scene is self._scene:
+            return
+        _forget(self._observed)
+        self._scene = scene
+        if scene is not None:
+            events = {
+                slicer.vtkMRMLScene.NodeAddedEvent: self._node_added,
+                slicer.vtkMRMLScene.NodeRemovedEvent: self._node_removed,
+                slicer.vtkMRMLScene.EndBatchProcessEvent: self._refill,
+            }
+            self._observed += [(scene, scene.AddObserver(event, function)) for event, function in events.items()]
+        self._refill()
+        self.mrmlSceneChanged.emit(scene)
+
+    def currentNode(self) -> Any:
+        return self._current
+
+    def setCurrentNode(self, node: Any) -> None:
+        node = self._scene.GetNodeByID(node) if isinstance(node, str) and self._scene else node
+        self._choose(node if node in self._nodes else None)
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self.setCurrentNode(node_id)
+
+    def setCurrentNodeIndex(self, index: int) -> None:
+        self._choose(self._nodes[index] if 0 <= index < len(self._nodes) else None)
+
+    def nodeCount(self) -> int:
+        return len(self._nodes)
+
+    def nodeFromIndex(self, index: int) -> Any:
+        return self._nodes[index]
+
+    def comboBox(self) -> QComboBox:
+        return self._combo
+
+    def setNodeTypes(self, types: Any) -> None:
+        self._types = list(types)
+        self._refill()
+
+    def setNoneEnabled(self, enabled: bool) -> None:
+        self._none = enabled
+        self._refill()
+
+    def setNoneDisplay(self, text: str) -> None:
+        self._none_text = text
+        self._refill()
+
+    nodeTypes = Property("QStringList", lambda self: tuple(self._types), setNodeTypes)
+    noneEnabled = Property(bool, lambda self: self._none, setNoneEnabled)
+    noneDisplay = Property(str, lambda self: self._none_text, setNoneDisplay)
+    currentNodeID = Property(str, lambda self: self._current.GetID() if self._current else "", setCurrentNodeID)
+    addEnabled, setAddEnabled = _stored(bool, "addEnabled", True)
+    removeEnabled, setRemoveEnabled = _stored(bool, "removeEnabled", True)
+    editEnabled, setEditEnabled = _stored(bool, "editEnabled", False)
+    renameEnabled, setRenameEnabled = _stored(bool, "renameEnabled", False)
+    showHidden, setShowHidden = _stored(bool, "showHidden", False)
+    showChildNodeTypes, setShowChildNodeTypes = _stored(bool, "showChildNodeTypes", True)
+    selectNodeUponCreation, setSelectNodeUponCreation = _stored(bool, "selectNodeUponCreation", True)
+    baseName, setBaseName = _stored(str, "baseName", "")
+
+    # What it takes
+
+    def _shows(self, node: Any) -> bool:
+        if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        if self.showChildNodeTypes:
+            return any(node.IsA(name) for name in self._types)
+        return node.GetClassName() in self._types
+
+    def _node_added(self, *_: Any) -> None:
+        if self._scene.IsBatchProcessing():
+            return
+        before = list(self._nodes)
+        self._refill()
+        for node in [node for node in self._nodes if node not in before]:
+            self._observed.append((node, node.AddObserver("ModifiedEvent", self._renamed)))
+            self.nodeAdded.emit(node)
+
+    def _node_removed(self, *_: Any) -> None:
+        if not self._scene.IsBatchProcessing():
+            self._refill()
+
+    def _renamed(self, node: Any, _: str) -> None:
+        if node in self._nodes:
+            self._combo.setItemText(self._nodes.index(node) + self._none, node.GetName())
+
+    def _refill(self, *_: Any) -> None:
+        scene = self._scene
+        every = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene is not None else []
+        self._nodes = [node for node in every if self._shows(node)]
+        with QSignalBlocker(self._combo):
+            self._combo.clear()
+            if self._none:
+                self._combo.addItem(self._none_text)
+            for node in self._nodes:
+                self._combo.addItem(node.GetName())
+            self._combo.setCurrentIndex(self._row(self._current))
+        kept = self._current in self._nodes
+        first = self._nodes[0] if self._nodes and not self._none else None
+        self._choose(self._current if kept else first)
+
+    def _row(self, node: Any) -> int:
+        if node in self._nodes:
+            return self._nodes.index(node) + self._none
+        return 0 if self._none else -1
+
+    def _choose(self, node: Any) -> None:
+        with QSignalBlocker(self._combo):
+            self._combo.setCurrentIndex(self._row(node))
+        if node is not self._current:
+            self._current = node
+            self.currentNodeChanged.emit(node)
+            self.currentNodeIDChanged.emit(node.GetID() if node else "")
+
+    def _chosen(self, row: int) -> None:
+        number = row - self._none
+        self._choose(self._nodes[number] if 0 <= number < len(self._nodes) else None)
+
+
+@close_class
+class qMRMLSegmentsTableView(QWidget):
+    """Lists the segments of one node with a tick for "visible"; follows the node."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._observed: list[tuple[Any, int]] = []
+        self.destroyed.connect(partial(_forget, self._observed))
+        self._table = QTableWidget(0, 2, self)
+        self._table.setHorizontalHeaderLabels(["", "Name"])
+        self._table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        QVBoxLayout(self).addWidget(self._table)
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        import slicer
+
+        _forget(self._observed)
+        self._node = node
+        changes = slicer.vtkSegmentation
+        events = (
+            *(changes.SegmentAdded, changes.SegmentRemoved, changes.SegmentModified),
+            slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+        )
+        if node is not None:
+            self._observed += [(node, node.AddObserver(event, self._refill)) for event in events]
+        self._refill()
+
+    def segmentCount(self) -> int:
+        return self._table.rowCount
+
+    def selectedSegmentIDs(self) -> tuple[str, ...]:
+        rows = sorted({index.row() for index in self._table.selectedIndexes()})
+        return tuple(self._node.GetSegmentation().GetNthSegmentID(row) for row in rows)
+
+    def _refill(self, *_: Any) -> None:
+        segmentation = self._node.GetSegmentation() if self._node is not None else None
+        self._table.setRowCount(segmentation.GetNumberOfSegments() if segmentation else 0)
+        for row in range(self._table.rowCount):
+            name = segmentation.GetNthSegment(row).GetName()
+            if self._table.item(row, 1) is None or self._table.item(row, 1).text() != name:
+                self._table.setItem(row, 1, QTableWidgetItem(name))
+            self._show_visibility(row, segmentation.GetNthSegmentID(row))
+
+    def _show_visibility(self, row: int, segment_id: str) -> None:
+        display = self._node.GetDisplayNode()
+        box = self._table.cellWidget(row, 0)
+        if box is None:
+            box = QCheckBox()
+            box.toggled.connect(lambda on, row=row: self._set_visible(row, on))
+            self._table.setCellWidget(row, 0, box)
+        with QSignalBlocker(box):
+            box.setChecked(bool(display) and bool(display.GetSegmentVisibility(segment_id)))
+
+    def _set_visible(self, row: int, on: bool) -> None:
+        display = self._node.GetDisplayNode()
+        if display:
+            display.SetSegmentVisibility(self._node.GetSegmentation().GetNthSegmentID(row), on)
+
+
+# The loader
+
+CTK = {cls.__name__: cls for cls in (ctkCollapsibleButton, ctkComboBox, ctkPathLineEdit)}
+SLICER = {cls.__name__: cls for cls in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
+
+
+class QUiLoader(PlainLoader):
+    """Makes the look-alikes too, and the connections that hand the scene on, which Qt does not know."""
+
+    def createWidget(self, name: str, parent: QWidget | None = None, object_name: str = "") -> QWidget:
+        cls = (CTK | SLICER).get(name)
+        if cls is None:
+            if name[0] == "q" or name.startswith("ctk"):
+                faults.append(PythonQtMistake(f"The shell has no look-alike of {name}: write one in shell/looks.py"))
+                name = "QWidget"
+            return super().createWidget(name, parent, object_name)
+        widget = cls(parent)
+        widget.setObjectName(object_name)
+        return widget
+
+    def load(self, device: Any, parent: QWidget | None = None) -> QWidget | None:
+        document = ElementTree.fromstring(bytes(device.readAll()))  # noqa: S314 - a file of this repository
+        connections = []
+        for block in document.findall("connections"):
+            for connection in block.findall("connection"):
+                parts = {part.tag: part.text for part in connection}
+                if "vtkMRML" in parts["signal"]:
+                    connections.append(parts)
+                    block.remove(connection)
+        buffer = QBuffer()
+        buffer.setData(ElementTree.tostring(document))
+        buffer.open(QBuffer.OpenModeFlag.ReadOnly)
+        root = super().load(buffer, parent)
+        named = {widget.objectName: widget for widget in [root, *root.findChildren(QWidget)]}
+        for parts in connections:
+            slot = getattr(named[parts["receiver"]], parts["slot"].partition("(")[0])
+            named[parts["sender"]].connect(parts["signal"], slot)
+        return root
