@@ -99,6 +99,7 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.disconnectParameterNode()
         if self.panel is not None:
             self.panel.close()
+            self.panel = None
             self.uiWidget.setMRMLScene(None)
 
     def enter(self):
@@ -109,6 +110,8 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReload(self):
         """Load the library anew too. It is dropped whole: file by file, classes of old and new files would mix."""
         self.cleanup()
+        self.uiWidget.setParent(None)  # Slicer would only hide it
+        self.uiWidget.deleteLater()
         for name in [name for name in sys.modules if name.partition(".")[0] == "AIDicomBridgeLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

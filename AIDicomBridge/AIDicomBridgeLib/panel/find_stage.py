@@ -21,7 +21,7 @@ MODALITIES = ("CT", "MR", "PT")
 # Most studies that a query may bring into the tree: more than a person reads, and a guard against an empty query.
 STUDY_LIMIT = 500
 _RESULT_MODALITIES = {"SEG", "SR", "OT", "PR", "KO", "RTSTRUCT", "RTDOSE", "RTPLAN", "DOC", "REG", "SC"}
-_COLUMN_WIDTHS = (230, 80, 65)
+_COLUMN_WIDTHS = (85, 65, 55)  # of those after the first, which takes what is left
 
 
 class FindStage:
@@ -49,7 +49,10 @@ class FindStage:
         ui.modalityComboBox.addItem(_("any"))
         for modality in MODALITIES:
             ui.modalityComboBox.addItem(modality)
-        for column, width in enumerate(_COLUMN_WIDTHS):
+        header = ui.studyTree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for column, width in enumerate(_COLUMN_WIDTHS, start=1):
             ui.studyTree.setColumnWidth(column, width)
         self.chooser = EndpointChooser(
             saved,
@@ -145,7 +148,7 @@ class FindStage:
                 item,
                 study.study_uid,
                 ", ".join(text for text in (patient, study.study_description) if text) or _("Study"),
-                _date(study.study_date),
+                iso_date(study.study_date),
                 "/".join(study.modalities),
                 study.instance_count,
                 _("Accession number: {accession}\nSeries: {series}\nStudy UID: {uid}").format(
@@ -177,7 +180,7 @@ class FindStage:
                 item,
                 series.series_uid,
                 title or _("Series"),
-                _date(series.series_date),
+                iso_date(series.series_date),
                 series.modality,
                 series.instance_count,
                 tip,
@@ -229,6 +232,6 @@ def _fill(item: Any, uid: str, title: str, date: str, modality: str, count: int 
     item.setTextAlignment(3, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
 
 
-def _date(text: str) -> str:
+def iso_date(text: str) -> str:
     """Return a DICOM date as 2026-01-02; anything else as it is."""
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text

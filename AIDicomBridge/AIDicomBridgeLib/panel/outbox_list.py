@@ -22,7 +22,8 @@ _KIND_OF_SOP_CLASS = {
     "1.2.840.10008.5.1.4.1.1.7": "SC",
 }
 _SR_PREFIX = "1.2.840.10008.5.1.4.1.1.88."
-COLUMN_WIDTHS = (60, 140, 70, 45)
+COLUMN_WIDTHS = (50, 130, 65, 45)
+ROW_HEIGHT = 22
 
 
 class OutboxList:
@@ -41,6 +42,7 @@ class OutboxList:
         self._waiting: list[Delivery] = []
         for column, width in enumerate(COLUMN_WIDTHS):
             ui.outboxTable.setColumnWidth(column, width)
+        ui.outboxTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.retryButton.connect("clicked()", lambda: runner.start(self._retry_flow()))
         self._show()
 

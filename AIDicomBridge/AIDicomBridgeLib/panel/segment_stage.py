@@ -18,6 +18,7 @@ from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import image_volume_from
 from .availability import set_available
 from .load_stage import LoadStage
+from .outbox_list import ROW_HEIGHT
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
 from .views import show_surfaces
@@ -65,6 +66,7 @@ class SegmentStage:
         ui.segmentButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._observe)
+        ui.segmentsTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.segmentsTable.setColumnWidth(0, 24)
         ui.segmentsTable.setColumnWidth(1, 160)
         ui.segmentsTable.setColumnWidth(2, 90)
@@ -97,7 +99,7 @@ class SegmentStage:
         ui.weightsLabel.setText(sentence)
         if card is not None:
             use = _("Not for diagnostic use.") if card.not_for_diagnostic_use else ""
-            facts = _("For {modalities}. Licence: {licence}. {use}").format(
+            facts = _("For {modalities}. License: {licence}. {use}").format(
                 modalities=", ".join(card.modalities), licence=card.licence, use=use
             )
             ui.cardLabel.setText(f"{card.title}, {card.version}. {card.description}\n{facts}")

@@ -20,13 +20,14 @@ from ..pacs.endpoint import Endpoint
 from ..results.labels import LabelVolume
 from .availability import set_available
 from .endpoint_chooser import EndpointChooser
-from .outbox_list import OutboxList
+from .find_stage import iso_date
+from .outbox_list import ROW_HEIGHT, OutboxList
 from .private_folder import PrivateFolder
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
 
-RESULT_COLUMN_WIDTHS = (90, 200)
+RESULT_COLUMN_WIDTHS = (100, 190)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class SendStage:
         ui.confirmLabel.setTextFormat(qt.Qt.PlainText)
         for column, width in enumerate(RESULT_COLUMN_WIDTHS):
             ui.resultsTable.setColumnWidth(column, width)
+        ui.resultsTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         for box in self._boxes.values():
             box.connect("toggled(bool)", lambda _checked: self._inputs_changed())
         ui.encodingComboBox.connect("currentIndexChanged(int)", lambda _index: self._inputs_changed())
@@ -118,12 +120,12 @@ class SendStage:
         description = self._ui.descriptionLineEdit.text.strip() or None
         self._asked = Sending(node, self._outputs(), self._ui.encodingComboBox.currentText, description, endpoint)
         self._ui.confirmLabel.setText(self._question(self._asked, labels))
-        self._ui.confirmFrame.setVisible(True)
+        self._ui.confirmGroupBox.setVisible(True)
 
     def withdraw(self) -> None:
         """Take the question back; nothing is sent."""
         self._asked = None
-        self._ui.confirmFrame.setVisible(False)
+        self._ui.confirmGroupBox.setVisible(False)
 
     def clear(self) -> None:
         """Forget what was sent."""
@@ -176,7 +178,7 @@ class SendStage:
     def _conclude(self, report: DeliveryReport, endpoint: Endpoint) -> None:
         if report.complete:
             self.status.say(
-                _("All {count} objects have arrived at {name}, and it was asked for each of them again.").format(
+                _("All {count} objects have arrived at {name}: it was asked for each of them again.").format(
                     count=len(report.receipts), name=endpoint.name
                 )
             )
@@ -205,10 +207,12 @@ class SendStage:
 
         lines = [
             _("Patient: {name}, ID {id}, born {birth}").format(
-                name=text("PatientName"), id=text("PatientID"), birth=text("PatientBirthDate")
+                name=text("PatientName"), id=text("PatientID"), birth=iso_date(text("PatientBirthDate"))
             ),
             _("Study: {description}, {date}, accession number {accession}").format(
-                description=text("StudyDescription"), date=text("StudyDate"), accession=text("AccessionNumber")
+                description=text("StudyDescription"),
+                date=iso_date(text("StudyDate")),
+                accession=text("AccessionNumber"),
             ),
             _("Segments: {names}").format(names=", ".join(segment.name for segment in labels.segments)),
             _("Send as: {kinds}").format(kinds=", ".join(self._boxes[kind].text for kind in sending.outputs)),
