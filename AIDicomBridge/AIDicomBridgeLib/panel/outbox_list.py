@@ -40,6 +40,7 @@ class OutboxList:
     def __init__(self, ui: Any, runner: TaskRunner, saved: SavedEndpoints, status: StageStatus) -> None:
         self._ui, self._runner, self._saved, self._status = ui, runner, saved, status
         self._waiting: list[Delivery] = []
+        self._stale = False
         for column, width in enumerate(COLUMN_WIDTHS):
             ui.outboxTable.setColumnWidth(column, width)
         ui.outboxTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
@@ -56,25 +57,41 @@ class OutboxList:
         empty = "" if self._waiting else _("Nothing is waiting.")
         tip = _("Send everything in the outbox again; what has arrived already is not sent twice.")
         set_available(self._ui.retryButton, tip, busy, empty)
+        if self._stale and not busy:
+            self.look()
+
+    def expect_changes(self) -> None:
+        """Note that a flow is about to change the outbox: if it is cut off, what it left is listed all the same."""
+        self._stale = True
 
     def look(self) -> None:
         """List what an earlier session has left, if there is an outbox at all."""
+        self._stale = False  # once: a failure is shown, not tried again and again
         try:
             present = (self.folder() / "journal.sqlite").is_file()
         except DependencyError:
             return
         if present and not self._runner.busy:
-            self._runner.start(self.refresh_flow())
+            self._runner.start(self._look_flow())
 
     def refresh_flow(self) -> Flow:
         """Ask the worker what waits, and list it."""
         self._waiting = yield Call("outbox", outbox_folder=self.folder())
+        self._stale = False
         self._show()
+
+    def _look_flow(self) -> Flow:
+        try:
+            yield from self.refresh_flow()
+        except BridgeError as error:
+            self._status.fail(error)
+            raise
 
     def _retry_flow(self) -> Flow:
         arrived, errors = 0, []
         with self._status.running(_("Sending what waits in the outbox...")):
             ensure_packages("pynetdicom", "platformdirs")
+            self.expect_changes()
             for address in dict.fromkeys(delivery.destination for delivery in self._waiting):
                 endpoint = self._saved.with_credentials(parse_endpoint(address))
                 report = yield Call("deliver", endpoint=endpoint, outbox_folder=self.folder())

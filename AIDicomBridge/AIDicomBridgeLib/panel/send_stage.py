@@ -165,6 +165,7 @@ class SendStage:
                 )
                 self._show_results(results, None)
                 outbox = {"endpoint": sending.endpoint, "outbox_folder": self.outbox.folder()}
+                self.outbox.expect_changes()
                 yield Call("put", files=[result.path for result in results], **outbox)
                 self.status.say(_("Sending, and asking the archive for what it has received..."))
                 uids = [result.sop_instance_uid for result in results]
@@ -232,8 +233,8 @@ class SendStage:
             outcome, tip = _("made and checked"), ""
             if uid in arrived:
                 compared = arrived[uid].proof == "compared"
-                outcome = _("arrived: handed out unchanged") if compared else _("arrived: listed by the archive")
-                tip = arrived[uid].note
+                outcome = _("arrived, unchanged") if compared else _("arrived, as listed")
+                tip = arrived[uid].note or _("The archive has handed it out again, equal to what was sent.")
             elif uid in waiting:
                 outcome = _("in the outbox: {state}").format(state=waiting[uid].state.value)
                 tip = waiting[uid].reason

@@ -5,8 +5,10 @@ With AIDICOMBRIDGE_SCREENSHOTS set, a picture of each stage is left in that fold
 
 import os
 import signal
+import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -154,7 +156,7 @@ def test_the_whole_loop_with_an_edit_between(shell, archive, series):
     labels = read_segmentation(sent, SourceSeries.from_files(series))
     assert (labels.labels[0, :20, :20] == labels.segment("Bone").label).all()
     outcomes = {text for text in shell.texts(shell.ui.resultsTable) if "arrived" in text}
-    assert outcomes == {"arrived: handed out unchanged"}
+    assert outcomes == {"arrived, unchanged"}
 
 
 def test_one_button_for_all_of_it_sends_nothing_unasked(shell, archive):
@@ -210,6 +212,7 @@ def test_cancel_during_retrieve_and_during_send(shell, archive):
     shell.click(shell.ui.confirmButton)
     shell.click(shell.ui.sendCancelButton)
     assert shell.ui.sendStatusLabel.text == "Cancelled."
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the list of the outbox")
     send(shell)
     assert "have arrived" in shell.ui.sendStatusLabel.text
 
@@ -476,3 +479,56 @@ def test_the_sample_series_can_be_segmented_and_sent(shell, archive, tmp_path):
     segment(shell)
     send(shell)
     assert "have arrived" in shell.ui.sendStatusLabel.text
+
+
+def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series, monkeypatch):
+    """Slicer's database is asked for the files of the node's instances."""
+    import slicer
+    from pydicom import dcmread
+
+    node = shell.logic.loadSeries(series)
+    shell.widget.panel.segment._sources._by_instances.clear()
+    shell.choose(shell.ui.volumeComboBox, node.GetName())
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "not known here" in shell.ui.segmentStatusLabel.text
+    files = {str(dcmread(path).SOPInstanceUID): str(path) for path in series}
+    database = type("Database", (), {"isOpen": True, "fileForInstance": staticmethod(files.get)})
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    add_endpoint(shell, archive.endpoint)
+    segment(shell)
+
+
+def test_a_volume_that_is_no_dicom_is_refused_in_place(shell):
+    node = shell.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Drawn")
+    shell.choose(shell.ui.volumeComboBox, node.GetName())
+    shell.click(shell.ui.segmentButton)
+    shell.process()
+    assert "does not say which DICOM instances" in shell.ui.segmentStatusLabel.text
+    assert not shell.dialogs.shown
+
+
+def test_the_panel_opens_with_nothing_installed(monkeypatch):
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    from shell.window import open_window
+
+    for name in ("pynetdicom", "highdicom", "torch", "platformdirs", "safetensors", "SimpleITK", "requests"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delenv("AIDICOMBRIDGE_HOME")
+    with open_window() as shell:
+        shell.choose(shell.ui.modelComboBox, "mindgrab")
+        assert shell.ui.weightsLabel.text.startswith("not on this machine")
+
+
+def test_the_sample_is_offered_in_slicers_sample_data_module(shell, monkeypatch):
+    import slicer
+
+    offered = []
+    logic = type("SampleDataLogic", (), {"registerCustomSampleDataSource": lambda **keywords: offered.append(keywords)})
+    monkeypatch.setattr(slicer.modules, "sampledata", object(), raising=False)
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    slicer.app.startupCompleted.emit()
+    (source,) = offered
+    monkeypatch.setattr(slicer.util, "getModuleLogic", lambda _: shell.logic)
+    (node,) = source["customDownloader"](None)
+    assert node.GetName() == "CT: 1: Synthetic body"
