@@ -14,10 +14,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib import read_segmentation
+from AIDicomBridgeLib import connect, read_segmentation
 from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.source_series import SourceSeries
+from peers.orthanc import orthanc
 from synthetic import body_phantom, make_series, save_series
 
 NAME, PATIENT_ID, SECRET = "Canary^Patient", "CANARY-7", "canary-secret"
@@ -57,10 +59,14 @@ def picture(shell, name: str) -> None:
 def add_endpoint(shell, endpoint, name: str = "Archive") -> None:
     ui = shell.ui
     shell.click(ui.addEndpointButton)
+    if isinstance(endpoint, DicomWebEndpoint):
+        shell.choose(ui.protocolComboBox, "DICOMweb")
+        shell.type(ui.urlLineEdit, endpoint.url)
+    else:
+        shell.type(ui.aeTitleLineEdit, endpoint.ae_title)
+        shell.type(ui.hostLineEdit, endpoint.host)
+        shell.type(ui.portSpinBox, str(endpoint.port))
     shell.type(ui.endpointNameLineEdit, name)
-    shell.type(ui.aeTitleLineEdit, endpoint.ae_title)
-    shell.type(ui.hostLineEdit, endpoint.host)
-    shell.type(ui.portSpinBox, str(endpoint.port))
     picture(shell, "0-endpoint")
     shell.click(ui.saveEndpointButton)
 
@@ -157,6 +163,44 @@ def test_the_whole_loop_with_an_edit_between(shell, archive, series):
     assert (labels.labels[0, :20, :20] == labels.segment("Bone").label).all()
     outcomes = {text for text in shell.texts(shell.ui.resultsTable) if "arrived" in text}
     assert outcomes == {"arrived, unchanged"}
+
+
+@pytest.fixture
+def clinic(series, tmp_path):
+    """An Orthanc that holds the CT."""
+    with orthanc(tmp_path / "orthanc") as running:
+        with connect(running.dimse) as client:
+            assert client.store(series).complete
+        yield running
+
+
+@pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
+def test_the_whole_loop_with_orthanc(shell, clinic, protocol):
+    endpoint = getattr(clinic, protocol)
+    add_endpoint(shell, endpoint, "Clinic")
+    find(shell)
+    load(shell)
+    segment(shell)
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    assert "All 2 objects have arrived at Clinic" in shell.ui.sendStatusLabel.text
+    with connect(endpoint) as client:
+        (study,) = client.find_studies(accession_number="SYN0001")
+        assert {found.modality for found in client.find_series(study.study_uid)} == {"CT", "SEG", "SR"}
+
+
+def test_a_network_with_weights_fetched_by_a_click(shell, archive):
+    find_and_load(shell, archive)
+    shell.choose(shell.ui.modelComboBox, "mindgrab")
+    assert not shell.ui.segmentButton.isEnabled()
+    shell.click(shell.ui.fetchWeightsButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, 3 * SLOW_S)
+    if "cannot be downloaded" in shell.ui.segmentStatusLabel.text:
+        pytest.skip(f"MindGrab's weights: {shell.ui.segmentStatusLabel.text}")
+    assert "on this machine" in shell.ui.weightsLabel.text
+    assert not shell.ui.fetchWeightsButton.isEnabled()
+    segment(shell)
+    assert list(volumes(shell)) == ["Brain"]
 
 
 def test_one_button_for_all_of_it_sends_nothing_unasked(shell, archive):
