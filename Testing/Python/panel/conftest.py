@@ -10,12 +10,17 @@ if TYPE_CHECKING:
     from shell.window import Window
 
 
-@pytest.fixture
-def shell() -> Iterator["Window"]:
-    """The panel in a window; whatever went wrong in a slot fails the test at its end."""
+@pytest.fixture(autouse=True)
+def _packages_of_the_shell() -> None:
     if not has_slicer_core():
         pytest.skip("slicer-core is not installed")
-    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    # Without its system libraries (libEGL, libxkbcommon and others) it is there and cannot be imported.
+    pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+
+@pytest.fixture
+def shell(_packages_of_the_shell: None) -> Iterator["Window"]:
+    """The panel in a window; whatever went wrong in a slot fails the test at its end."""
     from shell.window import open_window
 
     with open_window() as window:

@@ -434,7 +434,6 @@ def test_a_picture_of_the_panel(shell, qt, tmp_path):
 
 
 def test_the_panel_opens_without_views():
-    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
     from shell.window import open_window
 
     with open_window(views=False):
@@ -444,7 +443,6 @@ def test_the_panel_opens_without_views():
 
 
 def test_a_fault_is_raised_when_the_window_closes():
-    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
     from shell.window import open_window
 
     window = open_window()

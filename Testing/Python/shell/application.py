@@ -14,6 +14,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QSettings, Signal
 from PySide6.QtWidgets import QApplication, QMessageBox, QVBoxLayout
 
+from . import pythonqt
 from .looks import qMRMLWidget
 from .pythonqt import close_class
 
@@ -38,6 +39,7 @@ class qSlicerApplication(QApplication):
         self._settings = QSettings()
 
     def end(self) -> None:
+        pythonqt.disconnect_all(self)
         self._settings.sync()
         self._settings = self._views = self._core = None
         self._folder.cleanup()

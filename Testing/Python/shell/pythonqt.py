@@ -69,6 +69,12 @@ def close_class(cls: type) -> type:
     return cls
 
 
+def disconnect_all(sender: QObject) -> None:
+    """End the connections that Python code made from this object."""
+    while _connections_of(sender):
+        QObject.disconnect(_connections_of(sender).pop()[2])
+
+
 # Attributes
 
 

@@ -48,6 +48,7 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
     import slicer
 
     with ExitStack() as stack:
+        stack.enter_context(_same_library())
         core = stack.enter_context(open_shell())
         app = qt.QApplication.instance() or application.qSlicerApplication(sys.argv[:1])
         app.begin(core, views)
@@ -71,12 +72,30 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         module = application.qSlicerScriptedLoadableModule("AIDicomBridge", MODULE_FILE, modules)
         app.moduleManager().add(module)
         stack.callback(sys.modules.pop, "AIDicomBridge", None)
+        app.startupCompleted.emit()
         window = Window(core, module, dialogs, selected)
         try:
             yield window
         finally:
             window.close()
         window.check()
+
+
+@contextmanager
+def _same_library() -> Iterator[None]:
+    """Bring back the library's modules that tests hold, if a reload of the panel has put others in their place."""
+
+    def library() -> dict[str, ModuleType]:
+        return {name: found for name, found in sys.modules.items() if name.partition(".")[0] == "AIDicomBridgeLib"}
+
+    before = library()
+    try:
+        yield
+    finally:
+        if library().get("AIDicomBridgeLib") is not before.get("AIDicomBridgeLib"):
+            for name in library():
+                del sys.modules[name]
+            sys.modules.update(before)
 
 
 @contextmanager
@@ -159,7 +178,7 @@ class Window:
         if self.frame is None:
             return
         self.widget.exit()
-        self.widget.cleanup()
+        qt.QApplication.instance().moduleManager().moduleAboutToBeUnloaded.emit(self._module.name)
         self.frame.close()
         self.frame.deleteLater()
         self.frame = self._scroll = None

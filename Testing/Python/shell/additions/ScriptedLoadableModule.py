@@ -6,17 +6,21 @@ from pathlib import Path
 
 class ScriptedLoadableModule:
     def __init__(self, parent):
+        super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__
 
     def resourcePath(self, filename):
-        return _resource_path(self.moduleName, filename)
+        return str(Path(self.parent.path).parent / "Resources" / filename)
 
 
 class ScriptedLoadableModuleWidget:
     """Its parent is a qMRMLWidget with a vertical layout, made here if none is given."""
 
     def __init__(self, parent=None):
+        import slicer
+
+        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = False
         self.parent = parent or _own_parent()
@@ -24,9 +28,13 @@ class ScriptedLoadableModuleWidget:
         if parent is None:
             self.setup()
             self.parent.show()
+        signal = "moduleAboutToBeUnloaded(QString)"
+        slicer.app.moduleManager().connect(signal, self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename):
-        return _resource_path(self.moduleName, filename)
+        import slicer
+
+        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
 
     def setup(self):
         """Do nothing: the developer's section is not shown."""
@@ -45,42 +53,57 @@ class ScriptedLoadableModuleWidget:
 
         slicer.util.reloadScriptedModule(self.moduleName)
 
+    def _onModuleAboutToBeUnloaded(self, name):
+        import slicer
+
+        if name == self.moduleName:
+            self.cleanup()
+            signal = "moduleAboutToBeUnloaded(QString)"
+            slicer.app.moduleManager().disconnect(signal, self._onModuleAboutToBeUnloaded)
+
 
 class ScriptedLoadableModuleLogic:
-    """Its parameter node is the one node of the scene that carries the module's name."""
+    """Its parameter node is the scene's one node of the module: it outlives closing the scene, its values do not."""
 
     def __init__(self, parent=None):
-        self.parent = parent
+        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
 
     def getParameterNode(self):
+        import slicer
+
+        if self.isSingletonParameterNode:
+            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+            if node is not None:
+                node.SetAttribute("ModuleName", self.moduleName)  # lost when the scene is closed
+                return node
         nodes = self.getAllParameterNodes()
-        return nodes[0] if nodes else self.createParameterNode()
+        return nodes[0] if nodes else slicer.mrmlScene.AddNode(self.createParameterNode())
 
     def getAllParameterNodes(self):
         import slicer
 
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetModuleName() == self.moduleName]
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
     def createParameterNode(self):
+        """Return a new node, which the caller adds to the scene."""
         import slicer
 
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
-        node.SetModuleName(self.moduleName)
-        node.SetAttribute("ModuleName", self.moduleName)
         if self.isSingletonParameterNode:
             node.SetSingletonTag(self.moduleName)
-        node.SetName(self.moduleName)
-        return slicer.mrmlScene.AddNode(node)
+        node.SetAttribute("ModuleName", self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
     def runTest(self):
         for name in dir(self):
-            if name.startswith("test"):
+            if "test" in name and callable(getattr(self, name)):
                 getattr(self, name)()
 
 
@@ -92,9 +115,3 @@ def _own_parent():
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     return parent
-
-
-def _resource_path(module_name, filename):
-    import slicer
-
-    return str(Path(slicer.util.modulePath(module_name)).parent / "Resources" / filename)

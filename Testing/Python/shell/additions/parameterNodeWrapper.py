@@ -8,7 +8,7 @@ widget is connected only if its class is exactly the one that Slicer connects to
 import enum
 import typing
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 
 @dataclass
@@ -204,7 +204,7 @@ class _Link:
         if self.parameter.is_node and widget is slicer.qMRMLNodeComboBox:
             self.widget.nodeTypes = [kind.__name__]
             return "currentNode", "currentNodeChanged"
-        if widget is qt.QComboBox and not self.parameter.is_node:
+        if widget in {qt.QComboBox, ctk.ctkComboBox} and not self.parameter.is_node:
             self._fill()
             return "currentIndex", "currentIndexChanged"
         known = {
@@ -213,7 +213,9 @@ class _Link:
             (int, qt.QSpinBox): ("value", "valueChanged"),
             (int, qt.QSlider): ("value", "valueChanged"),
             (float, qt.QDoubleSpinBox): ("value", "valueChanged"),
+            (int, qt.QDoubleSpinBox): ("value", "valueChanged"),
             (str, qt.QLineEdit): ("text", "textChanged"),
+            (str, qt.QLabel): ("text", None),
             (str, qt.QTextEdit): ("plainText", "textChanged"),
             (PurePath, ctk.ctkPathLineEdit): ("currentPath", "currentPathChanged"),
         }
@@ -248,10 +250,12 @@ class _Link:
         self.widget.setRange(max(lows, default=-widest), min(highs, default=widest))
 
     def start(self):
-        getattr(self.widget, self.signal).connect(self.store)
+        if self.signal is not None:
+            getattr(self.widget, self.signal).connect(self.store)
 
     def stop(self):
-        getattr(self.widget, self.signal).disconnect(self.store)
+        if self.signal is not None:
+            getattr(self.widget, self.signal).disconnect(self.store)
 
     def store(self):
         if self.wrapper._writing:
@@ -261,8 +265,7 @@ class _Link:
         elif self.parameter.is_node:
             value = self.widget.currentNode()
         else:
-            value = getattr(self.widget, self.attribute)
-            value = Path(value) if issubclass(self.parameter.kind, PurePath) else value
+            value = self.parameter.kind(getattr(self.widget, self.attribute))
         self.parameter.write(self.wrapper, value)
 
     def show(self):
