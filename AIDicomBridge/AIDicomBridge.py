@@ -169,3 +169,17 @@ class AIDicomBridgeTest(ScriptedLoadableModuleTest):
         volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
         self.assertRaises(NotFoundError, AIDicomBridgeLogic().segment, volumeNode, "ct-tissues")  # noqa: PT027
         slicer.mrmlScene.RemoveNode(volumeNode)
+
+    def test_sampleSeriesBecomesDicomResults(self):
+        """A synthetic CT is loaded, segmented by rules, and written as SEG and SR."""
+        import tempfile
+
+        from AIDicomBridgeLib.mrml.sample_series import write_sample_series
+
+        logic = AIDicomBridgeLogic()
+        with tempfile.TemporaryDirectory() as folder:
+            volumeNode = logic.loadSeries(write_sample_series(folder))
+            segmentationNode = logic.segment(volumeNode, "ct-tissues")
+            self.assertEqual(segmentationNode.GetSegmentation().GetNumberOfSegments(), 4)  # noqa: PT009
+            paths = logic.exportSegmentation(segmentationNode, f"{folder}/results", outputs=("seg", "sr"))
+            self.assertEqual([path.name for path in paths], ["seg-001.dcm", "sr-001.dcm"])  # noqa: PT009

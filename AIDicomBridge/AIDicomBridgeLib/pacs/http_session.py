@@ -171,8 +171,9 @@ class HttpSession:
             "the service asks for other credentials" if self._endpoint.auth else "the service asks for credentials",
             peer=self._endpoint.name,
             status=f"HTTP {response.status_code}",
-            advice="Set AIDICOMBRIDGE_DICOMWEB_USER and AIDICOMBRIDGE_DICOMWEB_PASSWORD, or"
-            " AIDICOMBRIDGE_DICOMWEB_TOKEN; if they are right, ask for the permission.",
+            advice="Enter user and password, or a token (on the command line AIDICOMBRIDGE_DICOMWEB_USER and"
+            " AIDICOMBRIDGE_DICOMWEB_PASSWORD, or AIDICOMBRIDGE_DICOMWEB_TOKEN); if they are right, ask for the"
+            " permission.",
         )
 
     def _redirected(self, method: str, url: str, response: "requests.Response") -> str:

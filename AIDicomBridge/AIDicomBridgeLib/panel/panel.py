@@ -61,6 +61,8 @@ class Panel:
         self.runner.cancel()
         self.send.clear()
         self.segment.close()
+        self.load.status.clear()
+        self.segment.status.clear()
 
     def close(self) -> None:
         """End the worker and remove what was retrieved. Safe to call twice."""

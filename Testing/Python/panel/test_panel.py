@@ -38,7 +38,7 @@ def own_folders(tmp_path, monkeypatch):
 @pytest.fixture
 def series(tmp_path) -> list[Path]:
     """A CT of a patient whose name must not turn up where it does not belong."""
-    datasets = make_series(body_phantom((16, 96, 104)), patient_name=NAME, patient_id=PATIENT_ID)
+    datasets = make_series(body_phantom((10, 64, 72)), patient_name=NAME, patient_id=PATIENT_ID)
     return save_series(datasets, tmp_path / "ct")
 
 
@@ -252,6 +252,7 @@ def test_cancel_during_retrieve_and_during_send(shell, archive):
     assert shell.ui.volumeComboBox.nodeCount() == 0
     load(shell)
     segment(shell)
+    shell.click(shell.ui.scCheckBox)
     shell.click(shell.ui.sendButton)
     shell.click(shell.ui.confirmButton)
     shell.click(shell.ui.sendCancelButton)
@@ -521,6 +522,7 @@ def test_the_sample_series_can_be_segmented_and_sent(shell, archive, tmp_path):
     shell.choose(shell.ui.volumeComboBox, node.GetName())
     add_endpoint(shell, archive.endpoint)
     segment(shell)
+    shell.click(shell.ui.scCheckBox)
     send(shell)
     assert "have arrived" in shell.ui.sendStatusLabel.text
 
