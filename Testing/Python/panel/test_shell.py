@@ -315,7 +315,8 @@ def test_parameters_stay_with_the_node(parameters):
 def test_the_node_selector_follows_the_scene(shell, small):
     import slicer
 
-    chosen = []
+    chosen, valid = [], []
+    small.volumeBox.connect("currentNodeChanged(bool)", valid.append)
     small.volumeBox.connect("currentNodeChanged(vtkMRMLNode*)", chosen.append)
     first, second = add_volume("first"), add_volume("second")
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
@@ -326,7 +327,10 @@ def test_the_node_selector_follows_the_scene(shell, small):
     second.SetName("renamed")
     assert small.volumeBox.comboBox().currentText == "renamed"
     slicer.mrmlScene.RemoveNode(second)
-    assert chosen == [second, None]
+    assert chosen == [second, first], "Slicer's selector takes a neighbour of the node that went, not None"
+    assert valid == [True, True]
+    shell.choose(small.volumeBox, "None")
+    assert valid[-1] is False
     small.volumeBox.noneEnabled = False
     assert small.volumeBox.currentNode() is first, "without None, Slicer's selector takes the first node"
     slicer.mrmlScene.Clear(False)

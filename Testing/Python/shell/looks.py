@@ -9,14 +9,18 @@ from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
-from PySide6.QtCore import Property, QBuffer, QSignalBlocker, Signal
+from PySide6.QtCore import SIGNAL, Property, QBuffer, QObject, QPoint, QRect, QSignalBlocker, Qt, Signal
 from PySide6.QtUiTools import QUiLoader as PlainLoader
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QCheckBox,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
+    QStyle,
+    QStyleOptionButton,
+    QStylePainter,
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
@@ -26,7 +30,7 @@ from PySide6.QtWidgets import (
 
 from .pythonqt import PythonQtMistake, close_class, faults
 
-_NEW_WIDGET_LIMIT = 16777215  # what Qt takes for "no limit" of a height
+_NO_LIMIT = 16777215  # what Qt takes for "no limit" of a height
 
 
 def _forget(observed: list[tuple[Any, int]], *_: Any) -> None:
@@ -48,90 +52,69 @@ def _stored(kind: type | str, name: str, default: Any) -> tuple[Property, Callab
 
 
 @close_class
-class ctkCollapsibleButton(QWidget):
-    """A button with content below it that can be hidden."""
+class ctkCollapsibleButton(QAbstractButton):
+    """A button with content below it that can be hidden. As in CTK it is a button itself, with its content inside."""
 
     contentsCollapsed = Signal(bool)
-    toggled = Signal(bool)
-    clicked = Signal(bool)
 
     def __init__(self, *arguments: Any) -> None:
-        text = arguments[0] if arguments and isinstance(arguments[0], str) else ""
         super().__init__(*[argument for argument in arguments if isinstance(argument, QWidget)])
+        self.setText(next((argument for argument in arguments if isinstance(argument, str)), ""))
         self._hidden: list[QWidget] = []
-        self._button = QToolButton(self)
-        self._button.setText(text)
-        self._button.setCheckable(True)
-        self._button.setChecked(True)
-        self._button.setAutoRaise(True)
-        self._button.setSizePolicy(self._button.sizePolicy.Policy.Expanding, self._button.sizePolicy.Policy.Fixed)
-        self._button.toggled.connect(self._fold)
-        self._button.clicked.connect(self.clicked)
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.toggled.connect(self._fold)
         self._fold(True)
 
-    def _title(self) -> str:
-        return self._button.text
-
-    def setText(self, text: str) -> None:
-        self._button.setText(text)
-
-    def _collapsed(self) -> bool:
-        return not self._button.isChecked()
+    collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, on: self.setChecked(not on))
+    collapsedHeight, setCollapsedHeight = _stored(int, "collapsedHeight", 10)
+    contentsLineWidth, setContentsLineWidth = _stored(int, "contentsLineWidth", 1)
 
     def setCollapsed(self, collapsed: bool) -> None:
-        self._button.setChecked(not collapsed)
+        self.setChecked(not collapsed)
 
-    def isChecked(self) -> bool:
-        return self._button.isChecked()
+    def head(self) -> QRect:
+        """Return where the title is, which alone takes clicks; not in CTK."""
+        return QRect(0, 0, self.width, self.fontMetrics().height() + 8)
 
-    def setChecked(self, checked: bool) -> None:
-        self._button.setChecked(checked)
+    def hitButton(self, position: QPoint) -> bool:
+        return self.head().contains(position)
 
-    def toggle(self) -> None:
-        self._button.toggle()
-
-    def click(self) -> None:
-        self._button.click()
-
-    text = Property(str, _title, setText)
-    collapsed = Property(bool, _collapsed, setCollapsed)
-    checked = Property(bool, isChecked, setChecked)
-    collapsedHeight, setCollapsedHeight = _stored(int, "collapsedHeight", 10)
-    checkable, setCheckable = _stored(bool, "checkable", True)
-    indicatorAlignment, setIndicatorAlignment = _stored(int, "indicatorAlignment", 0x81)
-
-    def resizeEvent(self, event: Any) -> None:
-        self._button.setGeometry(0, 0, self.width, self._head())
-        super().resizeEvent(event)
+    def paintEvent(self, _: Any) -> None:
+        painter, option = QStylePainter(self), QStyleOptionButton()
+        option.initFrom(self)
+        option.rect = self.head()
+        painter.drawPrimitive(QStyle.PrimitiveElement.PE_PanelButtonCommand, option)
+        arrow = QStyle.PrimitiveElement
+        option.rect = self.head().adjusted(6, 6, 0, -6)
+        option.rect.setWidth(option.rect.height())
+        painter.drawPrimitive(arrow.PE_IndicatorArrowDown if self.checked else arrow.PE_IndicatorArrowRight, option)
+        start = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        painter.drawItemText(self.head().adjusted(24, 0, 0, 0), start, self.palette, self.enabled, self.text)
 
     def showEvent(self, event: Any) -> None:
-        self._fold(self._button.isChecked())
+        self._hide_or_show_content()
         super().showEvent(event)
 
-    def _head(self) -> int:
-        return self._button.sizeHint.height()
-
     def _fold(self, opened: bool) -> None:
-        self.setContentsMargins(0, self._head() + 2, 0, 0)
-        self.setMaximumHeight(_NEW_WIDGET_LIMIT if opened else self._head() + 2)
-        arrow = type(self._button.arrowType)
-        self._button.setArrowType(arrow.DownArrow if opened else arrow.RightArrow)
-        self._button.setToolButtonStyle(type(self._button.toolButtonStyle).ToolButtonTextBesideIcon)
-        content = [child for child in self.children() if isinstance(child, QWidget) and child is not self._button]
-        if opened:
-            for child in self._hidden:
+        height = self.head().height() + 2
+        self.setContentsMargins(0, height, 0, 0)
+        self.setMaximumHeight(_NO_LIMIT if opened else height)
+        self._hide_or_show_content()
+        self.contentsCollapsed.emit(not opened)
+
+    def _hide_or_show_content(self) -> None:
+        if self.checked:
+            shown, self._hidden = self._hidden, []
+            for child in shown:
                 child.show()
-            self._hidden = []
         else:
             # A child that the panel itself had hidden stays hidden when the section is opened again.
-            shown = [child for child in content if not child.isHidden() and not child.isWindow()]
-            self._hidden += shown
-            for child in shown:
+            content = [child for child in self.children() if isinstance(child, QWidget)]
+            hidden = [child for child in content if not child.isHidden() and not child.isWindow()]
+            self._hidden += hidden
+            for child in hidden:
                 child.hide()
-        if opened != vars(self).get("_was_open", True):
-            self._was_open = opened
-            self.toggled.emit(opened)
-            self.contentsCollapsed.emit(not opened)
 
 
 @close_class
@@ -210,9 +193,9 @@ class qMRMLWidget(QWidget):
 
 @close_class
 class qMRMLNodeComboBox(QWidget):
-    """Chooses one node of given classes, and follows the scene."""
+    """Chooses one node of given classes, and follows the scene. Disabled while it has none."""
 
-    currentNodeChanged = Signal(object)
+    currentNodeChanged = Signal((object,), (bool,))
     currentNodeIDChanged = Signal(str)
     nodeActivated = Signal(object)
     nodeAdded = Signal(object)
@@ -242,6 +225,7 @@ class qMRMLNodeComboBox(QWidget):
         row.addWidget(self._combo)
         self._combo.currentIndexChanged.connect(self._chosen)
         self._combo.activated.connect(lambda _: self.nodeActivated.emit(self._current))
+        self.setEnabled(False)
 
     # What Slicer's has
 
@@ -263,6 +247,7 @@ class qMRMLNodeComboBox(QWidget):
             }
             self._observed += [(scene, scene.AddObserver(event, function)) for event, function in events.items()]
         self._refill()
+        self.setEnabled(scene is not None)
         self.mrmlSceneChanged.emit(scene)
 
     def currentNode(self) -> Any:
@@ -341,6 +326,7 @@ class qMRMLNodeComboBox(QWidget):
     def _refill(self, *_: Any) -> None:
         scene = self._scene
         every = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene is not None else []
+        gone = self._nodes.index(self._current) if self._current in self._nodes else 0
         self._nodes = [node for node in every if self._shows(node)]
         with QSignalBlocker(self._combo):
             self._combo.clear()
@@ -349,9 +335,13 @@ class qMRMLNodeComboBox(QWidget):
             for node in self._nodes:
                 self._combo.addItem(node.GetName())
             self._combo.setCurrentIndex(self._row(self._current))
-        kept = self._current in self._nodes
-        first = self._nodes[0] if self._nodes and not self._none else None
-        self._choose(self._current if kept else first)
+        if self._current in self._nodes:
+            self._choose(self._current)
+        elif self._current is not None and self._nodes:
+            # As Qt does in any combo box whose current row is removed: the next one moves up, or the last is taken.
+            self._choose(self._nodes[min(gone, len(self._nodes) - 1)])
+        else:
+            self._choose(self._nodes[0] if self._nodes and not self._none else None)
 
     def _row(self, node: Any) -> int:
         if node in self._nodes:
@@ -364,6 +354,7 @@ class qMRMLNodeComboBox(QWidget):
         if node is not self._current:
             self._current = node
             self.currentNodeChanged.emit(node)
+            QObject.emit(self, SIGNAL("currentNodeChanged(bool)"), node is not None)
             self.currentNodeIDChanged.emit(node.GetID() if node else "")
 
     def _chosen(self, row: int) -> None:

@@ -230,11 +230,12 @@ class Window:
 
     def click(self, widget: Any) -> None:
         """Click on a button, check box or the title of a collapsible section, as a user can: shown and enabled."""
-        if isinstance(widget, looks.ctkCollapsibleButton):
-            widget = widget.findChild(qt.QToolButton)
         self._reach(widget)
-        # A check box takes clicks on its box and text only, which stand at its left.
-        spot = qt.QPoint(10, widget.height // 2) if isinstance(widget, qt.QCheckBox | qt.QRadioButton) else qt.QPoint()
+        spot = qt.QPoint()
+        if isinstance(widget, looks.ctkCollapsibleButton):
+            spot = widget.head().center()
+        elif isinstance(widget, qt.QCheckBox | qt.QRadioButton):
+            spot = qt.QPoint(10, widget.height // 2)  # it takes clicks on its box and text only
         QTest.mouseClick(widget, qt.Qt.LeftButton, qt.Qt.NoModifier, spot)
         self.process()
 
