@@ -81,12 +81,17 @@ class EndpointChooser:
         self._combo.blockSignals(False)
         self._changed()
 
+    def show_credentials(self) -> None:
+        """Show what is known for the chosen endpoint; it may have been entered at another chooser."""
+        known = self._saved.credentials(self.endpoint) if self.endpoint else ("", "")
+        for field, text in zip((self._user, self._secret), known, strict=True):
+            if field.text != text:  # else the text cursor would jump while a person types
+                field.setText(text)
+
     def _changed(self, _index: int = -1) -> None:
         endpoint = self.endpoint
         self._combo.setToolTip(endpoint.address if endpoint else _("No archive is known yet: press Add."))
-        user, secret = self._saved.credentials(endpoint) if endpoint else ("", "")
-        self._user.setText(user)
-        self._secret.setText(secret)
+        self.show_credentials()
         for row in self._rows:
             row.setVisible(isinstance(endpoint, DicomWebEndpoint))
         self._on_change()
@@ -94,3 +99,4 @@ class EndpointChooser:
     def _remember_credentials(self, _text: str) -> None:
         if self.endpoint is not None:
             self._saved.set_credentials(self.endpoint, self._user.text, self._secret.text)
+            self._on_change()

@@ -84,6 +84,7 @@ class FindStage:
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui, entry = self._ui, self.chooser.entry
+        self.chooser.show_credentials()
         missing = "" if entry else _("No archive is known yet: press Add.")
         foreign = (
             _("This one is kept in Slicer's DICOM settings; remove it there.") if entry and entry.from_slicer else ""

@@ -21,7 +21,7 @@ from .load_stage import LoadStage
 from .outbox_list import ROW_HEIGHT
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
-from .views import show_surfaces
+from .views import open_segment_editor, show_surfaces
 
 DEVICES = ("auto", "cpu", "cuda")
 # Slicer makes surfaces on the main thread: with 52 million voxels 2 s for three smooth segments, 10 s for four noisy
@@ -69,6 +69,7 @@ class SegmentStage:
         ui.modelComboBox.connect("currentIndexChanged(int)", lambda _index: self._model_chosen())
         ui.fetchWeightsButton.connect("clicked()", lambda: runner.start(self._fetch_flow()))
         ui.segmentButton.connect("clicked()", lambda: runner.start(self.flow()))
+        ui.editSegmentsButton.connect("clicked()", self._edit)
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._observe)
         ui.segmentsTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
@@ -98,6 +99,10 @@ class SegmentStage:
         ui, card = self._ui, self.card
         no_volume = "" if self._load.volume_node else _("Choose or load a volume in stage 2 first.")
         set_available(ui.segmentButton, _("Run the model on the volume."), busy, no_volume, self.missing_model())
+        none = "" if ui.segmentationComboBox.currentNode() else _("There is no segmentation yet.")
+        set_available(
+            ui.editSegmentsButton, _("Draw, erase, rename, and choose what a segment is; then come back."), none
+        )
         present, sentence = self._weights_state()
         unneeded = _("There is nothing to fetch.") if present else ""
         set_available(ui.fetchWeightsButton, _("Download the weights and check their SHA-256."), busy, unneeded)
@@ -129,7 +134,7 @@ class SegmentStage:
                 raise NotFoundError("the volume was removed from the scene while it was being segmented")
             node = segmentation_node_from(labels, slicer.mrmlScene, volume_node=volume_node)
         self._ui.segmentationComboBox.setCurrentNode(node)
-        self.status.say(_("Done. Correct it in the Segment Editor if need be: what you see is what is sent."))
+        self.status.say(_("Done. Correct it if need be: what you see is what is sent."))
         if labels.labels.size > SURFACE_VOXEL_LIMIT:
             self._ui.show3DCheckBox.setChecked(False)
         else:
@@ -164,6 +169,9 @@ class SegmentStage:
         size_mb = card.weights.size / 1e6
         text = _("on this machine ({size:.1f} MB)") if present else _("not on this machine ({size:.1f} MB to fetch)")
         return present, text.format(size=size_mb)
+
+    def _edit(self) -> None:
+        open_segment_editor(self._ui.segmentationComboBox.currentNode())
 
     def _show_3d(self, shown: bool) -> None:
         node = self._ui.segmentationComboBox.currentNode()

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..delivery.deliver import DeliveryReport
-from ..errors import BridgeError, NotFoundError
+from ..errors import BridgeError, ConflictError, NotFoundError
 from ..mrml.segmentation_node import label_volume_from, reference_volume_node
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
@@ -32,9 +32,10 @@ RESULT_COLUMN_WIDTHS = (100, 190)
 
 @dataclass(frozen=True)
 class Sending:
-    """What a person has been asked to confirm."""
+    """What a person has been asked to confirm; the series stands for patient and study."""
 
     segmentation_node: Any
+    series_uid: str
     outputs: tuple[str, ...]
     encoding: str
     series_description: str | None
@@ -96,6 +97,7 @@ class SendStage:
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui = self._ui
+        self.chooser.show_credentials()
         none = "" if ui.segmentationComboBox.currentNode() else _("Choose or make a segmentation first.")
         tip = _("Shows what would be sent where; nothing is sent before you confirm it.")
         set_available(ui.sendButton, tip, busy, none, self.missing_destination())
@@ -118,7 +120,8 @@ class SendStage:
             return  # the stage shows it
         self.status.clear()
         description = self._ui.descriptionLineEdit.text.strip() or None
-        self._asked = Sending(node, self._outputs(), self._ui.encodingComboBox.currentText, description, endpoint)
+        encoding = self._ui.encodingComboBox.currentText
+        self._asked = Sending(node, labels.source.series_uid, self._outputs(), encoding, description, endpoint)
         self._ui.confirmLabel.setText(self._question(self._asked, labels))
         self._ui.confirmGroupBox.setVisible(True)
 
@@ -150,6 +153,8 @@ class SendStage:
             with self.status.running(_("Making the DICOM objects...")):
                 ensure_packages("pynetdicom", "platformdirs")
                 labels = self._labels(sending.segmentation_node)  # as it is now
+                if labels.source.series_uid != sending.series_uid:
+                    raise ConflictError("the segmentation belongs to another series than the one that was confirmed")
                 labels_file = place / "labels.npy"
                 np.save(labels_file, labels.labels)
                 results = yield Call(

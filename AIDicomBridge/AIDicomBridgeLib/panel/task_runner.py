@@ -116,7 +116,7 @@ class TaskRunner:
                 try:
                     self._task = self.worker.submit(request.name, **request.arguments)
                     return
-                except BridgeError as error:  # the worker cannot be started
+                except Exception as error:  # noqa: BLE001 - the flow shows it and raises it again
                     request = self._flow.throw(error)  # type: ignore[union-attr]
         except (StopIteration, BridgeError, JobCancelled):
             self._end()

@@ -23,3 +23,13 @@ def show_surfaces(segmentation_node: Any, shown: bool) -> None:
     display = segmentation_node.GetDisplayNode()
     if display is not None:
         display.SetVisibility3D(shown)
+
+
+def open_segment_editor(segmentation_node: Any) -> None:
+    """Go to Slicer's Segment Editor, on a segmentation and the volume that it belongs to."""
+    slicer.util.selectModule("SegmentEditor")
+    volume_node = segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    editor.setSegmentationNode(segmentation_node)
+    if volume_node is not None:
+        editor.setSourceVolumeNode(volume_node)

@@ -10,6 +10,7 @@ import tempfile
 import time
 import types
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -230,6 +231,44 @@ def test_a_confirmation_holds_only_for_what_was_shown(shell, archive):
         assert shell.ui.confirmGroupBox.isVisible()
         change()
         assert not shell.ui.confirmGroupBox.isVisible()
+
+
+def test_the_segment_editor_is_one_click_away(shell, archive, monkeypatch):
+    import slicer
+
+    assert "no segmentation yet" in shell.ui.editSegmentsButton.toolTip
+    find_and_load(shell, archive)
+    node = segment(shell)
+    editor = mock.Mock()
+    module = mock.Mock(**{"widgetRepresentation.return_value.self.return_value.editor": editor})
+    monkeypatch.setattr(slicer.modules, "segmenteditor", module, raising=False)
+    shell.click(shell.ui.editSegmentsButton)
+    assert shell.selected_modules == ["SegmentEditor"]
+    editor.setSegmentationNode.assert_called_once_with(node)
+    editor.setSourceVolumeNode.assert_called_once_with(shell.ui.volumeComboBox.currentNode())
+
+
+def test_what_was_confirmed_of_one_patient_is_not_sent_of_another(shell, archive, tmp_path):
+    find_and_load(shell, archive)
+    node = segment(shell)
+    other = shell.logic.loadSeries(save_series(make_series(body_phantom((10, 64, 72))), tmp_path / "other"))
+    shell.click(shell.ui.sendButton)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(other)
+    shell.click(shell.ui.confirmButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "another series" in shell.ui.sendStatusLabel.text
+    assert set(modalities(archive)) == {"CT"}
+
+
+def test_credentials_are_entered_once(shell):
+    add_endpoint(shell, DicomWebEndpoint("", "https://pacs.example.org/dicom-web"), "Web")
+    shell.type(shell.ui.findPasswordLineEdit, SECRET)
+    assert shell.ui.sendPasswordLineEdit.text == SECRET
+    shell.type(shell.ui.sendUserLineEdit, "canary-user")
+    assert shell.ui.findUserLineEdit.text == "canary-user"
+    assert shell.widget.panel.send.chooser.connectable().auth == ("canary-user", SECRET)
+    shell.click(shell.ui.removeEndpointButton)
+    assert shell.ui.findPasswordLineEdit.text == ""
 
 
 def test_cancel_during_inference_leaves_nothing_and_the_next_run_works(shell, archive):
