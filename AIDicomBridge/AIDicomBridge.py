@@ -174,11 +174,16 @@ class AIDicomBridgeLogic(ScriptedLoadableModuleLogic):
         return connect(self._endpoint(endpoint))
 
     def _endpoint(self, endpoint):
+        import os
+
         from AIDicomBridgeLib import parse_endpoint
         from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
+        from AIDicomBridgeLib.pacs.endpoint import dicomweb_auth
 
         ensure_packages("pynetdicom", "platformdirs")
-        return parse_endpoint(endpoint) if isinstance(endpoint, str) else endpoint
+        if not isinstance(endpoint, str):
+            return endpoint
+        return parse_endpoint(endpoint, auth=dicomweb_auth(os.environ, endpoint))
 
 
 class AIDicomBridgeTest(ScriptedLoadableModuleTest):

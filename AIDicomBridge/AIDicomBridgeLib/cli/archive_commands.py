@@ -23,8 +23,7 @@ StudyOption = Annotated[str, typer.Option("--study", help="Study Instance UID.",
 
 def endpoint_from(text: str) -> Endpoint:
     """Return the endpoint that a person typed, with the DICOMweb credentials of the environment."""
-    web = text.strip().startswith(("http://", "https://"))
-    return parse_endpoint(text, auth=dicomweb_auth(os.environ) if web else None)
+    return parse_endpoint(text, auth=dicomweb_auth(os.environ, text))
 
 
 def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
@@ -52,6 +51,8 @@ def find(
 
     The list shows patient data, as the PACS holds it; it goes to the terminal only.
     """
+    if study is not None and any((patient_id, patient_name, accession, date, modality, limit)):
+        raise typer.BadParameter("--study lists one study's series; it goes with no other key", param_hint="--study")
     with running("find", as_json) as command, connect(endpoint_from(endpoint)) as client:
         if study is not None:
             series = client.find_series(study)
@@ -82,10 +83,11 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Retrieve a study or series into a folder and count it against the PACS's own list."""
-    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client, InstanceStore(out) as store:
-        done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
-        if not done.outcomes:
+    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
+        if not client.find_series(study, series_uid=series):  # asked before anything is made on disk
             raise NotFoundError("no such study or series", uid=series or study, peer=client.endpoint.name)
+        with InstanceStore(out) as store:
+            done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
         _answer_transfer(command, done)
         command.answer["folder"] = str(out)
         command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({done.method}).")

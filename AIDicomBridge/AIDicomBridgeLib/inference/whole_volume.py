@@ -65,17 +65,30 @@ def run_whole_volume(
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> "torch.Tensor":
-    """Return the logits, float32 (classes, D, H, W) on the CPU; a cancel takes effect after the current layer."""
+    """Return the logits, float32 (classes, D, H, W) on the CPU; a cancel takes effect after the current layer.
+
+    Raises
+    ------
+    ModelError
+        The memory of the device does not suffice.
+    """
     import torch
 
-    with torch.inference_mode():
-        activation = tensor.to(device, precision)
-        network = network.to(device, precision)
-        for number, layer in enumerate(network, start=1):
-            check_cancel(cancel)
-            activation = layer(activation)
-            report(progress, "segment", number, len(network), "layers", f"{device}, {precision}".replace("torch.", ""))
-        return activation[0].float().cpu()
+    try:
+        with torch.inference_mode():
+            activation = tensor.to(device, precision)
+            network = network.to(device, precision)
+            for number, layer in enumerate(network, start=1):
+                check_cancel(cancel)
+                activation = layer(activation)
+                where = f"{device}, {precision}".replace("torch.", "")
+                report(progress, "segment", number, len(network), "layers", where)
+            return activation[0].float().cpu()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"the memory of {device} does not suffice for this volume",
+            advice="Close other programs, or run it with the device cpu.",
+        ) from error
 
 
 def labels_on_source_grid(

@@ -1,6 +1,6 @@
 """What a segmentation is before it becomes a DICOM object or a node: :class:`LabelVolume` on the source grid."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Segment:
     name: str
     category: Code
     type: Code
+    _: KW_ONLY
     type_modifier: Code | None = None
     region: Code | None = None
     region_modifier: Code | None = None
