@@ -178,12 +178,9 @@ class AIDicomBridgeLogic(ScriptedLoadableModuleLogic):
 
         from AIDicomBridgeLib import parse_endpoint
         from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
-        from AIDicomBridgeLib.pacs.endpoint import dicomweb_auth
 
         ensure_packages("pynetdicom", "platformdirs")
-        if not isinstance(endpoint, str):
-            return endpoint
-        return parse_endpoint(endpoint, auth=dicomweb_auth(os.environ, endpoint))
+        return parse_endpoint(endpoint, environ=os.environ) if isinstance(endpoint, str) else endpoint
 
 
 class AIDicomBridgeTest(ScriptedLoadableModuleTest):

@@ -9,8 +9,9 @@ import typer
 
 from ..errors import BridgeError, NotFoundError
 from ..pacs.client import connect
-from ..pacs.endpoint import Endpoint, dicomweb_auth, parse_endpoint
+from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
+from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
 from .command import Command, JsonOption, running
 
@@ -23,7 +24,7 @@ StudyOption = Annotated[str, typer.Option("--study", help="Study Instance UID.",
 
 def endpoint_from(text: str) -> Endpoint:
     """Return the endpoint that a person typed, with the DICOMweb credentials of the environment."""
-    return parse_endpoint(text, auth=dicomweb_auth(os.environ, text))
+    return parse_endpoint(text, environ=os.environ)
 
 
 def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
@@ -115,12 +116,9 @@ def _files_of(given: Path) -> list[Path]:
         raise NotFoundError(f"the file or folder {given} does not exist")
     if given.is_file():
         return [given]
-    return sorted(path for path in given.rglob("*") if path.is_file() and _is_dicom(path))
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    # A damaged *.dcm is sent along to be refused by name; other files, a DICOMDIR among them, are passed over.
+    found = (path for path in given.rglob("*") if path.is_file())
+    return sorted(path for path in found if is_part10_file(path) or path.suffix.lower() == ".dcm")
 
 
 def _answer_transfer(command: Command, done: TransferReport) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ModelError
-from ..models.card import InputRules, NetworkRules
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 from .device import free_memory
@@ -15,8 +14,10 @@ from .orientation import Orientation
 if TYPE_CHECKING:
     import torch
 
+    from ..models.card import InputRules, NetworkRules
 
-def network_input(volume: ImageVolume, rules: InputRules) -> "tuple[torch.Tensor, Orientation]":
+
+def network_input(volume: ImageVolume, rules: "InputRules") -> "tuple[torch.Tensor, Orientation]":
     """Return a volume as the network wants it: float32 (1, 1, D, H, W), turned, resampled, normalised; on the CPU.
 
     Resampling is trilinear along the volume's own axes, with voxel edges (not centres) of the first and last voxel
@@ -40,7 +41,7 @@ def network_input(volume: ImageVolume, rules: InputRules) -> "tuple[torch.Tensor
 
 
 def refuse_if_too_large(
-    voxel_count: int, rules: NetworkRules, device: "torch.device", precision: "torch.dtype"
+    voxel_count: int, rules: "NetworkRules", device: "torch.device", precision: "torch.dtype"
 ) -> None:
     """Raise :class:`ModelError` if the network cannot run on that many voxels within the free memory.
 

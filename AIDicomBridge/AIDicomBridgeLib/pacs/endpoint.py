@@ -172,7 +172,9 @@ class DicomWebEndpoint:
 Endpoint = DimseEndpoint | DicomWebEndpoint
 
 
-def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> Endpoint:
+def parse_endpoint(
+    text: str, *, auth: tuple[str, str] | str | None = None, environ: Mapping[str, str] | None = None
+) -> Endpoint:
     """Return the endpoint that a text describes.
 
     Parameters
@@ -181,7 +183,9 @@ def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> E
         ``dimse://AETITLE@host:port`` with, optionally, ``?calling=AETITLE&retrieve=auto|get|move&move_port=N``;
         ``https://host/dicom-web``; or what an endpoint's ``address`` gave.
     auth
-        Credentials for DICOMweb; see :func:`dicomweb_auth`.
+        Credentials for DICOMweb: a bearer token, or (user, password).
+    environ
+        Where to look for them if ``auth`` is not given, e.g. ``os.environ``; see :func:`dicomweb_auth`.
 
     Raises
     ------
@@ -201,6 +205,8 @@ def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> E
     if parts.scheme == "dimse":
         return _parse_dimse(parts.username, parts.hostname, parts.netloc, parts.path, options)
     if parts.scheme in ("http", "https"):
+        if auth is None and environ is not None:
+            auth = dicomweb_auth(environ, text)
         return _parse_dicomweb(parts._replace(query="").geturl(), options, auth)
     raise EndpointError("the address begins with neither dimse:// nor https://", advice=FORMS)
 

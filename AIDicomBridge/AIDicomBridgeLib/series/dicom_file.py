@@ -65,8 +65,10 @@ def whole_number(dataset: "Dataset", name: str, default: int | None = None) -> i
     """
     try:
         value = dataset.get(name)
-        number = default if value is None or value == "" else int(value)
-        if number is None or (value and number != value):
+        if value is None or value == "":
+            value = default
+        number = int(value)
+        if number != value:  # a fraction, or a text that looks like a number
             raise ValueError(name)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(

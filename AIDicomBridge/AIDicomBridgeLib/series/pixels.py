@@ -53,7 +53,8 @@ def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
     if not syntax.is_transfer_syntax:
         raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}", uid=uid)
     # BitsStored < BitsAllocated may leave overlay bits above: those images go through pydicom, which masks them.
-    if not syntax.is_compressed and syntax.is_little_endian and (stored == allocated or not signed):
+    plain = stored == allocated or (not signed and 0 < stored < allocated)
+    if not syntax.is_compressed and syntax.is_little_endian and plain:
         bytes_expected = rows * columns * allocated // 8
         if len(dataset.PixelData) < bytes_expected:
             raise PixelError(

@@ -115,7 +115,8 @@ class SourceSeries:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grid size (k, j, i) = (slices, rows, columns)."""
-        return len(self.headers), *(whole_number(self.headers[0], name) for name in ("Rows", "Columns"))
+        first = self.headers[0]
+        return len(self.headers), whole_number(first, "Rows"), whole_number(first, "Columns")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -15,7 +15,6 @@ from AIDicomBridgeLib.series.instance_store import InstanceStore
 from synthetic import body_phantom, make_series
 from typer.testing import CliRunner
 
-
 README = (Path(__file__).parents[3] / "README.md").read_text()
 
 
