@@ -155,5 +155,10 @@ class DeliveryError(BridgeError):
     """A result could not be delivered or verified; it stays in the outbox."""
 
 
+# The process that works for the panel
+class WorkerError(BridgeError):
+    """The background process could not be started, ended before its answer, or failed in an unforeseen way."""
+
+
 class JobCancelled(Exception):  # noqa: N818 - it is no error
     """The person cancelled; not an error. What was complete before the cancel is kept, nothing is half-written."""
