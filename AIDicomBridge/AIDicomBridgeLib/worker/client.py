@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BadDicomError, BridgeError, WorkerError
 from ..progress import Progress
@@ -22,6 +22,7 @@ from .messages import Codec, Lines, MessageError, ReadHeader, encoded_sources, f
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_Kind = TypeVar("_Kind")
 _PIECE_BYTES = 2**20
 _PIECES_PER_POLL = 4
 # Headers of a result's source are read in such portions: 300 of them take 0.2 s.
@@ -160,13 +161,13 @@ class Worker:
         """Turn an answer into its event, in small steps."""
         message = from_line(line)
         task, kind = message.get("task"), message.get("kind")
-        if task not in self._open or kind not in ("progress", "done", "failed"):
+        if not isinstance(task, int) or task not in self._open or kind not in ("progress", "done", "failed"):
             raise MessageError("an answer to no task")
         try:
             if kind == "progress":
-                yield Event(task, kind, progress=codec.decode(message.get("progress")))
+                yield Event(task, kind, progress=_checked(codec.decode(message.get("progress")), Progress))
             elif kind == "failed":
-                yield Event(task, kind, error=codec.decode(message.get("error")))
+                yield Event(task, kind, error=_checked(codec.decode(message.get("error")), BridgeError))
             else:
                 result = message.get("result")
                 needed = dict.fromkeys(encoded_sources(result))
@@ -299,6 +300,12 @@ def _check_call(call: str, arguments: Mapping[str, object]) -> None:
     if not inspect.isfunction(method):
         raise TypeError(f"the worker has no call {call!r}")
     inspect.signature(method).bind(None, **arguments)
+
+
+def _checked(value: object, kind: type[_Kind]) -> _Kind:
+    if not isinstance(value, kind):
+        raise MessageError(f"an answer holds no {kind.__name__}")
+    return value
 
 
 def _read_header(path: Path, uid: str) -> "Dataset":
