@@ -369,7 +369,10 @@ def test_a_child_that_died_while_idle_is_replaced_without_an_error(worker: Worke
     result_of(worker, "outbox", outbox_folder=tmp_path / "o")
     (child,) = children()
     os.kill(child, signal.SIGKILL)
-    until(lambda: Path(f"/proc/{child}/stat").read_text().split()[2] == "Z")
+    process = Path(f"/proc/{child}")  # dead when its last thread is, which closes the pipes
+    until(
+        lambda: process.joinpath("stat").read_text().split()[2] == "Z" and len(list((process / "task").iterdir())) == 1
+    )
     assert result_of(worker, "outbox", outbox_folder=tmp_path / "o") == []
 
 
