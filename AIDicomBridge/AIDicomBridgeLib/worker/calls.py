@@ -18,7 +18,7 @@ from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
 from ..results.labels import LabelVolume, Provenance, Segment
 from ..results.measurements import measure
-from ..results.result_set import OUTPUTS, check_results, encode_results, write_results
+from ..results.result_set import OUTPUTS, check_results, encode_results, refuse_taken_folder, write_results
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
 from ..series.volume import ImageVolume, read_volume
@@ -115,6 +115,7 @@ class Calls:
         folder, outputs, encodings, series_description
             As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
         """
+        refuse_taken_folder(Path(folder))  # before the work, not after it
         volume = self.read(paths=paths)
         array = labels_file if isinstance(labels_file, np.ndarray) else _read_labels(Path(labels_file))
         labels = LabelVolume(array, tuple(segments), source=volume.source, provenance=provenance)

@@ -200,8 +200,8 @@ class Worker:
             return None
         status = child.end()
         for folder in self._open.values():
-            for part_file in folder.glob("[0-9]*.part") if folder is not None else ():
-                part_file.unlink(missing_ok=True)
+            for half_written in folder.glob(".part-*") if folder is not None else ():
+                shutil.rmtree(half_written, ignore_errors=True)
         return status
 
 

@@ -310,15 +310,15 @@ def test_cancel_ends_a_child_that_is_stopped(worker: Worker, silent: SilentServe
 
 
 def test_a_half_written_export_is_removed_on_cancel(worker: Worker, silent: SilentServer, tmp_path: Path):
-    """The child is busy before the export, so the half-written file is laid here."""
+    """The child is busy before the export, so what it would have half-written is laid here."""
     worker.submit("verify", endpoint=silent.endpoint)
     worker.submit("export", paths=[], labels_file=tmp_path / "l.npy", segments=(), folder=tmp_path / "results")
     silent.accept()
-    (tmp_path / "results").mkdir()
-    for name in ("0.part", "seg-001.dcm", "own.part"):
-        (tmp_path / "results" / name).touch()
+    for folder in ("results/.part-abc", "results/own"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "seg-001.dcm").touch()
     worker.cancel()
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"seg-001.dcm", "own.part"}
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["own"]
 
 
 @posix_only
