@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 _END_WAIT_S = 5.0
@@ -36,13 +37,27 @@ def end(process: subprocess.Popen[bytes]) -> int | None:
     # Killed before it is waited for: while the leader is unreaped, nobody else can get its number.
     if process.returncode is None:
         _kill_tree(process.pid)
+    deadline = time.monotonic() + _END_WAIT_S
+    if process.stdout is not None:
+        _wait_for_end_of(process.stdout.fileno(), deadline)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
     try:
-        return process.wait(_END_WAIT_S)
+        return process.wait(max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         return None
+
+
+def _wait_for_end_of(pipe: int, deadline: float) -> None:
+    """Read a pipe to its end: behind a launcher the interpreter is no child of ours, but only it writes there."""
+    os.set_blocking(pipe, False)
+    while time.monotonic() < deadline:
+        try:
+            if not os.read(pipe, 65536):
+                return
+        except BlockingIOError:
+            time.sleep(0.001)
 
 
 def end_own_tree(leader: int) -> None:

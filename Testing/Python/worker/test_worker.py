@@ -299,6 +299,21 @@ def test_cancel_ends_the_programs_that_the_child_started(
 
 
 @posix_only
+def test_cancel_ends_the_interpreter_behind_a_launcher(silent: SilentServer, tmp_path: Path, temporary: Path):
+    """PythonSlicer is a program that starts the interpreter, waits for it, and shares its pipes with it."""
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
+    launcher.chmod(stat.S_IRWXU)
+    worker = Worker(python=str(launcher))
+    worker.submit("verify", endpoint=silent.endpoint)
+    connection = silent.accept()
+    worker.cancel()
+    wait_for_end(connection)
+    assert [event.kind for event in worker.poll()] == ["cancelled"]
+    assert list(temporary.iterdir()) == []
+
+
+@posix_only
 @needs_proc
 def test_cancel_ends_a_child_that_is_stopped(worker: Worker, silent: SilentServer, tmp_path: Path):
     worker.submit("verify", endpoint=silent.endpoint)
