@@ -12,15 +12,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import BadDicomError, BridgeError, WorkerError
 from ..progress import Progress
 from . import process_tree
 from .messages import Codec, Lines, MessageError, ReadHeader, encoded_sources, from_line, to_line
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _Kind = TypeVar("_Kind")
 _PIECE_BYTES = 2**20
@@ -76,7 +73,7 @@ class Worker:
         self._open: dict[int, Path | None] = {}  # tasks without their last event; the folder that an export writes to
         self._last_task = 0
         self._answers: deque[Iterator[Event | None]] = deque()  # None: not ready, there is more to do
-        self._headers: dict[tuple[Path, str], Dataset] = {}  # of the source seen last
+        self._headers: dict[tuple[Path, str], Any] = {}  # of the source seen last
 
     @property
     def busy(self) -> bool:
@@ -180,7 +177,7 @@ class Worker:
         except BridgeError as error:
             yield Event(task, "failed", error=error)
 
-    def _header(self, path: Path, uid: str) -> "Dataset":
+    def _header(self, path: Path, uid: str) -> Any:
         if (path, uid) not in self._headers:
             self._headers[path, uid] = _read_header(path, uid)
         return self._headers[path, uid]
@@ -308,7 +305,7 @@ def _checked(value: object, kind: type[_Kind]) -> _Kind:
     return value
 
 
-def _read_header(path: Path, uid: str) -> "Dataset":
+def _read_header(path: Path, uid: str) -> Any:
     from ..series.dicom_file import read_dicom
 
     header = read_dicom(path, stop_before_pixels=True)

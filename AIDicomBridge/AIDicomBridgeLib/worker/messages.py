@@ -11,15 +11,12 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import errors
 from ..errors import BridgeError, DiskSpaceError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 LINE_LIMIT = 32 * 2**20  # 10,000 studies are about 6 MB
 _INLINE_BYTES = 1024
@@ -37,7 +34,7 @@ _KNOWN_TYPES = {
 }
 _HOME_OF = {name: home for home, names in _KNOWN_TYPES.items() for name in names}
 
-ReadHeader = Callable[[Path, str], "Dataset"]
+ReadHeader = Callable[[Path, str], Any]  # a file and its SOP Instance UID: the header, a pydicom Dataset
 
 
 class MessageError(ValueError):
@@ -197,7 +194,7 @@ class Codec:
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise MessageError("a message holds a value that cannot be rebuilt") from error
 
-    def _headers(self, paths: tuple[Path, ...], uids: list[str]) -> "tuple[Dataset, ...]":
+    def _headers(self, paths: tuple[Path, ...], uids: list[str]) -> tuple[Any, ...]:
         if self._read_header is None:
             raise MessageError("a source is not accepted here")
         return tuple(self._read_header(path, uid) for path, uid in zip(paths, uids, strict=True))
