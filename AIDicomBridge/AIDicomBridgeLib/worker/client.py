@@ -91,13 +91,15 @@ class Worker:
             The child cannot be started.
         DiskSpaceError
             An array among the arguments cannot be written.
+        ValueError
+            The arguments are longer than any message may be.
         """
         _check_call(call, arguments)
         child = self._running_child()
         encoded = {name: child.codec.encode(value) for name, value in arguments.items()}
+        child.send({"task": self._last_task + 1, "call": call, "arguments": encoded})
         self._last_task += 1
         self._open[self._last_task] = Path(str(arguments["folder"])) if call == "export" else None
-        child.send({"task": self._last_task, "call": call, "arguments": encoded})
         return self._last_task
 
     def poll(self) -> list[Event]:

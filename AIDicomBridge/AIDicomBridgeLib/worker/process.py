@@ -57,7 +57,8 @@ class Tasks:
         self._codec = codec
         self._answers = answers
         self._calls = Calls(self._report)
-        self._task = 0
+        self._lock = threading.Lock()  # receivers report progress from threads of their own
+        self._task: int | None = None  # None once it is answered: what comes later belongs to no task
         self._reported = ("", 0.0)
 
     def run(self, request: dict[str, Any]) -> None:
@@ -68,12 +69,12 @@ class Tasks:
             arguments = {name: self._codec.decode(value) for name, value in request["arguments"].items()}
             result = self._codec.encode(call(**arguments))
             try:
-                self._answers.send({"task": self._task, "kind": "done", "result": result})
+                self._send("done", result=result)
             except MessageError as error:
                 raise WorkerError("the answer is too long", advice="Narrow the query.") from error
         except Exception as error:  # noqa: BLE001 - whatever a call raises must reach the person, as a named error
             failure = error if isinstance(error, BridgeError) else _named(error)
-            self._answers.send({"task": self._task, "kind": "failed", "error": self._codec.encode(failure)})
+            self._send("failed", error=self._codec.encode(failure))
 
     def _report(self, progress: Progress) -> None:
         """Send the first and the last report of a stage, and at most 20 a second in between."""
@@ -81,7 +82,14 @@ class Tasks:
         now = time.monotonic()
         if progress.stage != stage or progress.completed == progress.total or now - when >= PROGRESS_INTERVAL_S:
             self._reported = progress.stage, now
-            self._answers.send({"task": self._task, "kind": "progress", "progress": self._codec.encode(progress)})
+            self._send("progress", progress=self._codec.encode(progress))
+
+    def _send(self, kind: str, **content: Any) -> None:
+        with self._lock:
+            if self._task is not None:
+                self._answers.send({"task": self._task, "kind": kind, **content})
+                if kind != "progress":
+                    self._task = None
 
 
 def main() -> None:

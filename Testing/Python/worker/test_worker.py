@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,10 +23,13 @@ from AIDicomBridgeLib.models.model import load_model
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
+from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.volume import read_volume
-from AIDicomBridgeLib.worker import client
+from AIDicomBridgeLib.worker import client, process
+from AIDicomBridgeLib.worker.calls import Calls
 from AIDicomBridgeLib.worker.client import Event, Worker
+from AIDicomBridgeLib.worker.messages import Codec
 from synthetic import body_phantom, make_series
 
 DEADLINE_S = 120
@@ -503,6 +507,16 @@ def test_prints_of_libraries_do_not_reach_the_pipe():
     )
     assert done.stdout == b'{"task":1}\n'
     assert done.stderr.count(b"noise") == 3
+
+
+def test_what_a_thread_reports_after_the_answer_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sent: list[dict] = []
+    late: list[Callable[[Progress], None]] = []
+    monkeypatch.setattr(Calls, "outbox", lambda self, **_: late.append(self._progress))
+    tasks = process.Tasks(Codec(tmp_path, "x"), SimpleNamespace(send=sent.append))
+    tasks.run({"task": 7, "call": "outbox", "arguments": {}})
+    late[0](Progress("retrieve", 12, 12))
+    assert sent == [{"task": 7, "kind": "done", "result": None}]
 
 
 def test_slicers_own_interpreter_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
