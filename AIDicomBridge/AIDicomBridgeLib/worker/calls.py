@@ -169,7 +169,7 @@ def _card(model: ModelName) -> ModelCard:
 
 def _read_labels(path: Path) -> np.ndarray:
     try:
-        labels: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         raise EncodingError(f"the label file {path.name} cannot be read") from error
     return labels
