@@ -44,10 +44,7 @@ def registerSampleData():
     from SampleData import SampleDataLogic
 
     def download(_source):
-        from AIDicomBridgeLib.mrml.sample_series import write_sample_series
-
-        logic = slicer.util.getModuleLogic("AIDicomBridge")
-        return [logic.loadSeries(write_sample_series(slicer.app.temporaryPath))]
+        return [slicer.util.getModuleLogic("AIDicomBridge").loadSampleSeries()]
 
     SampleDataLogic.registerCustomSampleDataSource(
         category="AIDicomBridge", sampleName="AIDicomBridgeSyntheticCT", nodeNames="CT", customDownloader=download
@@ -174,12 +171,9 @@ class AIDicomBridgeTest(ScriptedLoadableModuleTest):
         """A synthetic CT is loaded, segmented by rules, and written as SEG and SR."""
         import tempfile
 
-        from AIDicomBridgeLib.mrml.sample_series import write_sample_series
-
         logic = AIDicomBridgeLogic()
+        segmentationNode = logic.segment(logic.loadSampleSeries(), "ct-tissues")
+        self.assertEqual(segmentationNode.GetSegmentation().GetNumberOfSegments(), 4)  # noqa: PT009
         with tempfile.TemporaryDirectory() as folder:
-            volumeNode = logic.loadSeries(write_sample_series(folder))
-            segmentationNode = logic.segment(volumeNode, "ct-tissues")
-            self.assertEqual(segmentationNode.GetSegmentation().GetNumberOfSegments(), 4)  # noqa: PT009
             paths = logic.exportSegmentation(segmentationNode, f"{folder}/results", outputs=("seg", "sr"))
             self.assertEqual([path.name for path in paths], ["seg-001.dcm", "sr-001.dcm"])  # noqa: PT009

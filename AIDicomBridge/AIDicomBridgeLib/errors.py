@@ -92,6 +92,10 @@ class RetrieveError(BridgeError):
     """A C-GET, C-MOVE or WADO-RS request failed as a whole."""
 
 
+class NotOfferedError(RetrieveError):
+    """The peer holds the object but does not offer to hand it out to us; another try would change nothing."""
+
+
 class IncompleteError(BridgeError):
     """Some instances that the peer lists did not arrive, or did not arrive at the peer."""
 
@@ -115,6 +119,10 @@ class GeometryError(BridgeError):
 
 class PixelError(BridgeError):
     """Pixel data cannot be decoded into voxels."""
+
+
+class FolderError(BridgeError):
+    """A folder cannot be made, read or written to, or what keeps order in it cannot be used."""
 
 
 class DiskSpaceError(BridgeError):
@@ -145,6 +153,11 @@ class ConformanceError(BridgeError):
 
 class DeliveryError(BridgeError):
     """A result could not be delivered or verified; it stays in the outbox."""
+
+
+# The process that works for the panel
+class WorkerError(BridgeError):
+    """The background process could not be started, ended before its answer, or failed in an unforeseen way."""
 
 
 class JobCancelled(Exception):  # noqa: N818 - it is no error

@@ -10,20 +10,27 @@ from typing import Any
 
 from .delivery.deliver import DeliveryReport, deliver
 from .delivery.outbox import Outbox
-from .errors import BridgeError, IncompleteError, NotFoundError
+from .errors import IncompleteError, NotFoundError
 from .models.card import ModelCard
 from .models.model import Model, load_model
 from .models.weights import WeightsFolder
 from .pacs.client import connect
 from .pacs.endpoint import Endpoint
 from .pacs.records import RetrieveReport
+from .pacs.selection import choose_series
 from .progress import CancelToken, ProgressCallback, check_cancel, report
 from .results.conformance import Finding
 from .results.labels import LabelVolume
 from .results.measurements import SegmentMeasurements, measure
-from .results.result_set import OUTPUTS, ResultObject, check_results, encode_results, write_results
+from .results.result_set import (
+    OUTPUTS,
+    ResultObject,
+    check_results,
+    encode_results,
+    refuse_taken_folder,
+    write_results,
+)
 from .series.instance_store import InstanceStore
-from .series.selection import choose_series
 from .series.source_series import SourceSeries
 from .series.volume import ImageVolume, find_series, read_volume
 
@@ -155,6 +162,8 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         ``cancel`` was called.
     """
     _check_job(job)
+    if job.out is not None:
+        refuse_taken_folder(job.out)
     done = JobReport()
     with ExitStack() as temporary:
         with done.stage("load model", progress):
@@ -189,9 +198,9 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         check_cancel(cancel)
         if job.out is not None:
             done.results = write_results(done.results, job.out)
-        for endpoint in job.destinations:
+        if job.outbox is not None and job.destinations:
             with done.stage("deliver", progress):
-                done.deliveries.append(_deliver(job, endpoint, done.results, progress, cancel))
+                done.deliveries = _deliver(job.outbox, job.destinations, done.results, progress, cancel)
     return done
 
 
@@ -247,14 +256,14 @@ def _retrieve(
 
 
 def _deliver(
-    job: Job,
-    endpoint: Endpoint,
+    outbox: Outbox,
+    destinations: tuple[Endpoint, ...],
     results: list[ResultObject],
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
-) -> DeliveryReport:
-    if job.outbox is None:
-        raise BridgeError("a job with destinations needs an outbox")
-    placed = job.outbox.put([result.dataset for result in results], endpoint.address)
-    only = [delivery.sop_instance_uid for delivery in placed]
-    return deliver(job.outbox, endpoint, only=only, progress=progress, cancel=cancel)
+) -> list[DeliveryReport]:
+    """Put everything for every destination into the outbox, then deliver: a crash in between loses nothing."""
+    for endpoint in destinations:
+        outbox.put([result.dataset for result in results], endpoint.address)
+    uids = [str(result.dataset.SOPInstanceUID) for result in results]
+    return [deliver(outbox, endpoint, only=uids, progress=progress, cancel=cancel) for endpoint in destinations]

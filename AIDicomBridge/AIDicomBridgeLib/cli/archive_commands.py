@@ -9,8 +9,9 @@ import typer
 
 from ..errors import BridgeError, NotFoundError
 from ..pacs.client import connect
-from ..pacs.endpoint import Endpoint, dicomweb_auth, parse_endpoint
+from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
+from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
 from .command import Command, JsonOption, running
 
@@ -23,8 +24,7 @@ StudyOption = Annotated[str, typer.Option("--study", help="Study Instance UID.",
 
 def endpoint_from(text: str) -> Endpoint:
     """Return the endpoint that a person typed, with the DICOMweb credentials of the environment."""
-    web = text.strip().startswith(("http://", "https://"))
-    return parse_endpoint(text, auth=dicomweb_auth(os.environ) if web else None)
+    return parse_endpoint(text, environ=os.environ)
 
 
 def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
@@ -52,6 +52,8 @@ def find(
 
     The list shows patient data, as the PACS holds it; it goes to the terminal only.
     """
+    if study is not None and any((patient_id, patient_name, accession, date, modality, limit)):
+        raise typer.BadParameter("--study lists one study's series; it goes with no other key", param_hint="--study")
     with running("find", as_json) as command, connect(endpoint_from(endpoint)) as client:
         if study is not None:
             series = client.find_series(study)
@@ -82,10 +84,11 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Retrieve a study or series into a folder and count it against the PACS's own list."""
-    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client, InstanceStore(out) as store:
-        done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
-        if not done.outcomes:
+    with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
+        if not client.find_series(study, series_uid=series):  # asked before anything is made on disk
             raise NotFoundError("no such study or series", uid=series or study, peer=client.endpoint.name)
+        with InstanceStore(out) as store:
+            done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
         _answer_transfer(command, done)
         command.answer["folder"] = str(out)
         command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({done.method}).")
@@ -113,12 +116,9 @@ def _files_of(given: Path) -> list[Path]:
         raise NotFoundError(f"the file or folder {given} does not exist")
     if given.is_file():
         return [given]
-    return sorted(path for path in given.rglob("*") if path.is_file() and _is_dicom(path))
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    # A damaged *.dcm is sent along to be refused by name; other files, a DICOMDIR among them, are passed over.
+    found = (path for path in given.rglob("*") if path.is_file())
+    return sorted(path for path in found if is_part10_file(path) or path.suffix.lower() == ".dcm")
 
 
 def _answer_transfer(command: Command, done: TransferReport) -> None:

@@ -64,6 +64,12 @@ class Command:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)
 
+    def stop(self, *_: object) -> None:
+        """Handle Ctrl-C: the first asks to stop at the next safe point, the second stops at once."""
+        if self.cancel.cancelled:
+            raise KeyboardInterrupt
+        self.cancel.cancel()
+
     def partial(self, text: str) -> None:
         """Say what is missing and end with exit status 3."""
         self.exit_status = PARTIAL
@@ -78,17 +84,22 @@ def running(name: str, as_json: bool) -> Iterator[Command]:
     cancelled), then what the command adds, or ``error``.
     """
     command = Command(name, as_json)
-    previous = {number: signal.signal(number, lambda *_: command.cancel.cancel()) for number in _stop_signals()}
+    previous = {number: signal.signal(number, command.stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield command
         status = {SUCCESS: "ok", PARTIAL: "partial"}[command.exit_status]
-    except JobCancelled:
+    except (JobCancelled, KeyboardInterrupt):
         command.exit_status, status = FAILED, "cancelled"
         _complain(command, "Cancelled; what had arrived before is kept.")
     except BridgeError as error:
         command.exit_status, status = FAILED, "failed"
         command.answer["error"] = error.to_dict()
         _complain(command, str(error))
+    except OSError as error:  # a file or folder that the person named, or a full disk
+        command.exit_status, status = FAILED, "failed"
+        failure = BridgeError(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}")
+        command.answer["error"] = failure.to_dict()
+        _complain(command, str(failure))
     finally:
         command.progress.stop()
         for number, handler in previous.items():
@@ -96,10 +107,6 @@ def running(name: str, as_json: bool) -> Iterator[Command]:
     if as_json:
         sys.stdout.write(json.dumps({"command": name, "status": status, **command.answer}, indent=2) + "\n")
     raise typer.Exit(command.exit_status)
-
-
-def _stop_signals() -> tuple[signal.Signals, ...]:
-    return signal.SIGINT, signal.SIGTERM
 
 
 def _complain(command: Command, text: str) -> None:

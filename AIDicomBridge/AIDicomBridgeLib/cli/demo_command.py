@@ -86,6 +86,8 @@ def demo(
 
 def _prepare(out: Path) -> Path:
     """Return the folder, emptied of an earlier demonstration; anything else in it is left alone and refused."""
+    if out.exists() and not out.is_dir():
+        raise ConflictError(f"{out} is a file, not a folder", advice="Choose another one with --out.")
     if out.exists() and not (out / _MARKER).exists() and any(out.iterdir()):
         raise ConflictError(f"the folder {out} holds other files", advice="Choose another one with --out.")
     for name in ("archive", "outbox", "pictures"):

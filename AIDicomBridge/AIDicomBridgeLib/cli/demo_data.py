@@ -32,7 +32,7 @@ _CT_FOLDER = "totalsegmentator-2.18.0/tests/reference_files/example_ct_dicom/"
 
 @dataclass(frozen=True)
 class DemoScan:
-    """A real scan as one DICOM series of one study, not de-identified because it never named anybody.
+    """A real scan as one DICOM series of one study, with a made-up patient.
 
     Attributes
     ----------
@@ -148,19 +148,10 @@ def abdominal_ct(folder: Path) -> DemoScan:
     archive = folder / "totalsegmentator-2.18.0.tar.gz"
     if not archive.is_file() or _sha256(archive) != _CT_SHA256:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "-d",
-            ".",
-            _CT_REQUIREMENT,
-        ]
+        # pip must know the package before it runs anything of it, as it does to read a source package's metadata.
+        (folder / "requirements.txt").write_text(f"{_CT_REQUIREMENT} --hash=sha256:{_CT_SHA256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "totalsegmentator"]
+        command += ["--require-hashes", "--dest", ".", "--requirement", "requirements.txt"]
         if _run(command, folder).returncode or not archive.is_file() or _sha256(archive) != _CT_SHA256:
             raise NotFoundError(
                 "the demonstration's CT cannot be downloaded from the Python package index",

@@ -19,7 +19,7 @@ def list_models(as_json: JsonOption = False) -> None:
     """List the models, what they work on, and whether their weights are on this machine."""
     with running("models list", as_json) as command:
         weights = WeightsFolder.default()
-        cards = [card for _, card in Catalogue.load().items()]
+        cards = list(Catalogue.load().values())
         command.answer["models"] = [
             {
                 "name": card.name,
@@ -102,13 +102,14 @@ def verify(
     """Check the weights on this machine against the cards' SHA-256."""
     with running("models verify", as_json) as command:
         weights, catalogue = WeightsFolder.default(), Catalogue.load()
-        cards = [catalogue[name]] if name else [c for _, c in catalogue.items() if c.weights and weights.is_present(c)]
+        cards = [catalogue[name]] if name else [c for c in catalogue.values() if c.weights and weights.is_present(c)]
         states: dict[str, str] = {}
         failures: list[WeightsError] = []
         for card in cards:
             try:
-                weights.verified(card)
-                states[card.name] = "ok"
+                if card.weights:
+                    weights.verified(card)
+                states[card.name] = "ok" if card.weights else "none needed"
             except WeightsError as error:
                 states[card.name] = error.what
                 failures.append(error)

@@ -37,7 +37,7 @@ def _show_receipts(command: Command, receipts: list[Receipt]) -> None:
 
 
 def _show_waiting(command: Command, waiting: list[Delivery]) -> None:
-    command.answer["deliveries"] = [{**vars(d), "state": d.state.value, "path": str(d.path)} for d in waiting]
+    command.answer["waiting"] = [{**vars(d), "state": d.state.value, "path": str(d.path)} for d in waiting]
     if not waiting:
         command.say("The outbox is empty.")
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BridgeError
+from ..errors import BadDicomError, BridgeError, NotOfferedError, PixelError
 from ..pacs.client import PacsClient, connect
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import Outcome
@@ -114,13 +114,26 @@ def deliver(
     receipts: list[Receipt] = []
     error: BridgeError | None = None
     try:
+        whole = _refuse_damaged(outbox, waiting())
         with open_client(endpoint) as client:
-            held = _listed(client, [d for d in waiting() if d.attempts])
-            _send(outbox, client, [d for d in waiting() if d.sop_instance_uid not in held], progress, cancel)
-            receipts = _verify(outbox, client, waiting(), progress, cancel)
+            held = _listed(client, [d for d in whole if d.attempts])
+            _send(outbox, client, [d for d in whole if d.sop_instance_uid not in held], progress, cancel)
+            receipts = _verify(outbox, client, whole, progress, cancel)
     except BridgeError as failure:
         error = failure
     return DeliveryReport(endpoint.address, tuple(receipts), tuple(waiting()), error)
+
+
+def _refuse_damaged(outbox: Outbox, deliveries: list[Delivery]) -> list[Delivery]:
+    """Return the deliveries whose file is readable; the others must not keep them back."""
+    whole = []
+    for delivery in deliveries:
+        try:
+            read_dicom(delivery.path, stop_before_pixels=True)
+            whole.append(delivery)
+        except BadDicomError as error:
+            outbox.mark(delivery, DeliveryState.REFUSED, "", f"the file in the outbox is damaged: {error.what}")
+    return whole
 
 
 def _listed(client: PacsClient, deliveries: list[Delivery]) -> set[str]:
@@ -158,45 +171,56 @@ def _verify(
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
 ) -> list[Receipt]:
-    """Settle every delivery that the destination lists and, where it can hand it out, holds unchanged."""
+    """Settle every delivery that the destination lists and, where it offers to hand it out, holds unchanged.
+
+    Where handing out fails (network, disk, ...) nothing is proven: the delivery stays, to be verified by the next try.
+    """
     listed = _listed(client, deliveries)
-    receipts = []
+    accepted = {d.sop_instance_uid for d in outbox.deliveries() if d.state is DeliveryState.SENT}
+    receipts: list[Receipt] = []
+    wanted = sorted({(d.study_uid, d.series_uid) for d in deliveries if d.sop_instance_uid in listed})
     with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder, InstanceStore(folder) as store:
-        remarks = {
-            series: _retrieve(client, study, series, store)
-            for study, series in sorted(
-                {(d.study_uid, d.series_uid) for d in deliveries if d.sop_instance_uid in listed}
-            )
-        }
+        failures = {series: _retrieve(client, study, series, store) for study, series in wanted}
         returned = {instance.sop_instance_uid: instance.path for instance in store.instances()}
         for number, delivery in enumerate(deliveries, start=1):
             check_cancel(cancel)
-            uid = delivery.sop_instance_uid
+            uid, failure = delivery.sop_instance_uid, failures.get(delivery.series_uid)
             if uid in returned:
-                differing = _differences(delivery.path, returned[uid])
-                wrong = [name for name in differing if name in _MUST_BE_EQUAL]
-                if wrong:
-                    reason = f"the destination holds another object under this UID (differs in {', '.join(wrong)})"
-                    outbox.mark(delivery, DeliveryState.REFUSED, "", reason)
-                else:
-                    note = f"the destination changed {', '.join(differing)}" if differing else ""
-                    receipts.append(outbox.settle(delivery, proof="compared", note=note))
+                receipts += _settle_compared(outbox, delivery, returned[uid])
+            elif uid in listed and isinstance(failure, NotOfferedError):
+                receipts.append(outbox.settle(delivery, proof="listed", note=failure.what))
             elif uid in listed:
-                note = f"listed, but not handed out: {remarks[delivery.series_uid]}"
-                receipts.append(outbox.settle(delivery, proof="listed", note=note))
-            elif delivery.state is DeliveryState.SENT:
+                why = failure.what if failure else "it did not come back"
+                outbox.mark(delivery, DeliveryState.SENT, "", f"listed by the destination, but not compared: {why}")
+            elif delivery.sop_instance_uid in accepted:
                 outbox.mark(delivery, DeliveryState.WAITING, "", "accepted, but the destination does not list it")
             report(progress, "verify", number, len(deliveries), "instances")
     return receipts
 
 
-def _retrieve(client: PacsClient, study_uid: str, series_uid: str, store: InstanceStore) -> str:
-    """Bring a series back; return why it did not come, or an empty text."""
+def _settle_compared(outbox: Outbox, delivery: Delivery, returned: Path) -> list[Receipt]:
+    """Settle a delivery if what came back is the object that was sent; mark it refused if not."""
     try:
-        result = client.retrieve(study_uid, series_uid, into=store)
+        differing = _differences(delivery.path, returned)
+    except PixelError as error:
+        outbox.mark(delivery, DeliveryState.SENT, "", f"came back, but could not be compared: {error.what}")
+        return []
+    wrong = [name for name in differing if name in _MUST_BE_EQUAL]
+    if wrong:
+        reason = f"the destination holds another object under this UID (differs in {', '.join(wrong)})"
+        outbox.mark(delivery, DeliveryState.REFUSED, "", reason)
+        return []
+    note = f"the destination changed {', '.join(differing)}" if differing else ""
+    return [outbox.settle(delivery, proof="compared", note=note)]
+
+
+def _retrieve(client: PacsClient, study_uid: str, series_uid: str, store: InstanceStore) -> BridgeError | None:
+    """Bring a series back as far as it comes; return what kept the rest."""
+    try:
+        client.retrieve(study_uid, series_uid, into=store).raise_if_incomplete()
     except BridgeError as error:
-        return error.what
-    return result.failed[0].reason if result.failed else ""
+        return error
+    return None
 
 
 def _differences(sent: Path, returned: Path) -> list[str]:
@@ -222,7 +246,10 @@ def _equal(ours: "Dataset", theirs: "Dataset", name: str) -> bool:
     if name == "PixelData" and ours.file_meta.TransferSyntaxUID != theirs.file_meta.TransferSyntaxUID:
         import numpy as np
 
-        return bool(np.array_equal(ours.pixel_array, theirs.pixel_array))
+        try:
+            return bool(np.array_equal(ours.pixel_array, theirs.pixel_array))
+        except Exception as error:  # decoders raise nearly anything
+            raise PixelError("it was compressed anew, and no decoder for that is installed") from error
     mine, other = ours.get(name), theirs.get(name)
     # An empty type 2 element may come back absent, or the other way round.
     return mine == other or (mine in (None, "") and other in (None, ""))

@@ -6,9 +6,11 @@ destination has shown that it holds the object. Because an object keeps its SOP 
 a crash doubles nothing.
 """
 
+import hashlib
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DeliveryError, DiskSpaceError
+from ..errors import ConflictError, DeliveryError, DiskSpaceError, EncodingError
+from ..series.instance_store import sync_folder
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_SWEEP_AFTER_S = 3600.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS delivery (
     id INTEGER PRIMARY KEY,
@@ -114,9 +118,15 @@ class Outbox:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._objects = self.folder / "objects"
-        self._objects.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            self._objects.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise DeliveryError(f"the outbox {self.folder} cannot be used: {error.strerror}") from error
         with self._journal() as journal:
             journal.executescript(_SCHEMA)
+        self._sweep()
 
     def put(self, datasets: "Iterable[Dataset]", destination: str) -> list[Delivery]:
         """Write objects durably (temporary file, fsync, rename) and enter them in the journal.
@@ -130,8 +140,10 @@ class Outbox:
 
         Raises
         ------
-        DiskSpaceError
-            The disk is full; nothing half-written is left.
+        ConflictError
+            Another object with the same SOP Instance UID waits here.
+        DiskSpaceError, EncodingError
+            The disk is full, or the object is incomplete; nothing half-written is left.
         """
         placed = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -208,28 +220,44 @@ class Outbox:
         return receipt
 
     def _path(self, sop_instance_uid: str) -> Path:
-        import hashlib
-
         return self._objects / (hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32] + ".dcm")
 
     def _write(self, dataset: "Dataset") -> None:
-        path = self._path(str(dataset.SOPInstanceUID))
-        if path.exists():
-            return
-        descriptor, temporary = tempfile.mkstemp(dir=self._objects, suffix=".part")  # mode 0600
+        path, uid = self._path(str(dataset.SOPInstanceUID)), str(dataset.SOPInstanceUID)
+        descriptor, name = tempfile.mkstemp(dir=self._objects, suffix=".part")  # mode 0600
+        temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 dataset.save_as(file, enforce_file_format=True)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            if not path.exists():
+                temporary.replace(path)
+                sync_folder(self._objects)
+            elif path.read_bytes() != temporary.read_bytes():
+                raise ConflictError(
+                    "another object with this SOP Instance UID waits in the outbox",
+                    uid=uid,
+                    advice="A corrected result needs a new SOP Instance UID.",
+                )
         except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
             raise DiskSpaceError(
                 f"a result cannot be written to the outbox {self.folder}: {error.strerror}",
-                uid=str(dataset.SOPInstanceUID),
+                uid=uid,
                 advice="Free some space there and run the job again.",
             ) from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # pydicom's, of an incomplete data set
+            raise EncodingError("a result cannot be written as a DICOM file", uid=uid) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a crash left behind: temporary files, and objects that no delivery names."""
+        named = {self._path(delivery.sop_instance_uid) for delivery in self.deliveries()}
+        for path in self._objects.iterdir():
+            # A younger file may be another process's, on its way into the journal.
+            if path not in named and time.time() - path.stat().st_mtime > _SWEEP_AFTER_S:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _journal(self) -> Iterator[sqlite3.Connection]:

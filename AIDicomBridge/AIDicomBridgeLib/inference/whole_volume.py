@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ModelError
-from ..models.card import InputRules, NetworkRules
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 from .device import free_memory
@@ -15,8 +14,10 @@ from .orientation import Orientation
 if TYPE_CHECKING:
     import torch
 
+    from ..models.card import InputRules, NetworkRules
 
-def network_input(volume: ImageVolume, rules: InputRules) -> "tuple[torch.Tensor, Orientation]":
+
+def network_input(volume: ImageVolume, rules: "InputRules") -> "tuple[torch.Tensor, Orientation]":
     """Return a volume as the network wants it: float32 (1, 1, D, H, W), turned, resampled, normalised; on the CPU.
 
     Resampling is trilinear along the volume's own axes, with voxel edges (not centres) of the first and last voxel
@@ -40,7 +41,7 @@ def network_input(volume: ImageVolume, rules: InputRules) -> "tuple[torch.Tensor
 
 
 def refuse_if_too_large(
-    voxel_count: int, rules: NetworkRules, device: "torch.device", precision: "torch.dtype"
+    voxel_count: int, rules: "NetworkRules", device: "torch.device", precision: "torch.dtype"
 ) -> None:
     """Raise :class:`ModelError` if the network cannot run on that many voxels within the free memory.
 
@@ -65,17 +66,30 @@ def run_whole_volume(
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> "torch.Tensor":
-    """Return the logits, float32 (classes, D, H, W) on the CPU; a cancel takes effect after the current layer."""
+    """Return the logits, float32 (classes, D, H, W) on the CPU; a cancel takes effect after the current layer.
+
+    Raises
+    ------
+    ModelError
+        The memory of the device does not suffice.
+    """
     import torch
 
-    with torch.inference_mode():
-        activation = tensor.to(device, precision)
-        network = network.to(device, precision)
-        for number, layer in enumerate(network, start=1):
-            check_cancel(cancel)
-            activation = layer(activation)
-            report(progress, "segment", number, len(network), "layers", f"{device}, {precision}".replace("torch.", ""))
-        return activation[0].float().cpu()
+    try:
+        with torch.inference_mode():
+            activation = tensor.to(device, precision)
+            network = network.to(device, precision)
+            for number, layer in enumerate(network, start=1):
+                check_cancel(cancel)
+                activation = layer(activation)
+                where = f"{device}, {precision}".replace("torch.", "")
+                report(progress, "segment", number, len(network), "layers", where)
+            return activation[0].float().cpu()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"the memory of {device} does not suffice for this volume",
+            advice="Close other programs, or run it with the device cpu.",
+        ) from error
 
 
 def labels_on_source_grid(

@@ -6,8 +6,9 @@ from pathlib import Path
 from ..errors import ModelError
 from .card import ModelCard
 
-# Beside the package in the repository and in Slicer's module folder.
-SHIPPED_CARDS = Path(__file__).parents[2] / "Resources" / "Models"
+# Beside the package in the repository and in Slicer's module folder; inside it where pip installed a copy.
+_INSTALLED, _BESIDE = Path(__file__).parent / "shipped", Path(__file__).parents[2] / "Resources" / "Models"
+SHIPPED_CARDS = _INSTALLED if _INSTALLED.is_dir() else _BESIDE
 
 
 class Catalogue(Mapping[str, ModelCard]):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import WeightsError
+from ..errors import DependencyError, WeightsError
 from .card import NetworkRules
 
 if TYPE_CHECKING:
@@ -17,12 +17,20 @@ def build_meshnet(rules: NetworkRules, weights: bytes) -> "nn.Sequential":
 
     Raises
     ------
+    DependencyError
+        safetensors is not installed.
     WeightsError
         The file is no safetensors file, or its tensors are not those of this architecture.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
     from torch import nn
+
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+    except ImportError as error:
+        raise DependencyError(
+            "the package safetensors is not installed", advice="Install it: pip install safetensors"
+        ) from error
 
     layers: list[nn.Module] = []
     channels_in = 1

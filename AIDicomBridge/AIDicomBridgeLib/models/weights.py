@@ -84,16 +84,15 @@ class WeightsFolder:
         else:
             content = _read_file(from_file)
         _check(content, weights, weights.file)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as private:
+                with (Path(private) / path.name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                (Path(private) / path.name).replace(path)
         except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
             raise WeightsError(f"the weights cannot be written to {self.folder}: {error.strerror}") from error
         report(progress, "fetch weights", weights.size, weights.size, "bytes", card.name)
         return path

@@ -25,6 +25,7 @@ class ConsoleCalls:
 
     def __init__(self):
         self.sourceFiles = SourceFiles()
+        self._sampleFolders = []  # each is removed with the Logic
 
     def find(self, endpoint, **keys):
         """Return the studies that match all keys, as StudyRecord objects; the keys are those of find_studies.
@@ -63,6 +64,18 @@ class ConsoleCalls:
         volume = read_volume(folderOrPaths)
         self.sourceFiles.remember(volume.source)
         return volume_node_from(volume, slicer.mrmlScene)
+
+    def loadSampleSeries(self):
+        """Make a synthetic CT, as DICOM, and return its volume node: to try everything without an archive or a patient.
+
+        >>> segmentationNode = logic.segment(logic.loadSampleSeries(), "ct-tissues")
+        """
+        import tempfile
+
+        from ..series.sample_series import write_sample_series
+
+        self._sampleFolders.append(tempfile.TemporaryDirectory(prefix="aidicombridge-sample-"))
+        return self.loadSeries(write_sample_series(self._sampleFolders[-1].name))
 
     def segment(self, volumeNode, modelName, device="auto"):
         """Run a model on a volume that was loaded from DICOM, and return the segmentation node.
@@ -134,8 +147,10 @@ class ConsoleCalls:
         return connect(self._endpoint(endpoint))
 
     def _endpoint(self, endpoint):
+        import os
+
         from .. import parse_endpoint
         from .slicer_packages import ensure_packages
 
         ensure_packages("pynetdicom", "platformdirs")
-        return parse_endpoint(endpoint) if isinstance(endpoint, str) else endpoint
+        return parse_endpoint(endpoint, environ=os.environ) if isinstance(endpoint, str) else endpoint

@@ -53,7 +53,7 @@ def open_core_scene() -> CoreScene:
     if not has_slicer_core():
         raise DependencyError(
             "Slicer's nodes are not available: slicer-core is not installed",
-            advice="Install it with: pip install 'aidicombridge[nodes]'.",
+            advice="Install it with: pip install slicer-core.",
         )
     import slicer
     import vtk

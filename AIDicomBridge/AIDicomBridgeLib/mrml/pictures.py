@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ..results.labels import LabelVolume
+from ..results.segment_description import display_color
 from ..series.volume import ImageVolume
+from ..series.window import stored_window
 from .picture_views import VIEW_NAMES, PictureSubject, SegmentStyle
 from .plain_pictures import render_plain
-from .segmentation_node import distinct_color
-from .volume_node import display_window
 
 SLICER = "Slicer displayable managers"
 PILLOW = "Pillow"
@@ -70,10 +70,7 @@ def render_pictures(volume: ImageVolume, labels: LabelVolume, folder: Path, *, s
 
 
 def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubject:
-    segments = tuple(
-        SegmentStyle(segment.label, segment.name, segment.color_rgb or distinct_color(number))
-        for number, segment in enumerate(labels.segments)
-    )
+    segments = tuple(SegmentStyle(segment.label, segment.name, display_color(segment)) for segment in labels.segments)
     window, level = _window(volume)
     return PictureSubject(volume.voxels, labels.labels, volume.ijk_to_lps, segments, window, level, size)
 
@@ -81,7 +78,7 @@ def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubj
 def _window(volume: ImageVolume) -> tuple[float, float]:
     """Return (window, level): a CT's own; for other modalities, whose values have no unit, from the voxels."""
     if volume.modality == "CT":
-        return display_window(volume) or (400.0, 40.0)
+        return stored_window(volume.source.headers[0]) or (400.0, 40.0)
     sample = volume.voxels[:: max(1, len(volume.voxels) // 64), ::2, ::2]
     foreground = sample[sample > sample.min()]
     low, high = np.percentile(foreground, (1, 99.5)) if foreground.size else (0.0, 1.0)

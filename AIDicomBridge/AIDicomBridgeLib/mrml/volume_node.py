@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
+from ..series.window import stored_window
 from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
 from .subject_hierarchy import place_series
 
@@ -28,7 +29,7 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
         The node's name; by default modality, series number and description, never the patient's name.
     """
     name = name or _series_title(volume.source)
-    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, display_window(volume))
+    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(volume.source.headers[0]))
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
     place_series(node, volume.source)
     return node
@@ -105,21 +106,6 @@ def image_array(image: Any) -> np.ndarray:
     from vtk.util.numpy_support import vtk_to_numpy
 
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(reversed(image.GetDimensions())))
-
-
-def display_window(volume: ImageVolume) -> tuple[float, float] | None:
-    """Return (window, level) of the source's first usable Window Width and Center, or None if it has none."""
-    header = volume.source.headers[0]
-    values = []
-    for keyword in ("WindowWidth", "WindowCenter"):
-        value = header.get(keyword)
-        first = value[0] if isinstance(value, list | tuple) or hasattr(value, "append") else value
-        try:
-            values.append(float(first))
-        except (TypeError, ValueError, IndexError):
-            return None
-    window, level = values
-    return (window, level) if np.isfinite(values).all() and window > 0 else None
 
 
 def _series_title(source: SourceSeries) -> str:

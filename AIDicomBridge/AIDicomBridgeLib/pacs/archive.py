@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EndpointError
-from ..series.attribute_text import attribute_texts
+from ..series.attribute_text import attribute_texts, text_element
 from ..series.instance_store import INDEXED_ATTRIBUTES, InstanceStore, StoredInstance
 from . import query
 from .dimse import (
@@ -170,21 +170,24 @@ class Archive:
         for instance in self.store.instances():
             groups.setdefault(instance.attributes[_UID_OF_LEVEL[level]], []).append(instance.attributes)
         for members in groups.values():
-            answer = {**members[0], **_counts(level, members)}
+            # What an object lacks is empty here, not unknown: it must not match a key that asks for a value.
+            answer = {**dict.fromkeys(INDEXED_ATTRIBUTES, ""), **members[0], **_counts(level, members)}
             if query.matches(answer, filters):
                 yield answer
 
     def _response(self, identifier: "Dataset", level: str, answer: Mapping[str, str]) -> "Dataset":
         from pydicom import Dataset
-        from pydicom.datadict import dictionary_VR
+        from pydicom.datadict import dictionary_VR, keyword_for_tag
 
         response = Dataset()
-        texts = {element.keyword: answer.get(element.keyword, "") for element in identifier if element.keyword}
+        # Tags only: reading the request's elements would validate their values, and warn with them.
+        keywords = {tag: keyword_for_tag(tag) for tag in identifier.keys()}  # noqa: SIM118 - iterating gives elements
+        texts = {tag: answer.get(keyword, "") for tag, keyword in keywords.items() if keyword}
+        for tag, text in texts.items():
+            if dictionary_VR(tag) != "SQ":
+                response.add(text_element(tag, text))
         if not all(text.isascii() for text in texts.values()):
             response.SpecificCharacterSet = "ISO_IR 192"
-        for keyword, text in texts.items():
-            if keyword != "SpecificCharacterSet" and dictionary_VR(keyword) != "SQ":
-                setattr(response, keyword, text.split("\\") if "\\" in text else text or None)
         response.QueryRetrieveLevel = level
         response.RetrieveAETitle = self.ae_title
         return response

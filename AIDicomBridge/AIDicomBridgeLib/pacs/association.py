@@ -78,7 +78,7 @@ def associate(
             tls_args=tls,
             evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
         )
-    except OSError as error:  # the host name cannot be resolved
+    except (OSError, UnicodeError) as error:  # the host name cannot be resolved
         raise _unreachable(endpoint, f"the host {endpoint.host} is unknown") from error
     if not association.is_established:
         raise _failure(endpoint, association, connected=bool(connected), waited_s=time.monotonic() - started)
@@ -139,8 +139,8 @@ def _why_not_connected(endpoint: DimseEndpoint) -> str:
         return f"{where} did not answer within {endpoint.connect_timeout_s:g} s"
     except ConnectionRefusedError:
         return f"nothing listens on {where} (connection refused)"
-    except OSError as error:
-        return f"there is no connection to {where} ({error.strerror or error})"
+    except (OSError, UnicodeError) as error:
+        return f"there is no connection to {where} ({getattr(error, 'strerror', None) or error})"
 
 
 def _rejection(answer: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import AssociationError, QueryError
 from ..progress import CancelToken, ProgressCallback
-from ..series.attribute_text import attribute_texts
+from ..series.attribute_text import attribute_texts, text_element
 from ..series.instance_store import InstanceStore
 from . import query
 from .association import associate
@@ -43,12 +43,15 @@ class DimseClient:
         from pynetdicom import build_context
 
         with associate(self.endpoint, [build_context(VERIFICATION, list(UNCOMPRESSED))]) as association:
-            answer = association.send_c_echo()
-            if answer.get("Status") != 0:
+            try:
+                status = association.send_c_echo().get("Status")
+            except RuntimeError:  # the association has ended already
+                status = None
+            if status != 0:
                 raise AssociationError(
                     "the C-ECHO was not answered with success",
                     peer=self.endpoint.name,
-                    status=answer.get("Status"),
+                    status=status,
                     advice="Ask the PACS administrator whether verification is allowed for our AE title.",
                 )
 
@@ -168,14 +171,19 @@ class DimseClient:
         answers: list[Mapping[str, str]] = []
         seen: set[str] = set()
         enough = False
-        for status, answer in association.send_c_find(request, STUDY_ROOT_FIND):
+        unanswered = QueryError(
+            "the peer did not answer the query, or broke the connection off",
+            peer=self.endpoint.name,
+            advice="Narrow the query, or raise dimse_timeout_s.",
+        )
+        try:
+            responses = association.send_c_find(request, STUDY_ROOT_FIND)
+        except RuntimeError as error:  # the association has ended since the last query
+            raise unanswered from error
+        for status, answer in responses:
             code = status.get("Status")
             if code is None:
-                raise QueryError(
-                    "the peer did not answer the query, or broke the connection off",
-                    peer=self.endpoint.name,
-                    advice="Narrow the query, or raise dimse_timeout_s.",
-                )
+                raise unanswered
             if code in _PENDING:
                 if answer is None or enough:
                     continue
@@ -204,11 +212,12 @@ class DimseClient:
 
 def _identifier(level: str, keys: Sequence[str], filters: Mapping[str, str]) -> "Dataset":
     from pydicom import Dataset
+    from pydicom.datadict import tag_for_keyword
 
     dataset = Dataset()
     if not all(value.isascii() for value in filters.values()):
         dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.QueryRetrieveLevel = level
     for keyword in keys:
-        setattr(dataset, keyword, filters.get(keyword) or None)
+        dataset.add(text_element(tag_for_keyword(keyword) or 0, filters.get(keyword, "")))
     return dataset

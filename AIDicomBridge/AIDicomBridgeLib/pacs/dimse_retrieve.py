@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import RetrieveError
+from ..errors import NotOfferedError
 from ..progress import check_cancel
 from .association import NoContextAcceptedError, associate
 from .dimse import (
@@ -34,6 +34,7 @@ _PENDING = (0xFF00, 0xFF01)
 # Statuses that say "not this service", not "not this object": SOP Class not supported, unrecognised operation, not
 # authorised, identifier does not match SOP Class.
 _NOT_OFFERED = (0x0122, 0x0211, 0x0124, 0xA900)
+_ENDED = "the peer ended the association before it was asked for all"  # pynetdicom raises RuntimeError then
 _T = TypeVar("_T")
 
 
@@ -57,7 +58,7 @@ class DimseRetriever:
                 self._get(retrieval, round_number)
             except _GetNotOffered as refusal:
                 if self._method == "C-GET" or not self._endpoint.move_port:
-                    raise RetrieveError(
+                    raise NotOfferedError(
                         f"the peer does not offer C-GET to us: {refusal}",
                         uid=retrieval.study_uid,
                         peer=self._endpoint.name,
@@ -87,7 +88,11 @@ class DimseRetriever:
                     if not _check_get_offered(association, classes, retrieval):
                         continue
                     for request in _requests(retrieval, whole=whole, sop_classes=classes):
-                        answers = association.send_c_get(request, STUDY_ROOT_GET)
+                        try:
+                            answers = association.send_c_get(request, STUDY_ROOT_GET)
+                        except RuntimeError:
+                            retrieval.round_reason = retrieval.round_reason or _ENDED
+                            break
                         self._follow(retrieval, answers, "C-GET")
                         if pending.failure is not None:
                             raise pending.failure
@@ -110,10 +115,12 @@ class DimseRetriever:
             associate(endpoint, [build_context(STUDY_ROOT_MOVE, list(UNCOMPRESSED))]) as association,
         ):
             for request in _requests(retrieval, whole=round_number == 1):
-                answers = association.send_c_move(request, endpoint.calling_ae_title, STUDY_ROOT_MOVE)
-                self._follow(retrieval, self._await_answers(association, answers, retrieval), "C-MOVE")
-                if not association.is_established:
+                try:
+                    answers = association.send_c_move(request, endpoint.calling_ae_title, STUDY_ROOT_MOVE)
+                except RuntimeError:
+                    retrieval.round_reason = retrieval.round_reason or _ENDED
                     break
+                self._follow(retrieval, self._await_answers(association, answers, retrieval), "C-MOVE")
         if scp.rejected_ae_titles and not retrieval.arrived_count:
             retrieval.round_reason = (
                 f"our receiver turned {scp.rejected_ae_titles[0]!r} away, since it expects {endpoint.ae_title!r}"

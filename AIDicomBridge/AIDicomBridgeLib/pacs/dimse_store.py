@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BridgeError, format_status
+from ..errors import BadDicomError, BridgeError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .association import NoContextAcceptedError, associate
 from .dimse import UNCOMPRESSED, VERIFICATION, class_name, status_meaning
@@ -104,7 +104,22 @@ class _Sending:
                 if context is None:
                     self._outcomes[item.sop_instance_uid] = _refused_context(item)
                     continue
-                status = _send_one(association, context, item, 1 + message_id % 65535).get("Status")
+                try:
+                    data = item.encoded_dataset(str(context.transfer_syntax[0]))
+                except BadDicomError as error:
+                    self._outcomes[item.sop_instance_uid] = InstanceOutcome(
+                        item.sop_instance_uid, Outcome.REFUSED, reason=error.what
+                    )
+                    continue
+                answer = send_encoded(
+                    association,
+                    context,
+                    sop_class_uid=item.sop_class_uid,
+                    sop_instance_uid=item.sop_instance_uid,
+                    dataset_bytes=data,
+                    message_id=1 + message_id % 65535,
+                )
+                status = answer.get("Status")
                 if status is None:
                     self.last_reason = "the connection ended, or the peer fell silent, before it answered"
                     return
@@ -148,21 +163,6 @@ def _context_for(association: "Association", item: OutgoingInstance) -> "Present
     if item.transfer_syntax_uid in UNCOMPRESSED:
         return next((accepted[syntax] for syntax in UNCOMPRESSED if syntax in accepted), None)
     return None
-
-
-def _send_one(
-    association: "Association", context: "PresentationContext", item: OutgoingInstance, message_id: int
-) -> "Dataset":
-    if str(context.transfer_syntax[0]) != item.transfer_syntax_uid:
-        return association.send_c_store(item.dataset(), msg_id=message_id)
-    return send_encoded(
-        association,
-        context,
-        sop_class_uid=item.sop_class_uid,
-        sop_instance_uid=item.sop_instance_uid,
-        dataset_bytes=item.encoded_dataset(),
-        message_id=message_id,
-    )
 
 
 def send_encoded(

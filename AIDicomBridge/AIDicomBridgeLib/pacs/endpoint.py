@@ -10,8 +10,8 @@ from ..errors import EndpointError
 
 FORMS = "Write dimse://AETITLE@host:port, or https://host/dicom-web."
 _CREDENTIALS_ADVICE = (
-    "Leave them out of the address and set AIDICOMBRIDGE_DICOMWEB_USER and AIDICOMBRIDGE_DICOMWEB_PASSWORD, or"
-    " AIDICOMBRIDGE_DICOMWEB_TOKEN, in the environment."
+    "Leave them out of the address and set AIDICOMBRIDGE_DICOMWEB_HOST and either AIDICOMBRIDGE_DICOMWEB_TOKEN or"
+    " AIDICOMBRIDGE_DICOMWEB_USER and AIDICOMBRIDGE_DICOMWEB_PASSWORD in the environment."
 )
 _RETRIEVE_WORDS = {"auto": "auto", "get": "C-GET", "c-get": "C-GET", "move": "C-MOVE", "c-move": "C-MOVE"}
 
@@ -72,6 +72,7 @@ class DimseEndpoint:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", _checked_host(self.host))
+        object.__setattr__(self, "move_host", _checked_host(self.move_host))
         object.__setattr__(self, "ae_title", _checked_ae_title(self.ae_title))
         object.__setattr__(self, "calling_ae_title", _checked_ae_title(self.calling_ae_title))
         _check_port(self.port, lowest=1)
@@ -131,7 +132,10 @@ class DicomWebEndpoint:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise EndpointError("the URL cannot be read", advice=FORMS) from None
         if parts.username is not None or parts.password is not None:
             raise EndpointError("the address holds a user name or password", advice=_CREDENTIALS_ADVICE)
         try:
@@ -168,7 +172,9 @@ class DicomWebEndpoint:
 Endpoint = DimseEndpoint | DicomWebEndpoint
 
 
-def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> Endpoint:
+def parse_endpoint(
+    text: str, *, auth: tuple[str, str] | str | None = None, environ: Mapping[str, str] | None = None
+) -> Endpoint:
     """Return the endpoint that a text describes.
 
     Parameters
@@ -177,7 +183,9 @@ def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> E
         ``dimse://AETITLE@host:port`` with, optionally, ``?calling=AETITLE&retrieve=auto|get|move&move_port=N``;
         ``https://host/dicom-web``; or what an endpoint's ``address`` gave.
     auth
-        Credentials for DICOMweb; see :func:`dicomweb_auth`.
+        Credentials for DICOMweb: a bearer token, or (user, password).
+    environ
+        Where to look for them if ``auth`` is not given, e.g. ``os.environ``; see :func:`dicomweb_auth`.
 
     Raises
     ------
@@ -197,15 +205,37 @@ def parse_endpoint(text: str, *, auth: tuple[str, str] | str | None = None) -> E
     if parts.scheme == "dimse":
         return _parse_dimse(parts.username, parts.hostname, parts.netloc, parts.path, options)
     if parts.scheme in ("http", "https"):
+        if auth is None and environ is not None:
+            auth = dicomweb_auth(environ, text)
         return _parse_dicomweb(parts._replace(query="").geturl(), options, auth)
     raise EndpointError("the address begins with neither dimse:// nor https://", advice=FORMS)
 
 
-def dicomweb_auth(environ: Mapping[str, str]) -> tuple[str, str] | str | None:
-    """Return the DICOMweb credentials that the environment holds: a token, a (user, password), or None."""
+def dicomweb_auth(environ: Mapping[str, str], address: str) -> tuple[str, str] | str | None:
+    """Return the environment's DICOMweb credentials for this address: a token, a (user, password), or None.
+
+    They go to the host that ``AIDICOMBRIDGE_DICOMWEB_HOST`` names (``host`` or ``host:port``) and to no other: a loop
+    between two archives must not show one of them the other's token.
+
+    Raises
+    ------
+    EndpointError
+        There are credentials and no host that they are for.
+    """
     token = environ.get("AIDICOMBRIDGE_DICOMWEB_TOKEN")
     user = environ.get("AIDICOMBRIDGE_DICOMWEB_USER")
-    return token or ((user, environ.get("AIDICOMBRIDGE_DICOMWEB_PASSWORD", "")) if user else None)
+    parts = urlsplit(address.strip())
+    if parts.scheme not in ("http", "https") or not (token or user):
+        return None
+    host = environ.get("AIDICOMBRIDGE_DICOMWEB_HOST", "").lower()
+    if not host:
+        raise EndpointError(
+            "the environment holds DICOMweb credentials, but not the host that they are for",
+            advice="Set AIDICOMBRIDGE_DICOMWEB_HOST to that host.",
+        )
+    if host not in ((parts.hostname or "").lower(), parts.netloc.lower()):
+        return None
+    return token or (str(user), environ.get("AIDICOMBRIDGE_DICOMWEB_PASSWORD", ""))
 
 
 _TIMEOUTS = ("connect_timeout_s", "association_timeout_s", "dimse_timeout_s")
@@ -215,7 +245,7 @@ def _parse_dimse(
     ae_title: str | None, host: str | None, netloc: str, path: str, options: dict[str, str]
 ) -> DimseEndpoint:
     _, _, port = netloc.rpartition("@")[2].rpartition(":")
-    if not ae_title or not host or not port.isascii() or not port.isdigit():
+    if not ae_title or not host or not port:
         raise EndpointError("the address lacks the AE title, the host or the port", advice=FORMS)
     if path not in ("", "/"):
         raise EndpointError("a DIMSE address has no path", advice=FORMS)
@@ -226,12 +256,12 @@ def _parse_dimse(
     return DimseEndpoint(
         options.get("name", ""),
         host,
-        int(port),
+        _port(port, "the port"),
         unquote(ae_title),
         options.get("calling", "AIDICOMBRIDGE"),
         TlsFiles(**tls_files) if options.get("tls", "0") == "1" or tls_files else None,
         retrieve=_RETRIEVE_WORDS.get(retrieve.lower(), retrieve),
-        move_port=int(_number(options.get("move_port", "0"), "move_port")),
+        move_port=_port(options.get("move_port", "0"), "the option move_port"),
         move_host=options.get("move_host", "127.0.0.1"),
         **{name: _number(options[name], name) for name in _TIMEOUTS if name in options},
     )
@@ -257,6 +287,12 @@ def _refuse_unknown(options: dict[str, str], known: tuple[str, ...]) -> None:
         )
 
 
+def _port(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+        raise EndpointError(f"{what} is no number from 0 to 65535", advice=FORMS)
+    return int(text)
+
+
 def _number(text: str, name: str) -> float:
     try:
         return float(text)
@@ -279,9 +315,17 @@ def _query_text(query: Mapping[str, str]) -> str:
 
 
 def _checked_host(host: str) -> str:
+    """Return a host name or IP address without brackets, in small letters; the resolver can take every label of it."""
     cleaned = host.strip().strip("[]").lower()
-    if not cleaned or any(character.isspace() or character in "/@?#\\%" for character in cleaned):
+    if not cleaned or not all(character.isalnum() or character in "-_.:" for character in cleaned):
         raise EndpointError("the host is empty or holds characters that no host name has", advice=FORMS)
+    try:
+        if ":" in cleaned:
+            ipaddress.IPv6Address(cleaned)
+        else:
+            cleaned.encode("idna")
+    except ValueError:  # UnicodeError is one
+        raise EndpointError("the host is neither a host name nor an IP address", advice=FORMS) from None
     return cleaned
 
 

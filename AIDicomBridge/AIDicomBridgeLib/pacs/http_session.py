@@ -66,7 +66,7 @@ class HttpSession:
                     timeout=(self._endpoint.connect_timeout_s, self._endpoint.timeout_s),
                     verify=self._endpoint.ca_file or True,
                 )
-            except requests.RequestException as error:
+            except (requests.RequestException, ValueError) as error:  # urllib3's LocationParseError is a ValueError
                 raise self.unreachable(error) from error
             if response.status_code not in _REDIRECTS:
                 self._check_authorised(response)
@@ -171,9 +171,9 @@ class HttpSession:
             "the service asks for other credentials" if self._endpoint.auth else "the service asks for credentials",
             peer=self._endpoint.name,
             status=f"HTTP {response.status_code}",
-            advice="Enter user and password, or a token (on the command line AIDICOMBRIDGE_DICOMWEB_USER and"
-            " AIDICOMBRIDGE_DICOMWEB_PASSWORD, or AIDICOMBRIDGE_DICOMWEB_TOKEN); if they are right, ask for the"
-            " permission.",
+            advice="Enter user and password, or a token (on the command line AIDICOMBRIDGE_DICOMWEB_HOST with"
+            " AIDICOMBRIDGE_DICOMWEB_TOKEN, or with AIDICOMBRIDGE_DICOMWEB_USER and AIDICOMBRIDGE_DICOMWEB_PASSWORD);"
+            " if they are right, ask for the permission.",
         )
 
     def _redirected(self, method: str, url: str, response: "requests.Response") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import BadDicomError
 from ..series.dicom_file import is_uid, read_dicom
 from ..series.part10 import DEFLATED, build_part10_header, parse_part10_header
+from .dimse import IMPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,10 +32,26 @@ class OutgoingInstance:
     transfer_syntax_uid: str
     source: Path | bytes = field(repr=False)
 
-    def encoded_dataset(self) -> bytes:
-        """Return the data set in its stored transfer syntax, without file meta information."""
-        data = self.source.read_bytes() if isinstance(self.source, Path) else self.source
-        return data[parse_part10_header(data).dataset_offset :]
+    def encoded_dataset(self, transfer_syntax_uid: str | None = None) -> bytes:
+        """Return the data set without file meta information, in its stored transfer syntax.
+
+        Parameters
+        ----------
+        transfer_syntax_uid
+            Little endian, explicit or implicit VR: converts from the other of the two.
+
+        Raises
+        ------
+        BadDicomError
+            The file cannot be read any more, or its data set cannot be converted.
+        """
+        try:
+            data = self.source.read_bytes() if isinstance(self.source, Path) else self.source
+        except OSError as error:
+            raise BadDicomError(f"the file cannot be read: {error.strerror}", uid=self.sop_instance_uid) from error
+        if transfer_syntax_uid in (None, self.transfer_syntax_uid):
+            return data[parse_part10_header(data).dataset_offset :]
+        return _converted(data, transfer_syntax_uid == IMPLICIT_LITTLE, self.sop_instance_uid)
 
     def part10(self) -> bytes:
         """Return the instance as a Part 10 file with our own file meta information."""
@@ -44,12 +61,6 @@ class OutgoingInstance:
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
         return header + self.encoded_dataset()
-
-    def dataset(self) -> "Dataset":
-        """Return the instance as a pydicom data set."""
-        from pydicom import dcmread
-
-        return dcmread(self.source if isinstance(self.source, Path) else BytesIO(self.source))
 
 
 def read_outgoing(paths_or_datasets: "Iterable[Path | str | Dataset]") -> list[OutgoingInstance]:
@@ -68,6 +79,20 @@ def read_outgoing(paths_or_datasets: "Iterable[Path | str | Dataset]") -> list[O
     if doubled:
         raise BadDicomError("two of the instances to send share one SOP Instance UID", uid=min(doubled))
     return instances
+
+
+def _converted(data: bytes, implicit_vr: bool, uid: str) -> bytes:
+    from pydicom import dcmread
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = implicit_vr, True
+    try:
+        write_dataset(buffer, dcmread(BytesIO(data)))
+    except Exception as error:  # parsers and encoders raise nearly anything on damaged input
+        raise BadDicomError("the data set cannot be converted to a transfer syntax of the peer", uid=uid) from error
+    return buffer.getvalue()
 
 
 def _from_file(path: Path) -> OutgoingInstance:

@@ -91,14 +91,29 @@ def _matches_one(keyword: str, value: str, wanted: str) -> bool:
         shown = value.replace(".", "")[:width] if keyword in _DATE_KEYS else value[:width]
         return bool(shown) and (not first or shown >= first[:width]) and (not last or shown <= last[:width])
     if keyword == "PatientName":
-        pattern = _pattern(wanted.rstrip("^"), re.IGNORECASE)
-        return any(pattern.fullmatch(group.rstrip("^")) is not None for group in [value, *value.split("=")])
-    return any(_pattern(wanted).fullmatch(part) is not None for part in value.split("\\"))
+        pattern = wanted.rstrip("^").lower()
+        return any(_matches_wildcards(group.rstrip("^").lower(), pattern) for group in [value, *value.split("=")])
+    return any(_matches_wildcards(part, wanted) for part in value.split("\\"))
 
 
-def _pattern(wildcards: str, flags: int = 0) -> re.Pattern[str]:
-    pieces = {"*": ".*", "?": "."}
-    return re.compile("".join(pieces.get(character, re.escape(character)) for character in wildcards), flags)
+def _matches_wildcards(text: str, pattern: str) -> bool:
+    """Return True if ``*`` (any characters) and ``?`` (any one) make the pattern equal to the whole text.
+
+    No regular expression: those try every way to share the text among the stars, and both come from a stranger.
+    """
+    at = here = retry = 0
+    star = -1
+    while at < len(text):
+        if pattern[here : here + 1] == "*":
+            star, retry, here = here, at, here + 1
+        elif pattern[here : here + 1] in ("?", text[at]):
+            at, here = at + 1, here + 1
+        elif star >= 0:  # the last star takes one character more; earlier ones need not
+            at = retry = retry + 1
+            here = star + 1
+        else:
+            return False
+    return not pattern[here:].strip("*")
 
 
 def study_record(attributes: Mapping[str, str]) -> StudyRecord:

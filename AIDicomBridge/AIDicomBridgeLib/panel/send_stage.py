@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -155,12 +154,10 @@ class SendStage:
                 labels = self._labels(sending.segmentation_node)  # as it is now
                 if labels.source.series_uid != sending.series_uid:
                     raise ConflictError("the segmentation belongs to another series than the one that was confirmed")
-                labels_file = place / "labels.npy"
-                np.save(labels_file, labels.labels)
                 results = yield Call(
                     "export",
                     paths=list(labels.source.paths),
-                    labels_file=labels_file,
+                    labels_file=labels.labels,
                     segments=labels.segments,
                     provenance=labels.provenance,
                     folder=place / "results",
@@ -239,7 +236,8 @@ class SendStage:
             if uid in arrived:
                 compared = arrived[uid].proof == "compared"
                 outcome = _("arrived, unchanged") if compared else _("arrived, as listed")
-                tip = arrived[uid].note or _("The archive has handed it out again, equal to what was sent.")
+                equal = _("The archive has handed it out again, equal to what was sent.") if compared else ""
+                tip = arrived[uid].note or equal
             elif uid in waiting:
                 outcome = _("in the outbox: {state}").format(state=waiting[uid].state.value)
                 tip = waiting[uid].reason

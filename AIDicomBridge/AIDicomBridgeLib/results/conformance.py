@@ -243,9 +243,10 @@ def _check_report(dataset: "Dataset", known: _Known, error: _Report) -> None:
         if not path.startswith("ContentSequence"):
             continue
         if item.get("ValueType") in ("IMAGE", "COMPOSITE"):
-            uid = str(item.ReferencedSOPSequence[0].get("ReferencedSOPInstanceUID", ""))
+            references = item.get("ReferencedSOPSequence")
+            uid = str(references[0].get("ReferencedSOPInstanceUID", "")) if references else ""
             if uid not in listed:
-                error(path, f"{uid} is not among the evidence.")
+                error(path, f"{uid or 'What it refers to'} is not among the evidence.")
         if item.get("ValueType") == "NUM":
             _check_number(path, item, error)
         if item.get("ValueType") == "CONTAINER" and _concept(item) == _MEASUREMENT_GROUP:
@@ -293,7 +294,10 @@ def _check_group(path: str, group: "Dataset", known: _Known, error: _Report) -> 
 
 
 def _check_segment_reference(path: str, by_concept: "dict[str, Dataset]", known: _Known, error: _Report) -> None:
-    reference = by_concept[_REFERENCED_SEGMENT].ReferencedSOPSequence[0]
+    references = by_concept[_REFERENCED_SEGMENT].get("ReferencedSOPSequence")
+    if not references:
+        return  # reported as not among the evidence already
+    reference = references[0]
     segmentation = known.segmentations.get(str(reference.get("ReferencedSOPInstanceUID", "")))
     if segmentation is None:
         return  # reported as an unknown reference already

@@ -1,6 +1,6 @@
 """What a segmentation is before it becomes a DICOM object or a node: :class:`LabelVolume` on the source grid."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Segment:
     name: str
     category: Code
     type: Code
+    _: KW_ONLY
     type_modifier: Code | None = None
     region: Code | None = None
     region_modifier: Code | None = None
@@ -127,9 +128,11 @@ class LabelVolume:
         values = [segment.label for segment in segments]
         if not values or len(set(values)) < len(values) or min(values) < 1:
             raise EncodingError("segments need distinct label values from 1 on")
-        unknown = set(label_values(self.labels)) - set(values) - {0}
-        if unknown:
-            raise EncodingError(f"the label values {sorted(unknown)} have no segment")
+        # Of the usual labels 1 to n only the largest is looked for: 512x512x300 takes 10 ms instead of 100 ms.
+        if max(values) > len(values) or int(self.labels.max(initial=0)) > len(values):
+            unknown = set(label_values(self.labels)) - set(values) - {0}
+            if unknown:
+                raise EncodingError(f"the label values {sorted(unknown)} have no segment")
 
     def segment(self, name: str) -> Segment:
         """Return the segment with that name; KeyError if there is none."""

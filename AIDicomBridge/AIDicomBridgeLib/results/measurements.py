@@ -54,7 +54,8 @@ class SegmentMeasurements:
         Voxel values in ``intensity_unit``; None for a segment without voxels. The standard deviation is the sample's
         (divided by n - 1), None below two voxels.
     intensity, intensity_unit
-        What the voxel values are: attenuation in Hounsfield units for CT, signal without unit for MR.
+        What the voxel values are: attenuation in Hounsfield units for CT, signal without unit for MR. None where the
+        header does not tell; then mean and the like are None too, since a number without its unit misleads.
     """
 
     segment: Segment
@@ -64,8 +65,8 @@ class SegmentMeasurements:
     standard_deviation: float | None
     minimum: float | None
     maximum: float | None
-    intensity: Code
-    intensity_unit: Code
+    intensity: Code | None
+    intensity_unit: Code | None
 
     def coded(self) -> list[Measurement]:
         """Return what was measured, each with its codes; values that do not exist are absent."""
@@ -80,7 +81,7 @@ class SegmentMeasurements:
             *(
                 Measurement(self.intensity, value, self.intensity_unit, derivation=derivation)
                 for derivation, value in derived
-                if value is not None
+                if value is not None and self.intensity is not None and self.intensity_unit is not None
             ),
         ]
 
@@ -105,7 +106,7 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
         raise EncodingError(
             "the labels were not made from this volume", uid=volume.source.series_uid, advice="Read the labels' source."
         )
-    intensity, unit = _intensity(volume)
+    intensity, unit = _intensity(volume) or (None, None)
     voxel_ml = abs(float(np.linalg.det(labels.ijk_to_lps[:3, :3]))) / 1000  # also right for sheared and oblique axes
     sums = _LabelSums(max(segment.label for segment in labels.segments))
     for label_plane, voxel_plane in zip(labels.labels, volume.voxels, strict=True):
@@ -121,10 +122,10 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
                 segment=segment,
                 voxel_count=count,
                 volume_ml=count * voxel_ml,
-                mean=float(sums.mean[label]) if count else None,
-                standard_deviation=float(np.sqrt(sums.squares[label] / (count - 1))) if count > 1 else None,
-                minimum=float(sums.minimum[label]) if count else None,
-                maximum=float(sums.maximum[label]) if count else None,
+                mean=float(sums.mean[label]) if count and unit else None,
+                standard_deviation=float(np.sqrt(sums.squares[label] / (count - 1))) if count > 1 and unit else None,
+                minimum=float(sums.minimum[label]) if count and unit else None,
+                maximum=float(sums.maximum[label]) if count and unit else None,
                 intensity=intensity,
                 intensity_unit=unit,
             )
@@ -132,7 +133,8 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
     return found
 
 
-def _intensity(volume: ImageVolume) -> tuple[Code, Code]:
+def _intensity(volume: ImageVolume) -> tuple[Code, Code] | None:
+    """Return what the voxel values are and their unit; None where the header does not tell."""
     header = volume.source.headers[0]
     if volume.modality == "CT" and header.get("RescaleType", "HU") in ("HU", "", None):
         return _ATTENUATION
@@ -140,11 +142,7 @@ def _intensity(volume: ImageVolume) -> tuple[Code, Code]:
         return _MR_SIGNAL
     if volume.modality == "PT" and header.get("Units") in _PET_UNITS:
         return _ACTIVITY, _PET_UNITS[header.Units]
-    raise EncodingError(
-        f"the unit of the voxel values is not known (modality {volume.modality or 'absent'})",
-        uid=volume.source.series_uid,
-        advice="CT in Hounsfield units, MR and PET with counts or Bq/ml can be measured.",
-    )
+    return None
 
 
 class _LabelSums:

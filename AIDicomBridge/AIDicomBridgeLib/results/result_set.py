@@ -1,5 +1,7 @@
 """The objects of one result, made, checked and written together: SEG, measurement report, secondary captures."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,37 +114,48 @@ def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list
     return findings
 
 
+def refuse_taken_folder(folder: Path) -> None:
+    """Raise :class:`ConflictError` if the folder holds a result: two results, perhaps of two patients, must not mix."""
+    for kind in OUTPUTS:
+        taken = next(iter(sorted(folder.glob(f"{kind}-*.dcm"))), None)
+        if taken is not None:
+            raise ConflictError(f"the folder {folder} already holds {taken.name}", advice="Choose an empty folder.")
+
+
 def write_results(results: Sequence[ResultObject], folder: Path) -> list[ResultObject]:
     """Write every result as a file, ``seg-001.dcm``, ``sr-001.dcm``, ``sc-001.dcm`` ...; all of them or none.
 
     Raises
     ------
     ConflictError
-        The folder holds a result already: another patient's result must not be mixed in or replaced.
+        As :func:`refuse_taken_folder`.
     DiskSpaceError
         The folder cannot be written; no file is left.
     """
+    refuse_taken_folder(folder)
     counts: dict[str, int] = {}
     placed: list[ResultObject] = []
-    for result in results:
-        counts[result.kind] = counts.get(result.kind, 0) + 1
-        placed.append(replace(result, path=folder / f"{result.kind}-{counts[result.kind]:03d}.dcm"))
-    taken = [result.path.name for result in placed if result.path and result.path.exists()]
-    if taken:
-        raise ConflictError(f"the folder {folder} already holds {taken[0]}", advice="Choose an empty folder.")
-    part_files = [folder / f"{number}.part" for number in range(len(placed))]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for result, part_file in zip(placed, part_files, strict=True):
-            result.dataset.save_as(part_file, enforce_file_format=True)
-        for result, part_file in zip(placed, part_files, strict=True):
-            part_file.replace(str(result.path))
+        # Written whole in a folder of their own (0700), then moved: a full disk shows before the first move.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as private:
+            for result in results:
+                counts[result.kind] = counts.get(result.kind, 0) + 1
+                path = folder / f"{result.kind}-{counts[result.kind]:03d}.dcm"
+                with (Path(private) / path.name).open("wb") as file:
+                    result.dataset.save_as(file, enforce_file_format=True)
+                    file.flush()
+                    os.fsync(file.fileno())
+                placed.append(replace(result, path=path))
+            for result in placed:
+                if result.path is not None:
+                    (Path(private) / result.path.name).replace(result.path)
     except OSError as error:
+        for result in placed:
+            if result.path is not None:
+                result.path.unlink(missing_ok=True)
         raise DiskSpaceError(
             f"the results cannot be written to {folder}: {error.strerror}",
             advice="Free some space or choose another folder.",
         ) from error
-    finally:
-        for part_file in part_files:
-            part_file.unlink(missing_ok=True)
     return placed

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import EncodingError, GeometryError
 from ..series.volume import ImageVolume
+from ..series.window import stored_window
 from .codes import SEGMENTATION_DERIVATION, SOURCE_IMAGE, coded_concept
 from .equipment import (
     MANUFACTURER,
@@ -146,17 +147,11 @@ def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[in
 
 def _window(volume: ImageVolume, chosen: list[int]) -> tuple[float, float]:
     """Return center and width: the source's first window, else the 1st to 99th percentile of the middle slice."""
-    header = volume.source.headers[chosen[len(chosen) // 2]]
-    try:
-        center, width = (
-            float(value if isinstance(value, float | int | str) else value[0])
-            for value in (header.WindowCenter, header.WindowWidth)
-        )
-        if np.isfinite((center, width)).all() and width > 1:
-            return center, width
-    except (AttributeError, TypeError, ValueError, LookupError):
-        pass  # absent or malformed in the source: an image without a window is nothing unusual
-    low, high = np.percentile(volume.voxels[chosen[len(chosen) // 2]], (1, 99))
+    middle = chosen[len(chosen) // 2]
+    stored = stored_window(volume.source.headers[middle])
+    if stored is not None:
+        return stored[1], stored[0]
+    low, high = np.percentile(volume.voxels[middle], (1, 99))
     return float(low + high) / 2, max(float(high - low), 1.0)
 
 

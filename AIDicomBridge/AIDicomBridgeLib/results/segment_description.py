@@ -1,6 +1,7 @@
 """One segment between :class:`Segment` and an item of the Segment Sequence (PS3.3 C.8.20.4)."""
 
 from collections.abc import Callable
+from colorsys import hsv_to_rgb
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
-# For segments without a colour of their own: distinct on grey, also for most people with a colour vision deficiency.
-_COLORS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 114, 178),
-    (170, 255, 195),
-)
 
 
 def describe_segment(segment: Segment, number: int, provenance: Provenance | None) -> "SegmentDescription":
@@ -79,8 +69,12 @@ def describe_segment(segment: Segment, number: int, provenance: Provenance | Non
 
 
 def display_color(segment: Segment) -> tuple[int, int, int]:
-    """Return the colour of a segment in every result: its own, else one by its label."""
-    return segment.color_rgb or _COLORS[(segment.label - 1) % len(_COLORS)]
+    """Return the colour of a segment in every result, node and picture: its own, else one by its label (0-255)."""
+    if segment.color_rgb:
+        return segment.color_rgb
+    # Steps of the golden angle never come back to a hue; they start at a green that shows on grey and on bone.
+    red, green, blue = hsv_to_rgb((0.38 + (segment.label - 1) * 0.618034) % 1, 0.75, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def with_tracking_uids(labels: LabelVolume, new_uid: Callable[[], str]) -> LabelVolume:

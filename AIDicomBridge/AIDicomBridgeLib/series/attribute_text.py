@@ -1,4 +1,4 @@
-"""Attributes of a data set as plain texts, read without pydicom's value validation.
+"""Attributes of a data set as plain texts, read and written without pydicom's value validation.
 
 Validation would warn with the value itself, and the values here are names and birth dates.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, MutableSequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 # VRs whose characters depend on the Specific Character Set (PS3.5 section 6.1.2.2), with the delimiters that reset it.
 _CHARACTER_SET = 0x00080005
@@ -35,6 +35,28 @@ def attribute_texts(dataset: "Dataset", keywords: Iterable[str]) -> dict[str, st
         value = dataset.get_item(tag).value
         texts[keyword] = _text(value, dictionary_VR(tag), encodings)
     return texts
+
+
+def text_element(tag: int, text: str) -> "DataElement":
+    r"""Return an element that is written as ``text``, whether or not that is a valid value; empty for ``""``.
+
+    Parameters
+    ----------
+    tag
+        A public attribute whose values are texts (numbers as text included, such as IS).
+    text
+        Several values are joined by a backslash.
+    """
+    from pydicom import DataElement
+    from pydicom.config import IGNORE
+    from pydicom.datadict import dictionary_VR
+    from pydicom.valuerep import PersonName
+
+    vr = dictionary_VR(tag)
+    value: object = text if vr in _ENCODED_VRS else text.encode("ascii", "replace").decode("ascii")
+    if vr == "PN":
+        value = PersonName(text, validation_mode=IGNORE)
+    return DataElement(tag, vr, value if text else None, already_converted=True)
 
 
 def _encodings(dataset: "Dataset") -> list[str]:

@@ -5,18 +5,76 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
+from .part10 import DEFLATED, PREAMBLE_BYTES, parse_part10_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 # PS3.5 section 9.1: digits and dots, at most 64 characters. Leading zeros occur in the wild and are read.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"  # the DICOMDIR of a CD: a table of contents, no instance
+_META_BYTES = 65536
 
 
 def is_uid(text: object) -> bool:
     """Return True if ``text`` can be a UID: it is then also safe in a path and in a query."""
     return isinstance(text, str) and len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def has_dicom_prefix(path: Path) -> bool:
+    """Return True if the file begins as a Part 10 file does: 128 bytes, then ``DICM``.
+
+    Raises
+    ------
+    BadDicomError
+        The file cannot be opened.
+    """
+    return _head(path, PREAMBLE_BYTES + 4).endswith(b"DICM")
+
+
+def is_part10_file(path: Path) -> bool:
+    """Return True if the file looks like a DICOM instance; a DICOMDIR does not. Raises as :func:`has_dicom_prefix`."""
+    if not has_dicom_prefix(path):
+        return False
+    try:
+        return parse_part10_header(_head(path, _META_BYTES)).sop_class_uid != _MEDIA_STORAGE_DIRECTORY
+    except BadDicomError:  # it claims to be one: whoever reads it says what is wrong
+        return True
+
+
+def _head(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise BadDicomError(f"the file {path.name} cannot be opened: {error.strerror}") from error
+
+
+def whole_number(dataset: "Dataset", name: str, default: int | None = None) -> int:
+    """Return an attribute that has to be one whole number.
+
+    Parameters
+    ----------
+    default
+        For an attribute that is absent or empty; None refuses that as well.
+
+    Raises
+    ------
+    BadDicomError
+        It is absent, or text, fractional, multi-valued or damaged.
+    """
+    try:
+        value = dataset.get(name)
+        if value is None or value == "":
+            value = default
+        number = int(value)
+        if number != value:  # a fraction, or a text that looks like a number
+            raise ValueError(name)
+    except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
+        raise BadDicomError(
+            f"{name} is not one whole number", uid=str(dataset.get("SOPInstanceUID", "")) or None
+        ) from error
+    return number
 
 
 def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Dataset":
@@ -32,7 +90,8 @@ def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Datase
     Raises
     ------
     BadDicomError
-        The file is no DICOM file, is damaged, or lacks a valid SOP Class, SOP Instance, Study or Series UID.
+        The file is no DICOM file, is damaged, or lacks its transfer syntax or a valid SOP Class, SOP Instance, Study
+        or Series UID.
     """
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
@@ -40,8 +99,10 @@ def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Datase
     path = Path(path)
     try:
         # 1 MB of deflated data can grow to more than 1 GiB: looked at before anything is inflated.
-        deflated = read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED
-        dataset = dcmread(path, stop_before_pixels=stop_before_pixels) if not deflated else None
+        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+        dataset = dcmread(path, stop_before_pixels=stop_before_pixels) if syntax != DEFLATED else None
+        uids = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+        missing = [name for name in uids if dataset is not None and not is_uid(str(dataset.get(name, "")))]
     except FileNotFoundError as error:
         raise BadDicomError(f"the file {path.name} does not exist") from error
     except Exception as error:  # parsers raise nearly anything on damaged input (ValueError, struct.error, ...)
@@ -51,8 +112,8 @@ def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Datase
         ) from error
     if dataset is None:
         raise BadDicomError(f"the file {path.name} uses the Deflated transfer syntax, which is not accepted")
-    uids = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-    missing = [name for name in uids if not is_uid(str(dataset.get(name, "")))]
+    if not is_uid(syntax):
+        missing.append("TransferSyntaxUID")
     if missing:
         raise BadDicomError(f"the file {path.name} has no valid {', '.join(missing)}")
     return dataset

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import BadDicomError, ConflictError, DiskSpaceError
+from ..errors import BadDicomError, ConflictError, DiskSpaceError, FolderError
 from .attribute_text import attribute_texts
 from .dicom_file import is_uid
 from .part10 import DEFLATED, build_part10_header, parse_part10_header
@@ -88,6 +88,11 @@ class InstanceStore:
         Most that all instances together may take; None for no limit.
     free_floor_bytes
         What must stay free on the disk.
+
+    Raises
+    ------
+    FolderError
+        The folder cannot be made or written to, or its index cannot be used.
     """
 
     def __init__(
@@ -98,10 +103,21 @@ class InstanceStore:
         self._quota_bytes = quota_bytes
         self._free_floor_bytes = free_floor_bytes
         self._lock = threading.RLock()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._files.mkdir(mode=0o700, exist_ok=True)
-        self._index = _open_index(self.folder / "index.sqlite")
-        self._reconcile()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._files.mkdir(mode=0o700, exist_ok=True)
+            self._index = _open_index(self.folder / "index.sqlite")
+            try:
+                self._reconcile()
+            except BaseException:
+                self._index.close()
+                raise
+        except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise FolderError(
+                f"the folder {self.folder} cannot hold instances: {reason}",
+                advice="Choose a folder that you may write to.",
+            ) from error
 
     def __enter__(self) -> "InstanceStore":
         return self
@@ -172,7 +188,7 @@ class InstanceStore:
                     return present
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 temporary.replace(path)
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
                 try:
                     return self._insert(path, byte_count, digest, transfer_syntax_uid, attributes)
                 except sqlite3.OperationalError as error:
@@ -413,6 +429,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         # A row lost in a power cut is found again from its file, so a sync per row would buy nothing.
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.executescript(_SCHEMA)
+        # A damaged page would show only when it is read; 0.16 s for 100 000 instances.
+        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("the index is damaged")
     except BaseException:
         connection.close()
         raise
@@ -420,7 +439,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
     if os.name == "posix":  # elsewhere a folder cannot be opened, and renames are journalled
         handle = os.open(folder, os.O_RDONLY)
         try:

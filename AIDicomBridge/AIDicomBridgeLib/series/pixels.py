@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import PixelError
+from .dicom_file import whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,11 +25,13 @@ def decode_slice(dataset: "Dataset") -> np.ndarray:
     PixelError
         Not a single-channel image of 8 to 16 bits, pixel data missing, truncated or damaged, or no decoder
         installed for its transfer syntax.
+    BadDicomError
+        An attribute that describes the pixels is not one whole number.
     """
     uid = str(dataset.SOPInstanceUID)
-    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1 or int(dataset.get("NumberOfFrames", 1) or 1) != 1:
+    if whole_number(dataset, "SamplesPerPixel", 1) != 1 or whole_number(dataset, "NumberOfFrames", 1) != 1:
         raise PixelError("the image is not a single grey-value frame", uid=uid)
-    if dataset.get("BitsAllocated") not in (8, 16) or "PixelData" not in dataset:
+    if whole_number(dataset, "BitsAllocated", 0) not in (8, 16) or not isinstance(dataset.get("PixelData"), bytes):
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=uid)
     stored = _stored_values(dataset, uid)
     slope, intercept = _rescale(dataset, uid)
@@ -42,22 +45,25 @@ def decode_slice(dataset: "Dataset") -> np.ndarray:
 
 
 def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    allocated = whole_number(dataset, "BitsAllocated")
+    stored = whole_number(dataset, "BitsStored", allocated)
+    signed = whole_number(dataset, "PixelRepresentation", 0) != 0
     syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}", uid=uid)
     # BitsStored < BitsAllocated may leave overlay bits above: those images go through pydicom, which masks them.
-    whole = dataset.get("BitsStored") == dataset.BitsAllocated or int(dataset.get("PixelRepresentation", 0) or 0) == 0
-    if not syntax.is_compressed and syntax.is_little_endian and whole:
-        bytes_expected = rows * columns * dataset.BitsAllocated // 8
+    plain = stored == allocated or (not signed and 0 < stored < allocated)
+    if not syntax.is_compressed and syntax.is_little_endian and plain:
+        bytes_expected = rows * columns * allocated // 8
         if len(dataset.PixelData) < bytes_expected:
             raise PixelError(
                 f"the pixel data is truncated: {len(dataset.PixelData)} of {bytes_expected} bytes",
                 uid=uid,
                 advice="Retrieve the series again.",
             )
-        kind = "i" if int(dataset.get("PixelRepresentation", 0) or 0) else "u"
-        values = np.frombuffer(dataset.PixelData, f"<{kind}{dataset.BitsAllocated // 8}", rows * columns)
-        bits = int(dataset.get("BitsStored", 16) or 16)
-        if kind == "i" or bits == dataset.BitsAllocated or int(values.max()) < 2**bits:
+        values = np.frombuffer(dataset.PixelData, f"<{'i' if signed else 'u'}{allocated // 8}", rows * columns)
+        if stored == allocated or int(values.max()) < 2**stored:
             return values.reshape(rows, columns)
     try:
         decoded = dataset.pixel_array
@@ -65,7 +71,8 @@ def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
         raise PixelError(
             f"the pixel data ({syntax.name}) cannot be decoded",
             uid=uid,
-            advice="Install the decoders with: pip install 'aidicombridge[compressed]', or retrieve the series again.",
+            advice="Install the decoders with: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle,"
+            " or retrieve the series again.",
         ) from error
     if decoded.shape != (rows, columns):
         raise PixelError(f"the pixel data has the shape {decoded.shape} instead of {(rows, columns)}", uid=uid)
@@ -75,7 +82,7 @@ def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
 def _rescale(dataset: "Dataset", uid: str) -> tuple[float, float]:
     try:
         slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # empty, or damaged in any way
         raise PixelError("the rescale slope or intercept is not a number", uid=uid) from error
     if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
         raise PixelError("the rescale slope is zero, or not finite", uid=uid)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import read_dicom
+from .dicom_file import read_dicom, whole_number
 from .geometry import spacing_mm, stack_slices
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class SourceSeries:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grid size (k, j, i) = (slices, rows, columns)."""
-        return len(self.headers), int(self.headers[0].Rows), int(self.headers[0].Columns)
+        first = self.headers[0]
+        return len(self.headers), whole_number(first, "Rows"), whole_number(first, "Columns")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -126,23 +127,30 @@ class SourceSeries:
 def _check_one_series(headers: "list[Dataset]") -> None:
     first = headers[0]
     series_uid = str(first.SeriesInstanceUID)
+    sizes = [(whole_number(header, "Rows", 0), whole_number(header, "Columns", 0)) for header in headers]
     for name in (*_SAME_IN_A_SERIES, "FrameOfReferenceUID", "Rows", "Columns"):
-        values = {str(header.get(name, "")) for header in headers}
-        if len(values) > 1:
+        if len({_text(header, name) for header in headers}) > 1:
             raise ConflictError(
                 f"the files differ in {name}", uid=series_uid, advice="Give the files of exactly one series."
             )
     if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
         raise ConflictError("two files share one SOP Instance UID", uid=series_uid)
-    if not (0 < int(first.get("Rows", 0) or 0) <= 65535 and 0 < int(first.get("Columns", 0) or 0) <= 65535):
+    if not all(0 < size <= 65535 for size in sizes[0]):
         raise BadDicomError("an image has no Rows or Columns", uid=str(first.SOPInstanceUID))
+
+
+def _text(header: "Dataset", name: str) -> str:
+    try:
+        return str(header.get(name, ""))
+    except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
+        raise BadDicomError(f"{name} cannot be read", uid=str(header.SOPInstanceUID)) from error
 
 
 def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
     """Return a multi-valued number as float64; refuse it if missing, short or not numeric."""
     try:
         values = np.asarray([float(value) for value in header[name].value], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # absent, or damaged in any way
         raise BadDicomError(f"an image has no usable {name}", uid=str(header.SOPInstanceUID)) from error
     if values.shape != (count,):
         raise BadDicomError(f"{name} has {values.size} values instead of {count}", uid=str(header.SOPInstanceUID))

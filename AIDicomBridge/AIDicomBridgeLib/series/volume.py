@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConflictError, NotFoundError
+from ..errors import BadDicomError, ConflictError, NotFoundError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from .dicom_file import read_dicom
+from .dicom_file import has_dicom_prefix, is_part10_file, read_dicom
 from .geometry import spacing_mm
 from .pixels import decode_slice
 from .source_series import VOLUME_SOP_CLASSES, SourceSeries
@@ -67,10 +67,12 @@ def read_volume(
         As :meth:`SourceSeries.from_files`.
     """
     series = find_series(series_or_paths_or_folder)
-    voxels = np.empty(series.shape, dtype=np.int16)
+    voxels = np.empty((0, 0, 0), dtype=np.int16)
     for k, path in enumerate(series.paths):
         check_cancel(cancel)
         values = decode_slice(read_dicom(path))
+        if k == 0:  # not before: only a decoded slice proves the size that the headers claim
+            voxels = np.empty(series.shape, dtype=values.dtype)
         if values.dtype != voxels.dtype and voxels.dtype == np.int16:  # one fractional or large slice widens the volume
             voxels = voxels.astype(np.float32)
         voxels[k] = values
@@ -88,16 +90,21 @@ def find_series(series_or_paths_or_folder: SourceSeries | Iterable[Path | str] |
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Return the files of the folder's only image series; files that are no DICOM at all are passed over."""
+    """Return the files of the folder's only image series; files that were never DICOM are passed over."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
         raise NotFoundError(f"the folder {folder} does not exist")
     by_series: dict[str, list[Path]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _has_dicom_prefix(path)):
+    others: list[Path] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if not is_part10_file(path):
+            others.append(path)
+            continue
         header = read_dicom(path, stop_before_pixels=True)
         if header.SOPClassUID in VOLUME_SOP_CLASSES:
             by_series.setdefault(str(header.SeriesInstanceUID), []).append(path)
+    _check_others(others, slices=[path for paths in by_series.values() for path in paths])
     if len(by_series) > 1:
         raise ConflictError(
             f"the folder holds {len(by_series)} image series: {', '.join(sorted(by_series))}",
@@ -111,6 +118,19 @@ def _image_files(folder: Path) -> list[Path]:
     return next(iter(by_series.values()))
 
 
-def _has_dicom_prefix(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _check_others(others: Iterable[Path], *, slices: Iterable[Path]) -> None:
+    """Refuse a file that must have been a slice: left out, it would shorten the volume without a trace."""
+    named_like_slices = {(path.parent, _suffix(path)) for path in slices}
+    for path in others:
+        expected = _suffix(path) == ".dcm" or (path.parent, _suffix(path)) in named_like_slices
+        if expected and not path.name.startswith(".") and not has_dicom_prefix(path):
+            raise BadDicomError(
+                f"the file {path.name} is named like a DICOM file and is none: "
+                + ("it is empty" if path.stat().st_size == 0 else "the prefix DICM is missing"),
+                advice="Retrieve it again, or take it out of the folder if it is no part of the series.",
+            )
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix in small letters; what follows the last dot of a UID is none."""
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()

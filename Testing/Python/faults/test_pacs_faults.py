@@ -35,6 +35,7 @@ from peers.tls_front import make_certificates
 from pydicom import Dataset, dcmwrite
 from pydicom.uid import JPEG2000Lossless, generate_uid
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from synthetic import body_phantom, make_series, save_series
 
@@ -135,6 +136,33 @@ def test_a_refused_query_gives_its_status(images) -> None:
 def test_a_silent_peer_ends_the_query(images) -> None:
     with faulty_pacs(images, DimseFaults(silent=True)) as pacs, pytest.raises(QueryError, match="did not answer"):
         connect(dataclasses.replace(pacs.endpoint, dimse_timeout_s=1)).find_studies()
+
+
+def test_a_peer_that_ends_the_association_between_two_queries(images, received, monkeypatch) -> None:
+    send, calls = Association.send_c_find, []
+
+    def end_before_the_second(association: Association, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 2:
+            association.abort()  # as if the peer's own abort had just been read
+        return send(association, *arguments, **keywords)
+
+    monkeypatch.setattr(Association, "send_c_find", end_before_the_second)
+
+    with faulty_pacs(images) as pacs, pytest.raises(QueryError, match="broke the connection off"):
+        connect(pacs.endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+    assert len(calls) == 2
+
+
+def test_a_peer_that_falls_silent_with_requests_still_to_send(images, received, monkeypatch) -> None:
+    monkeypatch.setattr("AIDicomBridgeLib.pacs.dimse_retrieve._UIDS_PER_REQUEST", 1)
+    received.add_file(part10(images[0]))  # not the whole series then, but instance by instance
+    with faulty_pacs(images, DimseFaults(silent_get=True)) as pacs:
+        endpoint = dataclasses.replace(pacs.endpoint, dimse_timeout_s=0.5)
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert [outcome.outcome for outcome in report.outcomes] == [Outcome.PRESENT] + [Outcome.MISSING] * 3
+    assert all("fell silent" in outcome.reason for outcome in report.failed)
 
 
 def test_a_peer_that_answers_too_much_is_filtered(images) -> None:
@@ -297,6 +325,17 @@ def test_dcmtk_as_the_strict_receiver(images, tmp_path) -> None:
     ]
     written = [path for path in (tmp_path / "dcmtk").iterdir() if images[0].SOPInstanceUID in path.name]
     assert len(written) == 1
+
+
+def test_a_file_that_vanishes_while_others_are_sent_concerns_only_itself(images, tmp_path) -> None:
+    paths = save_series(images, tmp_path / "images")
+    with faulty_pacs([]) as pacs:
+        report = connect(pacs.endpoint).store(paths, progress=lambda _step: paths[2].unlink(missing_ok=True))
+
+    assert [outcome.outcome for outcome in report.outcomes] == [
+        *(Outcome.STORED, Outcome.STORED, Outcome.REFUSED, Outcome.STORED),
+    ]
+    assert "cannot be read" in report.failed[0].reason
 
 
 def test_a_bad_file_is_refused_before_anything_is_sent(images, tmp_path) -> None:

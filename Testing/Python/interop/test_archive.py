@@ -1,6 +1,7 @@
 """The built-in archive, asked by our own client and by DCMTK's programs."""
 
 import dataclasses
+import io
 import logging
 import signal
 import subprocess
@@ -17,8 +18,11 @@ from AIDicomBridgeLib.progress import CancelToken, Progress
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from peers import free_port
 from peers.dcmtk import run_client
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.config import disable_value_validation
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless, generate_uid
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 from synthetic import body_phantom, make_series, save_series
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -191,6 +195,64 @@ def test_studies_are_found_by_every_key(archive, keys, found) -> None:
 
     names = {datasets[0].StudyInstanceUID: name for name, datasets in studies.items()}
     assert sorted(names[record.study_uid] for record in records) == list(found)
+
+
+def answers_to(archive: Archive, level: str, **keys: str) -> list[Dataset]:
+    """Return what the archive itself answers: our own client would filter it once more."""
+    request = Dataset()
+    request.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(request, keyword, value)
+    entity = AE(ae_title="STRANGER")
+    entity.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+    association = entity.associate(archive.host, archive.port, ae_title=archive.ae_title)
+    assert association.is_established
+    responses = list(association.send_c_find(request, StudyRootQueryRetrieveInformationModelFind))
+    association.release()
+    assert responses[-1][0].Status == 0
+    return [dataset for status, dataset in responses if status.Status == 0xFF00]
+
+
+def test_a_study_without_the_attribute_asked_for_does_not_match(archive, images) -> None:
+    nameless = make_series(body_phantom((1, 8, 8)))
+    for keyword in ("PatientID", "AccessionNumber", "StudyDate", "PatientName"):
+        delattr(nameless[0], keyword)
+    connect(archive.endpoint).store([*images, *nameless])
+
+    for keys in ({"PatientID": "SYN-1", "AccessionNumber": "SYN0001"}, {"StudyDate": "20260101-"}):
+        found = answers_to(archive, "STUDY", StudyInstanceUID="", **keys)
+        assert [dataset.StudyInstanceUID for dataset in found] == [images[0].StudyInstanceUID]
+    assert answers_to(archive, "SERIES", StudyInstanceUID=nameless[0].StudyInstanceUID, PatientName="?*") == []
+    assert len(answers_to(archive, "STUDY", StudyInstanceUID="", PatientID="*")) == 2
+
+
+def test_invalid_values_are_answered_as_they_are_and_shown_to_nobody(archive, images, recwarn, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    with disable_value_validation():
+        for dataset in images:
+            dataset.PatientBirthDate, dataset.PatientID, dataset.InstanceNumber = "1970-01-01", "canary" * 20, "777"
+            dataset.StudyID, dataset.Modality = "Späth", "CT"
+    for dataset in images:
+        buffer = io.BytesIO()
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+        archive.store.add_file(
+            buffer.getvalue().replace(b"777 ", b"abc ").replace(b"\x60\x00CS\x02\x00CT", b"\x60\x00CS\x02\x00C\xff")
+        )
+    client = connect(archive.endpoint)
+    recwarn.clear()
+    caplog.clear()
+
+    (study,) = client.find_studies(patient_id="canary" * 20)
+    (series,) = client.find_series(study.study_uid)
+    instances = client.find_instances(study.study_uid, series.series_uid)
+
+    assert (study.patient_birth_date, study.patient_id, study.study_id) == ("1970-01-01", "canary" * 20, "Späth")
+    assert series.modality == "C?"
+    assert {instance.instance_number for instance in instances} == {"abc"}
+    assert len(instances) == len(images)
+    shown = caplog.text + "".join(str(warning.message) for warning in recwarn)
+    assert "1970" not in shown
+    assert "canary" not in shown
 
 
 def test_records_say_what_the_archive_holds(archive, images) -> None:

@@ -554,10 +554,8 @@ def test_the_panel_works_without_views(archive):
         segment(shell)
 
 
-def test_the_sample_series_can_be_segmented_and_sent(shell, archive, tmp_path):
-    from AIDicomBridgeLib.mrml.sample_series import write_sample_series
-
-    node = shell.logic.loadSeries(write_sample_series(tmp_path))
+def test_the_sample_series_can_be_segmented_and_sent(shell, archive):
+    node = shell.logic.loadSampleSeries()
     shell.choose(shell.ui.volumeComboBox, node.GetName())
     add_endpoint(shell, archive.endpoint)
     segment(shell)

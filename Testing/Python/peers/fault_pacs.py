@@ -41,6 +41,8 @@ class DimseFaults:
         Whether it accepts C-GET.
     silent
         Never answer a query.
+    silent_get
+        Never answer a C-GET.
     move_port
         Where it sends what is moved to AIDICOMBRIDGE.
     listed_uid
@@ -53,6 +55,7 @@ class DimseFaults:
     abort_at_store: int = 0
     offers_get: bool = True
     silent: bool = False
+    silent_get: bool = False
     move_port: int = 0
     listed_uid: str = ""
 
@@ -87,6 +90,8 @@ class FaultyPacs:
 
     def get(self, event: Any) -> Iterator[Any]:
         self.get_requests += 1
+        if self.faults.silent_get:
+            self._released.wait(30)
         chosen = self._chosen(event.identifier)
         yield len(chosen)
         for dataset in chosen:

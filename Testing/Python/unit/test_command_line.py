@@ -1,6 +1,8 @@
 """The command line: one sentence and the right exit status for people, one JSON object for machines."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from AIDicomBridgeLib.series.dicom_file import read_dicom
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from synthetic import body_phantom, make_series
 from typer.testing import CliRunner
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +43,10 @@ def run(*arguments: object):
 def answer_of(*arguments: object) -> dict:
     result = run(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    answer = json.loads(result.stdout)
+    undocumented = [key for key in answer if f"`{key}`" not in README]
+    assert not undocumented, "the README documents every key of every answer"
+    return answer
 
 
 def test_every_command_has_help_worth_reading() -> None:
@@ -97,7 +104,7 @@ def test_run_pulls_segments_pushes_and_proves(archive: Archive) -> None:
     (delivery,) = done["deliveries"]
     assert delivery["complete"]
     assert {arrived["proof"] for arrived in delivery["arrived"]} == {"compared"}
-    assert answer_of("outbox", "list")["deliveries"] == []
+    assert answer_of("outbox", "list")["waiting"] == []
     assert len(answer_of("outbox", "list", "--receipts")["receipts"]) == 2
 
 
@@ -109,7 +116,7 @@ def test_unreachable_destination_is_partial_and_waits_in_the_outbox(archive: Arc
     answer = json.loads(result.stdout)
     assert answer["status"] == "partial"
     assert answer["deliveries"][0]["error"]["kind"] == "UnreachableError"
-    assert len(answer_of("outbox", "list")["deliveries"]) == 1
+    assert len(answer_of("outbox", "list")["waiting"]) == 1
     retried = run("outbox", "retry", "--json")
     assert retried.exit_code == 1
     assert json.loads(retried.stdout)["status"] == "failed"
@@ -219,6 +226,7 @@ def test_results_are_never_mixed_into_a_folder_that_holds_some(tmp_path: Path, c
 
 def test_wrong_usage_is_status_2() -> None:
     assert run("find").exit_code == 2
+    assert run("find", "dimse://A@127.0.0.1:104", "--study", "1.2.3", "--accession", "X").exit_code == 2
     assert run("segment", ".", "--model", "ct-tissues", "--out", "x", "--outputs", "pdf").exit_code == 2
     assert run("no-such-command").exit_code == 2
 
@@ -242,3 +250,54 @@ def test_the_demonstration_refuses_a_folder_with_other_files(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "holds other files" in result.stderr
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    archive: Archive, tmp_path: Path, ct_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    study, address = archive.ct[0].StudyInstanceUID, archive.endpoint.address
+    for arguments in (
+        ["get", address, "--study", study, "--out", tmp_path / "got"],
+        ["segment", ct_files[0].parent, "--model", "ct-tissues", "--outputs", "seg", "--out", tmp_path / "results"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1, result.output
+        assert "No space left" in result.stderr or "space" in result.stderr
+        assert "Traceback" not in result.output
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list((tmp_path / "got").rglob("*.dcm"))
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_weights_with_a_wrong_hash_stop_the_run(ct_files: list[Path], own_home: Path, tmp_path: Path) -> None:
+    (own_home / "weights").mkdir(parents=True)
+    (own_home / "weights" / "mindgrab-0.1.16.safetensors").write_bytes(b"tampered")
+    result = run("segment", ct_files[0].parent, "--model", "mindgrab", "--out", tmp_path / "results")
+    assert result.exit_code == 1
+    assert "not the one that the card names" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("arguments", [["outbox", "list"], ["models", "fetch", "mindgrab", "--from", "README.md"]])
+def test_an_unusable_data_folder_is_one_sentence(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path / "file"))
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("aidicombridge: ")
+
+
+def test_two_ctrl_c_stop_at_once() -> None:
+    from AIDicomBridgeLib.cli.command import Command
+
+    command = Command("echo", as_json=True)
+    command.stop()
+    assert command.cancel.cancelled
+    with pytest.raises(KeyboardInterrupt):
+        command.stop()

@@ -73,7 +73,17 @@ def test_no_secret_is_shown(auth) -> None:
         ("dimse://AET@host:104?colour=red", "unknown option"),
         ("dimse://AET@host:104?retrieve=fetch", "auto, get or move"),
         ("dimse://AET@host:104?retrieve=move", "move_port"),
+        ("dimse://AET@host:" + "9" * 5000, "port"),
         ("dimse://AET@host:104?move_port=x", "no number"),
+        ("dimse://AET@host:104?move_port=nan", "no number"),
+        ("dimse://AET@host:104?move_port=inf", "no number"),
+        ("dimse://AET@host:104?move_port=104.7", "no number"),
+        ("dimse://AET@host:104?move_host=x..y", "host"),
+        ("dimse://AET@x..y:104", "neither a host name"),
+        ("dimse://AET@" + "x" * 70 + ":104", "neither a host name"),
+        ("dimse://AET@x!y:104", "characters"),
+        ("http://x..y/d", "neither a host name"),
+        ("http://x\x00y/d", "characters"),
         ("dimse://AET@host:104?move_port=99999", "port"),
         ("dimse://AET@host:104?calling=A&calling=B", "twice"),
         ("dimse://AET@host:104?dimse_timeout_s=-1", "above 0"),
@@ -107,8 +117,21 @@ def test_credentials_do_not_cross_the_network_in_the_clear() -> None:
 
 
 def test_credentials_come_from_the_environment() -> None:
-    names = [f"AIDICOMBRIDGE_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN")]
+    names = [f"AIDICOMBRIDGE_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN", "HOST")]
+    user = {names[0]: "doctor", names[1]: "secret", names[3]: "pacs.example"}
+    address = "https://pacs.example/dicom-web"
 
-    assert dicomweb_auth({}) is None
-    assert dicomweb_auth({names[0]: "doctor", names[1]: "secret"}) == ("doctor", "secret")
-    assert dicomweb_auth({names[0]: "doctor", names[1]: "secret", names[2]: "token"}) == "token"
+    assert dicomweb_auth({}, address) is None
+    assert dicomweb_auth(user, address) == ("doctor", "secret")
+    assert dicomweb_auth({**user, names[2]: "token"}, address) == "token"
+    assert dicomweb_auth({**user, names[3]: "pacs.example:8443"}, "https://pacs.example:8443/x") == ("doctor", "secret")
+
+
+def test_credentials_are_shown_to_no_other_host() -> None:
+    token = {"AIDICOMBRIDGE_DICOMWEB_TOKEN": "token", "AIDICOMBRIDGE_DICOMWEB_HOST": "pacs.example"}
+
+    assert dicomweb_auth(token, "https://other.example/dicom-web") is None
+    assert dicomweb_auth(token, "https://pacs.example.evil.example/dicom-web") is None
+    assert dicomweb_auth(token, "dimse://A@pacs.example:104") is None
+    with pytest.raises(EndpointError, match="AIDICOMBRIDGE_DICOMWEB_HOST"):
+        dicomweb_auth({"AIDICOMBRIDGE_DICOMWEB_TOKEN": "token"}, "https://pacs.example/dicom-web")

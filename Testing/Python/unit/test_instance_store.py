@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from AIDicomBridgeLib.errors import BadDicomError, ConflictError, DiskSpaceError
+from AIDicomBridgeLib.errors import BadDicomError, ConflictError, DiskSpaceError, FolderError
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.part10 import parse_part10_header
 from pydicom import Dataset, dcmread, dcmwrite
@@ -244,6 +244,29 @@ def test_a_damaged_index_is_rebuilt_from_the_files(tmp_path, images) -> None:
     with InstanceStore(tmp_path / "store") as reopened:
         assert len(reopened) == 3
         assert reopened.get(images[0].SOPInstanceUID).attributes["PatientID"] == "SYN-1"
+
+
+def test_an_index_with_a_damaged_page_is_rebuilt_too(tmp_path) -> None:
+    images = make_series(body_phantom((40, 8, 8)))
+    with InstanceStore(tmp_path / "store") as store:
+        for dataset in images:
+            store.add_file(part10(dataset))
+    index = tmp_path / "store" / "index.sqlite"
+    data = bytearray(index.read_bytes())
+    data[4096:] = b"\xa5" * (len(data) - 4096)  # the first page, with header and schema, stays whole
+    index.write_bytes(data)
+
+    with InstanceStore(tmp_path / "store") as reopened:
+        assert {item.sop_instance_uid for item in reopened} == {dataset.SOPInstanceUID for dataset in images}
+
+
+def test_a_folder_that_cannot_be_used_is_a_named_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "other" / "index.sqlite").mkdir(parents=True)
+
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/dev/null/x"), tmp_path / "other"):
+        with pytest.raises(FolderError, match="cannot hold instances"):
+            InstanceStore(folder)
 
 
 def test_a_foreign_file_in_the_folder_is_left_out(tmp_path, images) -> None:

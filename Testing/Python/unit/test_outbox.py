@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from AIDicomBridgeLib.delivery.deliver import deliver
 from AIDicomBridgeLib.delivery.outbox import DeliveryState, Outbox
-from AIDicomBridgeLib.errors import DiskSpaceError, RetrieveError, UnreachableError
+from AIDicomBridgeLib.errors import ConflictError, DiskSpaceError, NotOfferedError, RetrieveError, UnreachableError
 from AIDicomBridgeLib.pacs.endpoint import parse_endpoint
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport, StoreReport
 from AIDicomBridgeLib.series.dicom_file import read_dicom
@@ -27,7 +27,7 @@ class FaultyPacs:
     stored_calls: list[list[str]] = field(default_factory=list)
     lies_about: set[str] = field(default_factory=set)
     unreachable: bool = False
-    no_retrieve: bool = False
+    retrieve_error: Exception | None = None
     endpoint = ENDPOINT
 
     def __enter__(self) -> "FaultyPacs":
@@ -54,8 +54,8 @@ class FaultyPacs:
         return [InstanceRecord(study_uid, series_uid, ds.SOPInstanceUID) for ds in found]
 
     def retrieve(self, study_uid: str, series_uid: str, *, into, progress=None, cancel=None) -> RetrieveReport:
-        if self.no_retrieve:
-            raise RetrieveError("the peer accepts no presentation context")
+        if self.retrieve_error:
+            raise self.retrieve_error
         from io import BytesIO
 
         outcomes = []
@@ -86,7 +86,7 @@ def test_results_are_on_disk_and_in_the_journal_before_anything_is_sent(outbox: 
     assert all(d.state is DeliveryState.WAITING and d.attempts == 0 for d in reopened)
     assert [read_dicom(d.path) for d in reopened] == results
     assert not list(outbox.folder.rglob("*.part"))
-    assert (outbox.folder / "objects").stat().st_mode & 0o077 == 0
+    assert outbox.folder.stat().st_mode & 0o077 == 0
     assert not any(results[0].PatientID in path.name for path in outbox.folder.rglob("*"))
 
 
@@ -163,10 +163,61 @@ def test_a_second_try_sends_only_what_the_destination_does_not_hold(outbox: Outb
 
 def test_a_destination_that_lists_but_does_not_hand_out_is_noted(outbox: Outbox, results: list[Dataset]) -> None:
     outbox.put(results, ENDPOINT.address)
-    report = deliver(outbox, ENDPOINT, open_client=lambda _: FaultyPacs(no_retrieve=True))
+    pacs = FaultyPacs(retrieve_error=NotOfferedError("the peer does not offer C-GET to us"))
+    report = deliver(outbox, ENDPOINT, open_client=lambda _: pacs)
     assert report.complete
     assert {r.proof for r in report.receipts} == {"listed"}
-    assert "no presentation context" in report.receipts[0].note
+    assert "does not offer C-GET" in report.receipts[0].note
+
+
+@pytest.mark.parametrize("error", [RetrieveError("the peer fell silent"), DiskSpaceError("the disk is full")])
+def test_a_comparison_that_fails_proves_nothing(outbox: Outbox, results: list[Dataset], error: Exception) -> None:
+    outbox.put(results, ENDPOINT.address)
+    pacs = FaultyPacs(retrieve_error=error)
+
+    report = deliver(outbox, ENDPOINT, open_client=lambda _: pacs)
+
+    assert len(report.remaining) == 3
+    assert all(d.state is DeliveryState.SENT and d.path.exists() for d in report.remaining)
+    pacs.retrieve_error = None
+    assert deliver(outbox, ENDPOINT, open_client=lambda _: pacs).complete
+    assert len(pacs.stored_calls) == 1, "what is listed is compared again, not sent again"
+
+
+def test_one_damaged_file_does_not_keep_the_others_back(outbox: Outbox, results: list[Dataset]) -> None:
+    damaged = outbox.put(results, ENDPOINT.address)[1]
+    damaged.path.write_bytes(b"damaged")
+
+    report = deliver(outbox, ENDPOINT, open_client=lambda _: FaultyPacs())
+
+    assert len(report.receipts) == 2
+    (left,) = report.remaining
+    assert left.state is DeliveryState.REFUSED
+    assert "damaged" in left.reason
+
+
+def test_another_object_with_a_waiting_uid_is_refused(outbox: Outbox, results: list[Dataset]) -> None:
+    outbox.put(results[:1], ENDPOINT.address)
+    corrected = make_series(body_phantom((3, 8, 8)))[0]
+    corrected.SOPInstanceUID = results[0].SOPInstanceUID
+    with pytest.raises(ConflictError):
+        outbox.put([corrected], "dimse://OTHER@127.0.0.1:105")
+    assert read_dicom(outbox.deliveries()[0].path) == results[0]
+
+
+def test_what_a_crash_left_behind_is_swept_but_not_what_is_on_its_way(outbox: Outbox, results: list[Dataset]) -> None:
+    (waiting,) = outbox.put(results[:1], ENDPOINT.address)
+    old, young = (outbox.folder / "objects" / name for name in ("old.part", "young.part"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    for path in (old, waiting.path):
+        os.utime(path, (0, 0))
+
+    Outbox(outbox.folder)
+
+    assert not old.exists()
+    assert young.exists()
+    assert waiting.path.exists()
 
 
 def test_attributes_that_an_archive_adds_are_noted_not_refused(outbox: Outbox, results: list[Dataset]) -> None:

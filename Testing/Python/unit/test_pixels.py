@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import PixelError
+from AIDicomBridgeLib.errors import BadDicomError, PixelError
 from AIDicomBridgeLib.series.pixels import decode_slice
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from synthetic import body_phantom, make_series
 
@@ -75,4 +75,27 @@ def test_damaged_compressed_data_is_refused(image: Dataset) -> None:
 def test_what_is_no_grey_value_slice_is_refused(image: Dataset, keyword: str, value: int) -> None:
     setattr(image, keyword, value)
     with pytest.raises(PixelError):
+        decode_slice(image)
+
+
+@pytest.mark.parametrize("keyword", ["SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation", "Rows"])
+@pytest.mark.parametrize(("vr", "value"), [("IS", "a"), ("LO", "many"), ("US", [1, 2]), ("DS", "1.5")])
+def test_a_damaged_description_of_the_pixels_is_refused_by_name(image, keyword, vr, value) -> None:
+    image[keyword] = DataElement(image[keyword].tag, vr, value, already_converted=True)
+
+    with pytest.raises(BadDicomError, match=keyword) as caught:
+        decode_slice(image)
+    assert caught.value.uid == image.SOPInstanceUID
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_an_unknown_transfer_syntax_is_refused(image: Dataset) -> None:
+    image.file_meta.TransferSyntaxUID = "1.2.3.4"
+    with pytest.raises(PixelError, match=r"1\.2\.3\.4"):
+        decode_slice(image)
+
+
+def test_pixel_data_that_is_no_bytes_is_refused(image: Dataset) -> None:
+    image["PixelData"] = DataElement(image["PixelData"].tag, "US", [1, 2], already_converted=True)
+    with pytest.raises(PixelError, match="no pixel data"):
         decode_slice(image)

@@ -118,3 +118,11 @@ def test_every_imported_package_is_declared():
         name for name in third_party if not {canonical(found) for found in provided_by.get(name, [name])} & allowed
     }
     assert undeclared == set()
+
+
+def test_a_copy_installed_by_pip_has_every_room_and_the_model_cards() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    library = ROOT / "AIDicomBridge" / "AIDicomBridgeLib"
+    rooms = {f"AIDicomBridgeLib.{path.parent.name}" for path in library.glob("*/__init__.py")}
+    assert set(settings["packages"]) == rooms | {"AIDicomBridgeLib", "AIDicomBridgeLib.models.shipped"}
+    assert settings["package-dir"]["AIDicomBridgeLib.models.shipped"] == "AIDicomBridge/Resources/Models"

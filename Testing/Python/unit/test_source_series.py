@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import BadDicomError, ConflictError, GeometryError, NotFoundError
+from AIDicomBridgeLib.errors import BadDicomError, ConflictError, GeometryError, NotFoundError, PixelError
+from AIDicomBridgeLib.series.dicom_file import is_part10_file
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.fileset import FileSet
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
 
 
@@ -128,3 +130,66 @@ def test_damaged_files_are_refused_by_file_name(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     with pytest.raises(BadDicomError, match=r"broken\.dcm"):
         SourceSeries.from_files([path])
+
+
+@pytest.mark.parametrize("name", ["{:04d}.dcm", "IM{:04d}", "1.2.840.99.{}", "{:04d}.ima"])
+@pytest.mark.parametrize("damage", [lambda _data: b"", lambda data: data[:128] + b"XXXX" + data[132:]])
+def test_a_slice_that_lost_its_prefix_is_not_left_out(tmp_path: Path, name: str, damage) -> None:
+    paths = save_series(make_series(body_phantom((4, 8, 8))), tmp_path)
+    paths = [path.rename(tmp_path / name.format(number)) for number, path in enumerate(paths)]
+    paths[3].write_bytes(damage(paths[3].read_bytes()))  # the last: no gap shows that it is missing
+
+    with pytest.raises(BadDicomError, match=paths[3].name):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["{:04d}.dcm", "IM{:04d}"])
+def test_what_never_was_a_slice_may_lie_beside_them(tmp_path: Path, name: str) -> None:
+    voxels = body_phantom((4, 8, 8))
+    for number, path in enumerate(save_series(make_series(voxels), tmp_path)):
+        path.rename(tmp_path / name.format(number))
+    for other in ("notes.txt", ".DS_Store", "._0001.dcm", "Thumbs.db"):
+        (tmp_path / other).write_text("no image")
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "README").write_text("no image")
+
+    np.testing.assert_array_equal(read_volume(tmp_path).voxels, voxels)
+
+
+def test_the_table_of_contents_of_a_cd_is_passed_over(tmp_path: Path) -> None:
+    voxels = body_phantom((3, 8, 8))
+    contents = FileSet()
+    for dataset in make_series(voxels):
+        contents.add(dataset)
+    contents.write(tmp_path / "cd")
+
+    assert not is_part10_file(tmp_path / "cd" / "DICOMDIR")
+    np.testing.assert_array_equal(read_volume(tmp_path / "cd").voxels, voxels)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+@pytest.mark.parametrize(("vr", "value"), [("US", [8, 8]), ("LO", "many"), ("IS", "a"), ("OB", b"abc")])
+def test_a_damaged_size_is_refused_by_name(tmp_path: Path, keyword: str, vr: str, value) -> None:
+    datasets = make_series(body_phantom((3, 8, 8)))
+    for dataset in datasets:
+        dataset[keyword] = DataElement(dataset[keyword].tag, vr, value, already_converted=True)
+
+    with pytest.raises(BadDicomError, match=keyword):
+        SourceSeries.from_files(save_series(datasets, tmp_path))
+
+
+def test_a_file_without_its_transfer_syntax_is_refused_by_name(tmp_path: Path) -> None:
+    path = save_series(make_series(body_phantom((1, 8, 8))), tmp_path)[0]
+    path.write_bytes(path.read_bytes().replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI"))
+
+    with pytest.raises(BadDicomError, match=r"0001\.dcm has no valid TransferSyntaxUID"):
+        read_volume(path)
+
+
+def test_a_declared_size_is_believed_only_with_its_pixels(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom((40, 8, 8)))
+    for dataset in datasets:
+        dataset.Rows = dataset.Columns = 65535  # 320 GiB of voxels
+
+    with pytest.raises(PixelError, match="truncated"):
+        read_volume(save_series(datasets, tmp_path))

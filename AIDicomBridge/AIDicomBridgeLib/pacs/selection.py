@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ..errors import ConflictError, NotFoundError
-from ..pacs.records import SeriesRecord
+from .records import SeriesRecord
 
 
 def choose_series(series: Sequence[SeriesRecord], modalities: Iterable[str], *, study_uid: str) -> SeriesRecord:

@@ -1,6 +1,5 @@
 """A synthetic CT as DICOM files, made in code, to try the module without an archive or a patient."""
 
-import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -12,7 +11,7 @@ CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def write_sample_series(folder: Path | str) -> list[Path]:
-    """Write the series into a new folder inside ``folder`` and return its files, one per slice.
+    """Write the series into an existing folder and return its files, one per slice.
 
     Every call makes another study of the same made-up patient.
     """
@@ -20,7 +19,6 @@ def write_sample_series(folder: Path | str) -> list[Path]:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    place = Path(tempfile.mkdtemp(prefix="aidicombridge-sample-", dir=folder))
     study, series, frame_of_reference = generate_uid(), generate_uid(), generate_uid()
     today = date.today().strftime("%Y%m%d")
     paths = []
@@ -49,7 +47,7 @@ def write_sample_series(folder: Path | str) -> list[Path]:
         dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "HU"
         dataset.WindowCenter, dataset.WindowWidth = 40, 400
         dataset.PixelData = plane.astype("<i2").tobytes()
-        paths.append(place / f"{k + 1:04d}.dcm")
+        paths.append(Path(folder) / f"{k + 1:04d}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
 

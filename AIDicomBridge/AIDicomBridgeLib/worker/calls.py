@@ -1,0 +1,175 @@
+"""What the child process can be asked for: the engine's long steps, each one call with arguments that can be sent."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..delivery.deliver import DeliveryReport, deliver
+from ..delivery.outbox import Delivery, Outbox
+from ..errors import EncodingError
+from ..models.card import ModelCard
+from ..models.catalogue import Catalogue
+from ..models.model import Model, load_model
+from ..models.weights import WeightsFolder
+from ..pacs.client import connect
+from ..pacs.endpoint import Endpoint
+from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
+from ..progress import ProgressCallback, report
+from ..results.labels import LabelVolume, Provenance, Segment
+from ..results.measurements import measure
+from ..results.result_set import OUTPUTS, check_results, encode_results, refuse_taken_folder, write_results
+from ..series.dicom_file import read_dicom
+from ..series.instance_store import InstanceStore
+from ..series.volume import ImageVolume, read_volume
+from .messages import ResultFile
+
+Paths = Sequence[Path | str]
+ModelName = str | Path | ModelCard
+
+
+class Calls:
+    """The public methods are the calls; see :class:`~.client.Worker`.
+
+    The model and the volume used last stay in memory: the next run on them loads nothing.
+
+    Parameters
+    ----------
+    progress
+        Called during long steps.
+    """
+
+    def __init__(self, progress: ProgressCallback) -> None:
+        self._progress = progress
+        self._model: tuple[object, Model] | None = None
+        self._volume: tuple[object, ImageVolume] | None = None
+
+    def verify(self, *, endpoint: Endpoint) -> None:
+        """Prove that the peer answers."""
+        with connect(endpoint) as client:
+            client.verify()
+
+    def find_studies(self, *, endpoint: Endpoint, **keys: object) -> list[StudyRecord]:
+        """Return the studies that match all keys of :meth:`..pacs.client.PacsClient.find_studies`."""
+        with connect(endpoint) as client:
+            return client.find_studies(**keys)  # type: ignore[arg-type]
+
+    def find_series(self, *, endpoint: Endpoint, study_uid: str) -> list[SeriesRecord]:
+        """Return the series of a study."""
+        with connect(endpoint) as client:
+            return client.find_series(study_uid)
+
+    def retrieve(
+        self, *, endpoint: Endpoint, study_uid: str, series_uid: str | None = None, folder: Path | str
+    ) -> RetrieveReport:
+        """Bring a study, or one series of it, into the instance store in ``folder``."""
+        with connect(endpoint) as client, InstanceStore(folder) as store:
+            return client.retrieve(study_uid, series_uid, into=store, progress=self._progress)
+
+    def paths(self, *, folder: Path | str, study_uid: str, series_uid: str | None = None) -> list[Path]:
+        """Return the files that the instance store in ``folder`` holds of a study or series."""
+        with InstanceStore(folder) as store:
+            return [instance.path for instance in store.instances(study_uid, series_uid)]
+
+    def read(self, *, paths: Paths) -> ImageVolume:
+        """Return the volume of one series, from its files."""
+        state = _state_of(paths)
+        if self._volume is None or state is None or self._volume[0] != state:
+            self._volume = None  # freed before the next one is read
+            self._volume = state, read_volume(list(paths), progress=self._progress)
+        return self._volume[1]
+
+    def segment(self, *, paths: Paths, model: ModelName, device: str = "auto") -> LabelVolume:
+        """Run a model on the volume of one series, from its files."""
+        card = _card(model)
+        if self._model is None or self._model[0] != (card.sha256, device):
+            report(self._progress, "load model", 0)
+            self._model = None
+            self._model = (card.sha256, device), load_model(card, device)
+        return self._model[1].segment(self.read(paths=paths), progress=self._progress)
+
+    def fetch_weights(self, *, model: ModelName) -> Path:
+        """Fetch a model's weights and return their file."""
+        return WeightsFolder.default().fetch(_card(model), progress=self._progress)
+
+    def export(
+        self,
+        *,
+        paths: Paths,
+        labels_file: Path | str | np.ndarray,
+        segments: Sequence[Segment],
+        provenance: Provenance | None = None,
+        folder: Path | str,
+        outputs: Sequence[str] = OUTPUTS,
+        encodings: Sequence[str] = ("BINARY",),
+        series_description: str | None = None,
+    ) -> list[ResultFile]:
+        """Write a segmentation of the series in ``paths`` as DICOM objects, SEG first: all of them or none.
+
+        Parameters
+        ----------
+        labels_file
+            (k, j, i) labels on the grid of the series: a ``.npy`` file, or the array itself.
+        segments, provenance
+            As :class:`~..results.labels.LabelVolume` takes them.
+        folder, outputs, encodings, series_description
+            As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
+        """
+        refuse_taken_folder(Path(folder))  # before the work, not after it
+        volume = self.read(paths=paths)
+        array = labels_file if isinstance(labels_file, np.ndarray) else _read_labels(Path(labels_file))
+        labels = LabelVolume(array, tuple(segments), source=volume.source, provenance=provenance)
+        report(self._progress, "encode", 0)
+        results = encode_results(
+            labels,
+            volume,
+            measure(labels, volume),
+            outputs=tuple(outputs),
+            encodings=tuple(encodings),
+            series_description=series_description,
+        )
+        report(self._progress, "check", 0)
+        check_results(results, volume.source)
+        return [
+            ResultFile(result.kind, str(result.dataset.SOPInstanceUID), result.path)
+            for result in write_results(results, Path(folder))
+            if result.path is not None
+        ]
+
+    def put(self, *, files: Paths, endpoint: Endpoint, outbox_folder: Path | str) -> int:
+        """Put objects into the outbox for an endpoint and return how many of them wait for it."""
+        datasets = (read_dicom(path) for path in files)  # one at a time in memory
+        return len(Outbox(outbox_folder).put(datasets, endpoint.address))
+
+    def deliver(
+        self, *, endpoint: Endpoint, outbox_folder: Path | str, only: Sequence[str] | None = None
+    ) -> DeliveryReport:
+        """Send what waits for an endpoint (``only`` these SOP Instance UIDs) and prove that it arrived."""
+        return deliver(Outbox(outbox_folder), endpoint, only=only, progress=self._progress)
+
+    def outbox(self, *, outbox_folder: Path | str) -> list[Delivery]:
+        """Return all that waits in the outbox."""
+        return Outbox(outbox_folder).deliveries()
+
+
+def _state_of(paths: Paths) -> object:
+    """Return what changes when one of the files does; None if one cannot be looked at."""
+    try:
+        found = [(str(path), Path(path).stat()) for path in paths]
+    except OSError:
+        return None
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+
+
+def _card(model: ModelName) -> ModelCard:
+    if isinstance(model, ModelCard):
+        return model
+    return ModelCard.from_file(model) if str(model).endswith(".toml") else Catalogue.load()[str(model)]
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    try:
+        labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise EncodingError(f"the label file {path.name} cannot be read") from error
+    return labels
