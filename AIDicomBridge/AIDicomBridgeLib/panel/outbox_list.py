@@ -14,6 +14,7 @@ from ..user_folder import user_folder
 from .availability import set_available
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
+from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 
 _KIND_OF_SOP_CLASS = {
@@ -23,7 +24,6 @@ _KIND_OF_SOP_CLASS = {
 }
 _SR_PREFIX = "1.2.840.10008.5.1.4.1.1.88."
 COLUMN_WIDTHS = (50, 130, 65, 45)
-ROW_HEIGHT = 22
 
 
 class OutboxList:
@@ -41,9 +41,7 @@ class OutboxList:
         self._ui, self._runner, self._saved, self._status = ui, runner, saved, status
         self._waiting: list[Delivery] = []
         self._stale = False
-        for column, width in enumerate(COLUMN_WIDTHS):
-            ui.outboxTable.setColumnWidth(column, width)
-        ui.outboxTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        prepare_table(ui.outboxTable, COLUMN_WIDTHS)
         ui.retryButton.connect("clicked()", lambda: runner.start(self._retry_flow()))
         self._show()
 
@@ -108,7 +106,7 @@ class OutboxList:
 
     def _show(self) -> None:
         table = self._ui.outboxTable
-        table.setRowCount(len(self._waiting))
+        show_rows(table, len(self._waiting))
         for row, delivery in enumerate(self._waiting):
             cells = (
                 _kind(delivery.sop_class_uid),

@@ -18,8 +18,8 @@ from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import image_volume_from
 from .availability import set_available
 from .load_stage import LoadStage
-from .outbox_list import ROW_HEIGHT
 from .stage_status import StageStatus
+from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 from .views import open_segment_editor, show_surfaces
 
@@ -27,6 +27,7 @@ DEVICES = ("auto", "cpu", "cuda")
 # Slicer makes surfaces on the main thread: with 52 million voxels 2 s for three smooth segments, 10 s for four noisy
 # ones. Beyond this size the window is held up only if the person asks for it.
 SURFACE_VOXEL_LIMIT = 20_000_000
+COLUMN_WIDTHS = (24, 160, 90)
 # A brush stroke fires several events; the table is counted anew when they stop.
 RECOUNT_DELAY_MS = 300
 
@@ -72,10 +73,7 @@ class SegmentStage:
         ui.editSegmentsButton.connect("clicked()", self._edit)
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._observe)
-        ui.segmentsTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        ui.segmentsTable.setColumnWidth(0, 24)
-        ui.segmentsTable.setColumnWidth(1, 160)
-        ui.segmentsTable.setColumnWidth(2, 90)
+        prepare_table(ui.segmentsTable, COLUMN_WIDTHS)
         self._show_segments()
 
     @property
@@ -206,8 +204,7 @@ class SegmentStage:
     def _show_segments(self) -> None:
         table, node = self._ui.segmentsTable, self._ui.segmentationComboBox.currentNode()
         found = summarize_segments(node) if node is not None else []
-        table.setRowCount(len(found))
-        table.setVisible(bool(found))
+        show_rows(table, len(found))
         for row, segment in enumerate(found):
             swatch = qt.QTableWidgetItem()
             swatch.setBackground(qt.QBrush(qt.QColor(*segment.color_rgb)))

@@ -20,10 +20,11 @@ from ..results.labels import LabelVolume
 from .availability import set_available
 from .endpoint_chooser import EndpointChooser
 from .find_stage import iso_date
-from .outbox_list import ROW_HEIGHT, OutboxList
+from .outbox_list import OutboxList
 from .private_folder import PrivateFolder
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
+from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 
 RESULT_COLUMN_WIDTHS = (100, 190)
@@ -74,9 +75,7 @@ class SendStage:
         ui.srCheckBox.setToolTip(_("DICOM structured report (SR): volume and intensities of every segment."))
         ui.scCheckBox.setToolTip(_("Secondary captures (SC): slices with outlines, for viewers that cannot show SEG."))
         ui.confirmLabel.setTextFormat(qt.Qt.PlainText)
-        for column, width in enumerate(RESULT_COLUMN_WIDTHS):
-            ui.resultsTable.setColumnWidth(column, width)
-        ui.resultsTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        prepare_table(ui.resultsTable, RESULT_COLUMN_WIDTHS)
         for box in self._boxes.values():
             box.connect("toggled(bool)", lambda _checked: self._inputs_changed())
         ui.encodingComboBox.connect("currentIndexChanged(int)", lambda _index: self._inputs_changed())
@@ -228,8 +227,7 @@ class SendStage:
         arrived = {receipt.sop_instance_uid: receipt for receipt in report.receipts} if report else {}
         waiting = {delivery.sop_instance_uid: delivery for delivery in report.remaining} if report else {}
         table = self._ui.resultsTable
-        table.setRowCount(len(results))
-        table.setVisible(bool(results))
+        show_rows(table, len(results))
         for row, result in enumerate(results):
             uid = result.sop_instance_uid
             outcome, tip = _("made and checked"), ""
