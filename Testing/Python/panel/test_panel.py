@@ -40,6 +40,8 @@ def own_folders(tmp_path, monkeypatch):
 def series(tmp_path) -> list[Path]:
     """A CT of a patient whose name must not turn up where it does not belong."""
     datasets = make_series(body_phantom((10, 64, 72)), patient_name=NAME, patient_id=PATIENT_ID)
+    for dataset in datasets:
+        dataset.BodyPartExamined = "HEAD"  # so that every model takes it
     return save_series(datasets, tmp_path / "ct")
 
 
