@@ -102,7 +102,7 @@ def _result_rows(done: JobReport, files: dict[str, Path]) -> list[tuple[str, ...
     for result in done.results:
         key = (result.kind.upper(), str(result.dataset.SeriesInstanceUID))
         by_series.setdefault(key, []).append(str(result.dataset.SOPInstanceUID))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (kind, series_uid), uids in by_series.items():
         compared = sum(proofs.get(uid) == "compared" for uid in uids)
         file = str(files[uids[0]].resolve()) if len(uids) == 1 and uids[0] in files else f"{len(uids)} files"

@@ -73,7 +73,8 @@ class Model:
         fits = not self.card.body_parts or not body_part or any(part in body_part for part in self.card.body_parts)
         if not fits and not any_body_part:
             raise ModelError(
-                f"the model {self.card.name} works on {', '.join(self.card.body_parts)}, and the series says {body_part}",
+                f"the model {self.card.name} works on {', '.join(self.card.body_parts)}, "
+                f"and the series says {body_part}",
                 uid=volume.source.series_uid,
                 advice="Choose another series or model; if the header is wrong, use --any-body-part.",
             )
