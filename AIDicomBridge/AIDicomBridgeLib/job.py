@@ -52,11 +52,14 @@ class Job:
     destinations
         Where the results go; none only makes them.
     study_uid, series_uid
-        What to take from a PACS; without a series, the one that the model is meant for is chosen.
+        What to take from a PACS; without a series, the one that the model is meant for is chosen. The series also
+        chooses among several in a folder.
     encodings
         One SEG is made for each: ``BINARY``, ``LABELMAP``.
     device
         ``auto``, ``cpu``, ``cuda``, ...
+    any_body_part
+        Run the model also where the header names a body part that is not on its card.
     series_description
         For the result's series; made from the model's name where not given.
     out
@@ -78,6 +81,7 @@ class Job:
     series_uid: str | None = None
     encodings: tuple[str, ...] = ("BINARY",)
     device: str = "auto"
+    any_body_part: bool = False
     series_description: str | None = None
     out: Path | None = None
     outbox: Outbox | None = None
@@ -176,9 +180,10 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             with done.stage("retrieve", progress):
                 source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
-            done.volume = read_volume(find_series(source), progress=progress, cancel=cancel)
+            series = find_series(source, series_uid=job.series_uid)
+            done.volume = read_volume(series, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
-            done.labels = model.segment(done.volume, progress=progress, cancel=cancel)
+            done.labels = model.segment(done.volume, any_body_part=job.any_body_part, progress=progress, cancel=cancel)
         if job.review is not None:
             with done.stage("review", progress):
                 done.labels = job.review(done.volume, done.labels)

@@ -83,15 +83,23 @@ def get(
     series: Annotated[str | None, typer.Option(help="Series Instance UID; the whole study where not given.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Retrieve a study or series into a folder and count it against the PACS's own list."""
+    """Retrieve a study or series into a folder and count it against the PACS's own list.
+
+    The folder holds the files as received, under names that carry no patient data, and an index of them. What is
+    there already is not fetched again.
+    """
     with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
         if not client.find_series(study, series_uid=series):  # asked before anything is made on disk
-            raise NotFoundError("no such study or series", uid=series or study, peer=client.endpoint.name)
+            advice = "Look it up with 'aidicombridge find'."
+            raise NotFoundError(
+                "no such study or series", uid=series or study, peer=client.endpoint.name, advice=advice
+            )
         with InstanceStore(out) as store:
             done = client.retrieve(study, series, into=store, progress=command.progress, cancel=command.cancel)
         _answer_transfer(command, done)
         command.answer["folder"] = str(out)
-        command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({done.method}).")
+        how = done.method or "all were there already"
+        command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({how}).")
 
 
 def send(

@@ -57,12 +57,25 @@ class Command:
         if self.as_json:
             return
         self.progress.stop()
+        widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+        if rows and sum(widths) + 3 * len(widths) + 1 > self.console.width:
+            self._show_records(columns, rows, title)
+            return
         table = Table(title=title, title_justify="left", header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold")  # a UID that ends in dots is of no use
+            table.add_column(column)
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)
+
+    def _show_records(self, columns: Sequence[str], rows: Sequence[tuple[str, ...]], title: str | None) -> None:
+        """Print a line per cell: a UID that is cut or folded cannot be copied into the next command."""
+        if title:
+            self.say(title)
+        width = max(len(column) for column in columns)
+        for row in rows:
+            lines = [f"{column:<{width}}  {cell}" for column, cell in zip(columns, row, strict=True) if cell]
+            self.say("\n".join(lines) + "\n")
 
     def stop(self, *_: object) -> None:
         """Handle Ctrl-C: the first asks to stop at the next safe point, the second stops at once."""

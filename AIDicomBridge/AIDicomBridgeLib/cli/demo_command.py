@@ -78,7 +78,8 @@ def demo(
             pictures, picture_seconds = _timed(lambda: _draw(command, done, folder))
             seconds = {"store scan": fill_seconds, "find": find_seconds, **done.seconds, "pictures": picture_seconds}
             stages = [(name, _what(name, chosen, done), value) for name, value in seconds.items()]
-            page = write_report(folder / "report.html", chosen.title, study, held, done, pictures, stages)
+            files = {instance.sop_instance_uid: instance.path for instance in store}
+            page = write_report(folder / "report.html", chosen.title, study, held, done, pictures, stages, files)
             _conclude(command, stages, done, pictures, page)
             if keep_running:
                 _wait(command, archive)

@@ -31,6 +31,7 @@ def write_report(
     done: JobReport,
     pictures: Pictures,
     stages: list[tuple[str, str, float]],
+    files: dict[str, Path],
 ) -> Path:
     """Write the page and return its path.
 
@@ -42,8 +43,9 @@ def write_report(
         The series that the archive lists in the study after delivery.
     stages
         (name, what, seconds) of every stage.
+    files
+        Where the archive keeps each instance, by SOP Instance UID.
     """
-    proofs = {receipt.sop_instance_uid: receipt.proof for d in done.deliveries for receipt in d.receipts}
     body = [
         f"<h1>AIDicomBridge demonstration</h1><p class='lead'>{escape(title)}, segmented with {escape(done.model)}</p>",
         "<p class='warning'>For research and teaching, not for diagnostic use.</p>",
@@ -78,15 +80,8 @@ def write_report(
         ),
         "<h2>Results and the proof that they arrived</h2>",
         _table(
-            ("Kind", "SOP Instance UID", "Proof"),
-            [
-                (
-                    r.kind.upper(),
-                    str(r.dataset.SOPInstanceUID),
-                    proofs.get(str(r.dataset.SOPInstanceUID), "not arrived"),
-                )
-                for r in done.results
-            ],
+            ("Kind", "Series UID", "Proof", "File"),
+            _result_rows(done, files),
         ),
         f"<h2>Files</h2><p>The archive's instances: <code>{escape(str((path.parent / 'archive').resolve()))}</code><br>"
         f"The pictures: <code>{escape(str(pictures.axial.parent.resolve()))}</code></p>",
@@ -98,6 +93,21 @@ def write_report(
         encoding="utf-8",
     )
     return path
+
+
+def _result_rows(done: JobReport, files: dict[str, Path]) -> list[tuple[str, ...]]:
+    """Return a row per series of results: kind, series, how many were proven how, and the file if it is one."""
+    proofs = {receipt.sop_instance_uid: receipt.proof for d in done.deliveries for receipt in d.receipts}
+    by_series: dict[tuple[str, str], list[str]] = {}
+    for result in done.results:
+        key = (result.kind.upper(), str(result.dataset.SeriesInstanceUID))
+        by_series.setdefault(key, []).append(str(result.dataset.SOPInstanceUID))
+    rows: list[tuple[str, ...]] = []
+    for (kind, series_uid), uids in by_series.items():
+        compared = sum(proofs.get(uid) == "compared" for uid in uids)
+        file = str(files[uids[0]].resolve()) if len(uids) == 1 and uids[0] in files else f"{len(uids)} files"
+        rows.append((kind, series_uid, f"{compared} of {len(uids)} fetched back and compared", file))
+    return rows
 
 
 def _figure(file: Path, name: str) -> str:

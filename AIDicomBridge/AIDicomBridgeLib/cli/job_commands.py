@@ -17,13 +17,20 @@ ModelOption = Annotated[
     str, typer.Option("--model", help="Name from 'models list', or the path of a model card.", show_default=False)
 ]
 OutputsOption = Annotated[
-    str, typer.Option("--outputs", help="What to make, separated by commas: seg, sr (measurements), sc (pictures).")
+    str,
+    typer.Option(
+        "--outputs",
+        help="What to make, separated by commas: seg, sr (measurements; brings its seg along), sc (pictures).",
+    ),
 ]
 EncodingOption = Annotated[
     str,
     typer.Option(
         "--encoding", help="Of the SEG: binary (every reader takes it), labelmap (small), or both by a comma."
     ),
+]
+BodyPartOption = Annotated[
+    bool, typer.Option("--any-body-part", help="Run also where the header names a body part that the model is not for.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
@@ -36,13 +43,24 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for the results; created.", show_default=False)],
     outputs: OutputsOption = "seg,sr,sc",
     encoding: EncodingOption = "binary",
+    series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     device: DeviceOption = "auto",
+    any_body_part: BodyPartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment a series on disk and write DICOM results into a folder."""
     chosen, encodings = _outputs(outputs), _encodings(encoding)
     with running("segment", as_json) as command:
-        job = Job(folder, model, outputs=chosen, encodings=encodings, device=device, out=out)
+        job = Job(
+            folder,
+            model,
+            outputs=chosen,
+            series_uid=series,
+            encodings=encodings,
+            device=device,
+            any_body_part=any_body_part,
+            out=out,
+        )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
         command.say(f"The results are in {out}.")
 
@@ -58,6 +76,7 @@ def run(
     outputs: OutputsOption = "seg,sr,sc",
     encoding: EncodingOption = "binary",
     device: DeviceOption = "auto",
+    any_body_part: BodyPartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pull a series from a PACS, segment it, push the results, and prove that they arrived.
@@ -75,6 +94,7 @@ def run(
             series_uid=None if series == "auto" else series,
             encodings=encodings,
             device=device,
+            any_body_part=any_body_part,
             outbox=Outbox(user_folder() / "outbox"),
         )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))

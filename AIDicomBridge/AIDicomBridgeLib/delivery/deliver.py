@@ -115,12 +115,16 @@ def deliver(
     error: BridgeError | None = None
     try:
         whole = _refuse_damaged(outbox, waiting())
+        outbox.mark_attempt(whole)
         with open_client(endpoint) as client:
-            held = _listed(client, [d for d in whole if d.attempts])
+            held = _listed(client, whole)
             _send(outbox, client, [d for d in whole if d.sop_instance_uid not in held], progress, cancel)
             receipts = _verify(outbox, client, whole, progress, cancel)
     except BridgeError as failure:
         error = failure
+        for delivery in waiting():
+            if delivery.state is DeliveryState.WAITING:
+                outbox.mark(delivery, DeliveryState.WAITING, delivery.status, failure.what)
     return DeliveryReport(endpoint.address, tuple(receipts), tuple(waiting()), error)
 
 
@@ -151,7 +155,6 @@ def _send(
 ) -> None:
     if not deliveries:
         return
-    outbox.mark_attempt(deliveries)
     by_uid = {d.sop_instance_uid: d for d in deliveries}
     sent = client.store([d.path for d in deliveries], progress=progress, cancel=cancel)
     states = {

@@ -185,6 +185,16 @@ class Outbox:
                 "UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", [(d.id,) for d in deliveries]
             )
 
+    def redirect(self, deliveries: Iterable[Delivery], destination: str) -> None:
+        """Send objects to another destination instead; what waits for that one already is not doubled."""
+        with self._journal() as journal:
+            for delivery in deliveries:
+                journal.execute(
+                    "UPDATE OR REPLACE delivery SET destination = ?, state = 'waiting', status = '', reason = ''"
+                    " WHERE id = ?",
+                    (destination, delivery.id),
+                )
+
     def mark(self, delivery: Delivery, state: DeliveryState, status: str, reason: str) -> None:
         """Enter what the peer answered for one object."""
         with self._journal() as journal:

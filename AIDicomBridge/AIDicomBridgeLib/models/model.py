@@ -45,15 +45,21 @@ class Model:
         self,
         volume: ImageVolume,
         *,
+        any_body_part: bool = False,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> LabelVolume:
         """Return the labels of a volume, on the volume's own grid.
 
+        Parameters
+        ----------
+        any_body_part
+            Run also where the header names a body part that is not on the card.
+
         Raises
         ------
         ModelError
-            The card does not allow the volume's modality, or the memory does not suffice.
+            The card does not allow the volume's modality or body part, or the memory does not suffice.
         JobCancelled
             ``cancel`` was called; it takes effect after the current layer.
         """
@@ -62,6 +68,15 @@ class Model:
                 f"the model {self.card.name} works on {' and '.join(self.card.modalities)}, not on {volume.modality}",
                 uid=volume.source.series_uid,
                 advice="Choose another series or model.",
+            )
+        body_part = str(volume.source.headers[0].get("BodyPartExamined", "") or "").upper()
+        fits = not self.card.body_parts or not body_part or any(part in body_part for part in self.card.body_parts)
+        if not fits and not any_body_part:
+            raise ModelError(
+                f"the model {self.card.name} works on {', '.join(self.card.body_parts)}, "
+                f"and the series says {body_part}",
+                uid=volume.source.series_uid,
+                advice="Choose another series or model; if the header is wrong, use --any-body-part.",
             )
         labels = self._labels(volume, progress, cancel)
         for value in self.card.largest_component_labels:

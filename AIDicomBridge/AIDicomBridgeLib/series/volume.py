@@ -80,17 +80,19 @@ def read_volume(
     return ImageVolume(voxels, series.ijk_to_lps, series)
 
 
-def find_series(series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str) -> SourceSeries:
-    """Return the one series meant; see :func:`read_volume`."""
+def find_series(
+    series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str, *, series_uid: str | None = None
+) -> SourceSeries:
+    """Return the one series meant; see :func:`read_volume`. ``series_uid`` chooses among several in a folder."""
     if isinstance(series_or_paths_or_folder, SourceSeries):
         return series_or_paths_or_folder
     if isinstance(series_or_paths_or_folder, Path | str):
-        return SourceSeries.from_files(_image_files(Path(series_or_paths_or_folder)))
+        return SourceSeries.from_files(_image_files(Path(series_or_paths_or_folder), series_uid))
     return SourceSeries.from_files(series_or_paths_or_folder)
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Return the files of the folder's only image series; files that were never DICOM are passed over."""
+def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
+    """Return the files of the folder's only image series, or of the one named; what is no DICOM is passed over."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
@@ -105,10 +107,14 @@ def _image_files(folder: Path) -> list[Path]:
         if header.SOPClassUID in VOLUME_SOP_CLASSES:
             by_series.setdefault(str(header.SeriesInstanceUID), []).append(path)
     _check_others(others, slices=[path for paths in by_series.values() for path in paths])
+    if series_uid is not None:
+        if series_uid not in by_series:
+            raise NotFoundError(f"the folder {folder} does not hold this image series", uid=series_uid)
+        return by_series[series_uid]
     if len(by_series) > 1:
         raise ConflictError(
             f"the folder holds {len(by_series)} image series: {', '.join(sorted(by_series))}",
-            advice="Choose one of them.",
+            advice="Choose one of them by its series UID.",
         )
     if not by_series:
         raise NotFoundError(

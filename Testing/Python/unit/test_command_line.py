@@ -12,7 +12,7 @@ from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.series.dicom_file import read_dicom
 from AIDicomBridgeLib.series.instance_store import InstanceStore
-from synthetic import body_phantom, make_series
+from synthetic import body_phantom, make_series, save_series
 from typer.testing import CliRunner
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
@@ -117,9 +117,15 @@ def test_unreachable_destination_is_partial_and_waits_in_the_outbox(archive: Arc
     assert answer["status"] == "partial"
     assert answer["deliveries"][0]["error"]["kind"] == "UnreachableError"
     assert len(answer_of("outbox", "list")["waiting"]) == 1
+    (waiting,) = answer_of("outbox", "list")["waiting"]
+    assert "refused" in waiting["reason"]
     retried = run("outbox", "retry", "--json")
-    assert retried.exit_code == 1
-    assert json.loads(retried.stdout)["status"] == "failed"
+    assert retried.exit_code == 3
+    assert json.loads(retried.stdout)["status"] == "partial"
+    assert answer_of("outbox", "list")["waiting"][0]["attempts"] == 2
+    instead = ["--to", f"dimse://GONE@127.0.0.1:{unused_port}", "--instead", archive.endpoint.address]
+    assert answer_of("outbox", "retry", *instead)["deliveries"][0]["complete"]
+    assert answer_of("outbox", "list")["waiting"] == []
 
 
 def _find_nothing(archive: Archive) -> list[str]:
@@ -301,3 +307,21 @@ def test_two_ctrl_c_stop_at_once() -> None:
     assert command.cancel.cancelled
     with pytest.raises(KeyboardInterrupt):
         command.stop()
+
+
+def test_one_series_of_several_in_a_folder_is_chosen_by_its_uid(tmp_path: Path) -> None:
+    first, second = make_series(body_phantom()), make_series(body_phantom((3, 64, 72)))
+    save_series(first, tmp_path / "in" / "a")
+    save_series(second, tmp_path / "in" / "b")
+    arguments = ["segment", tmp_path / "in", "--model", "ct-tissues", "--outputs", "seg", "--out", tmp_path / "out"]
+    assert run(*arguments).exit_code == 1
+    done = answer_of(*arguments, "--series", second[0].SeriesInstanceUID)
+    assert done["series_uid"] == second[0].SeriesInstanceUID
+
+
+def test_what_does_not_fit_a_narrow_terminal_becomes_lines_with_whole_uids(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("AIDicomBridgeLib.cli.command.FILE_WIDTH", 80)
+    output = run("find", archive.endpoint.address, "--accession", "CT1").output
+    assert f"Study UID    {archive.ct[0].StudyInstanceUID}\n" in output

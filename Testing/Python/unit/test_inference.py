@@ -157,3 +157,17 @@ def test_an_unusable_device_is_refused() -> None:
 
     with pytest.raises(ModelError, match="'nonsense'"):
         load_model("ct-tissues", device="nonsense")
+
+
+def test_a_model_refuses_another_body_part_unless_told(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from AIDicomBridgeLib import Catalogue, load_model
+
+    card = replace(Catalogue.load()["ct-tissues"], body_parts=("HEAD",))
+    volume = read_volume(save_series(make_series(body_phantom()), tmp_path))
+    with pytest.raises(ModelError, match="works on HEAD, and the series says ABDOMEN"):
+        load_model(card).segment(volume)
+    assert load_model(card).segment(volume, any_body_part=True).labels.any()
+    volume.source.headers[0].BodyPartExamined = ""
+    assert load_model(card).segment(volume).labels.any()
