@@ -14,7 +14,7 @@ class ConsoleCalls:
     >>> paths = logic.retrieve("dimse://ORTHANC@192.168.1.20:4242", study.study_uid)
     >>> volumeNode = logic.loadSeries(paths)
     >>> segmentationNode = logic.segment(volumeNode, "mindgrab")
-    >>> results = logic.exportSegmentation(segmentationNode, "/tmp/results")
+    >>> results = logic.exportSegmentation(segmentationNode, "/data/results")
     >>> report = logic.send("dimse://ORTHANC@192.168.1.20:4242", results)
 
     Attributes
@@ -99,7 +99,7 @@ class ConsoleCalls:
         Outputs are ``"seg"`` (DICOM Segmentation), ``"sr"`` (measurement report on it) and ``"sc"`` (secondary
         captures with the outline); the encoding of the first is ``"BINARY"`` or ``"LABELMAP"``.
 
-        >>> paths = logic.exportSegmentation(segmentationNode, "/tmp/results", outputs=("seg", "sr"))
+        >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", outputs=("seg", "sr"))
         """
         from .segmentation_files import write_segmentation_files
         from .segmentation_node import reference_volume_node
