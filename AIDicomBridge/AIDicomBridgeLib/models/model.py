@@ -76,7 +76,7 @@ class Model:
                 f"the model {self.card.name} works on {', '.join(self.card.body_parts)}, "
                 f"and the series says {body_part}",
                 uid=volume.source.series_uid,
-                advice="Choose another series or model; if the header is wrong, use --any-body-part.",
+                advice="Choose another series or model; if the header is wrong, allow any body part (--any-body-part).",
             )
         labels = self._labels(volume, progress, cancel)
         for value in self.card.largest_component_labels:

@@ -77,11 +77,12 @@ class ConsoleCalls:
         self._sampleFolders.append(tempfile.TemporaryDirectory(prefix="aidicombridge-sample-"))
         return self.loadSeries(write_sample_series(self._sampleFolders[-1].name))
 
-    def segment(self, volumeNode, modelName, device="auto"):
+    def segment(self, volumeNode, modelName, device="auto", anyBodyPart=False):
         """Run a model on a volume that was loaded from DICOM, and return the segmentation node.
 
         The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
-        Slicer's DICOM module.
+        Slicer's DICOM module. A series whose header names a body part that the model is not for is refused, unless
+        anyBodyPart is True.
         """
         import slicer
 
@@ -90,7 +91,7 @@ class ConsoleCalls:
         from .slicer_packages import ensure_packages
 
         ensure_packages("platformdirs", "safetensors")
-        labels = load_model(modelName, device=device).segment(self._volume(volumeNode))
+        labels = load_model(modelName, device=device).segment(self._volume(volumeNode), any_body_part=anyBodyPart)
         return segmentation_node_from(labels, slicer.mrmlScene, volume_node=volumeNode)
 
     def exportSegmentation(self, segmentationNode, folder, outputs=("seg", "sr", "sc"), encoding="BINARY"):
