@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import types
+import unittest
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import DependencyError, IncompleteError, NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
+from AIDicomBridgeLib.mrml.self_test import SelfTest
 from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, Outcome, RetrieveReport
 from shell import import_module_file, open_shell
@@ -58,7 +60,14 @@ def test_the_module_describes_itself(module, monkeypatch):
 
 
 def test_the_modules_own_test_passes(module):
+    """As "Reload and Test" runs it."""
     module.AIDicomBridgeTest().runTest()
+
+
+def test_ctest_finds_the_modules_own_tests(module):
+    names = unittest.TestLoader().getTestCaseNames(module.AIDicomBridgeTest)
+    assert "test_whole_loop" in names
+    assert set(names) == {name for name in vars(SelfTest) if name.startswith("test_")}
 
 
 def test_from_files_to_a_segmentation_node(logic, ct_files, phantom_model):

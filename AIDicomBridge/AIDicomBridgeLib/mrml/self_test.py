@@ -1,0 +1,64 @@
+"""What the module tests of itself inside Slicer, where ctest and "Reload and Test" run it."""
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+
+class SelfTest:
+    """The tests; mixed into a TestCase that gives a Logic of the module by ``makeLogic()``.
+
+    The data are made in code and the archive is the built-in one on this machine's loopback address: nothing comes
+    from the network or goes there, and nothing is kept but nodes in the scene.
+    """
+
+    def test_volume_without_source_is_refused(self):
+        """A volume that did not come from DICOM has no source frames, and the error says so."""
+        import slicer
+
+        from ..errors import NotFoundError
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        self.assertRaises(NotFoundError, self.makeLogic().segment, node, "ct-tissues")
+        slicer.mrmlScene.RemoveNode(node)
+
+    def test_sample_series_becomes_dicom_results(self):
+        """A synthetic CT is loaded, segmented by rules, and written as SEG and SR; needs no archive."""
+        logic = self.makeLogic()
+        segmentation_node = logic.segment(logic.loadSampleSeries(), "ct-tissues")
+        self.assertEqual(segmentation_node.GetSegmentation().GetNumberOfSegments(), 4)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = logic.exportSegmentation(segmentation_node, f"{folder}/results", outputs=("seg", "sr"))
+            self.assertEqual([path.name for path in paths], ["seg-001.dcm", "sr-001.dcm"])
+
+    def test_whole_loop(self):
+        """A synthetic CT is found in an archive, retrieved, loaded, segmented, exported, sent, and found again."""
+        from .slicer_packages import ensure_packages
+
+        ensure_packages("pynetdicom")  # asks the person; under --testing Slicer installs nothing
+        if find_spec("pynetdicom") is None:
+            self.skipTest("pynetdicom is not installed")
+        from ..pacs.archive import Archive
+        from ..series.instance_store import InstanceStore
+        from ..series.sample_series import write_sample_series
+
+        logic = self.makeLogic()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            InstanceStore(Path(folder, "archive")) as store,
+            Archive(store) as archive,
+        ):
+            files = write_sample_series(folder)
+            for path in files:
+                store.add_file(path)
+            address = archive.endpoint.address
+            (study,) = logic.find(address, accession_number="AIDB-SAMPLE")
+            (series,) = logic.findSeries(address, study.study_uid)
+            paths = logic.retrieve(address, study.study_uid, series.series_uid, folder=f"{folder}/retrieved")
+            self.assertEqual(len(paths), len(files))
+            segmentation_node = logic.segment(logic.loadSeries(paths), "ct-tissues")
+            results = logic.exportSegmentation(segmentation_node, f"{folder}/results")
+            self.assertTrue(logic.send(address, results).complete)
+            found = {series.modality for series in logic.findSeries(address, study.study_uid)}
+            self.assertTrue({"CT", "SEG", "SR"} <= found, found)
+            self.assertEqual(len(store.instances(study.study_uid)), len(files) + len(results))
