@@ -24,15 +24,10 @@ demo:
 	@.ci/bootstrap nodes compressed
 	@$(BIN)/aidicombridge demo $(ARGS)
 
-# Every check runs even when one before it fails; the status is that of the worst. The panel's tests alter PySide6 for
-# good and need a process of their own; ARGS='Testing/Python/panel' runs them alone.
 test:
 	@.ci/bootstrap nodes compressed test
 	@.ci/peers
-	@status=0; \
-	for check in "ruff check ." "ruff format --check ." "mypy" "python -m pytest $(ARGS)" $(if $(ARGS),,"python -m pytest Testing/Python/panel"); do \
-	  echo "== $$check"; $(BIN)/$$check || status=1; \
-	done; exit $$status
+	@.ci/checks $(ARGS)
 
 lint:
 	@.ci/bootstrap nodes compressed test
