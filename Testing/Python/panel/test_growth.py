@@ -1,6 +1,5 @@
 """The panel through a long day: scenes are closed and opened, the module is reloaded, and nothing piles up."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,6 @@ SLOW_S = 60.0
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="there is no /proc to count child processes in"
 )
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch) -> Path:
-    """The folder in which panel and worker make temporary files; the outbox lies elsewhere."""
-    for variable, name in (("AIDICOMBRIDGE_HOME", "home"), ("TMPDIR", "tmp")):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(variable, str(tmp_path / name))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    return tmp_path / "tmp"
 
 
 def observers(vtk_object) -> int:

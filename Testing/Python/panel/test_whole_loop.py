@@ -1,0 +1,111 @@
+"""All stages by clicks: from the archive and back to it."""
+
+import pytest
+from AIDicomBridgeLib import connect, read_segmentation
+from AIDicomBridgeLib.series.source_series import SourceSeries
+from shell.steps import (
+    NAME,
+    PATIENT_ID,
+    SLOW_S,
+    add_endpoint,
+    find,
+    load,
+    modalities,
+    runner_of,
+    segment,
+    send,
+    volumes,
+)
+
+
+def test_the_whole_loop_with_an_edit_between(shell, archive, series):
+    import slicer
+
+    add_endpoint(shell, archive.endpoint)
+    shell.click(shell.ui.testEndpointButton)
+    shell.wait_until(lambda: "Archive answers" in shell.ui.findStatusLabel.text, SLOW_S)
+    find(shell)
+    assert shell.texts(shell.ui.studyTree)[:4] == [
+        f"{NAME} ({PATIENT_ID}), Synthetic study",
+        "2026-01-02",
+        "CT",
+        "16",
+    ] or (shell.texts(shell.ui.studyTree)[0].startswith(NAME))
+    load(shell)
+    node = segment(shell)
+    assert list(volumes(shell)) == ["Air in the body", "Fat", "Muscle", "Bone"]
+    before = volumes(shell)["Bone"]
+    # What the Segment Editor does: it writes into the labelmap and says so.
+    layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_4")
+    layer[0, :20, :20] = 4
+    node.GetSegmentation().GetSegment("Segment_4").Modified()
+    shell.wait_until(lambda: volumes(shell)["Bone"] > before, what="a recount after the edit")
+    shell.click(shell.ui.sendButton)
+    question = shell.ui.confirmLabel.text
+    assert all(text in question for text in (NAME, PATIENT_ID, "Synthetic study", "2026-01-02", "SYN0001", "Archive"))
+    send(shell)
+    assert "have arrived at Archive" in shell.ui.sendStatusLabel.text
+    assert not shell.ui.outboxGroupBox.isVisible()
+    assert set(modalities(archive)) == {"CT", "SEG", "SR", "OT"}
+    (sent,) = [i.path for i in archive.store.instances() if i.attributes["Modality"] == "SEG"]
+    labels = read_segmentation(sent, SourceSeries.from_files(series))
+    assert (labels.labels[0, :20, :20] == labels.segment("Bone").label).all()
+    outcomes = {text for text in shell.texts(shell.ui.resultsTable) if "arrived" in text}
+    assert outcomes == {"arrived, unchanged"}
+
+
+@pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
+def test_the_whole_loop_with_orthanc(shell, clinic, protocol):
+    endpoint = getattr(clinic, protocol)
+    add_endpoint(shell, endpoint, "Clinic")
+    find(shell)
+    load(shell)
+    segment(shell)
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    assert "All 2 objects have arrived at Clinic" in shell.ui.sendStatusLabel.text
+    with connect(endpoint) as client:
+        (study,) = client.find_studies(accession_number="SYN0001")
+        assert {found.modality for found in client.find_series(study.study_uid)} == {"CT", "SEG", "SR"}
+
+
+def test_one_button_for_all_of_it_sends_nothing_unasked(shell, archive):
+    add_endpoint(shell, archive.endpoint)
+    find(shell)
+    shell.click(shell.ui.runAllButton)
+    shell.wait_until(shell.ui.confirmGroupBox.isVisible, SLOW_S, "the question")
+    assert set(modalities(archive)) == {"CT"}
+    shell.click(shell.ui.declineButton)
+    assert not shell.ui.confirmGroupBox.isVisible()
+    assert set(modalities(archive)) == {"CT"}
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    assert set(modalities(archive)) == {"CT", "SEG", "SR"}
+
+
+def test_cancel_during_retrieve_and_during_send(shell, archive):
+    add_endpoint(shell, archive.endpoint)
+    find(shell)
+    shell.click(shell.ui.loadButton)
+    shell.click(shell.ui.loadCancelButton)
+    assert shell.ui.volumeComboBox.nodeCount() == 0
+    load(shell)
+    segment(shell)
+    shell.click(shell.ui.scCheckBox)
+    shell.click(shell.ui.sendButton)
+    shell.click(shell.ui.confirmButton)
+    shell.click(shell.ui.sendCancelButton)
+    assert shell.ui.sendStatusLabel.text == "Cancelled."
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the list of the outbox")
+    send(shell)
+    assert "have arrived" in shell.ui.sendStatusLabel.text
+
+
+def test_the_sample_series_can_be_segmented_and_sent(shell, archive):
+    node = shell.logic.loadSampleSeries()
+    shell.choose(shell.ui.volumeComboBox, node.GetName())
+    add_endpoint(shell, archive.endpoint)
+    segment(shell)
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    assert "have arrived" in shell.ui.sendStatusLabel.text
