@@ -13,6 +13,8 @@ _HOMES = {
     "progress": ("CancelToken", "Progress"),
     "job": ("Job", "JobReport", "run_job"),
     "pacs.client": ("PacsClient", "connect"),
+    "pacs.doctor": ("diagnose",),
+    "pacs.doctor_report": ("DoctorReport",),
     "pacs.endpoint": ("DicomWebEndpoint", "DimseEndpoint", "parse_endpoint"),
     "pacs.records": ("InstanceRecord", "RetrieveReport", "SeriesRecord", "StoreReport", "StudyRecord"),
     "series.instance_store": ("InstanceStore",),

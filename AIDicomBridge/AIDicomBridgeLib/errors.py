@@ -80,6 +80,10 @@ class AssociationError(BridgeError):
     """The peer rejected or aborted the association, or accepts none of the presentation contexts needed."""
 
 
+class NoContextAcceptedError(AssociationError):
+    """The association was accepted, but not one of its presentation contexts."""
+
+
 class QueryError(BridgeError):
     """A C-FIND or QIDO-RS request failed."""
 

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import BridgeError, NotFoundError
 from ..pacs.client import connect
+from ..pacs.doctor import diagnose
 from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
 from ..series.dicom_file import is_part10_file
@@ -35,6 +36,27 @@ def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
             client.verify()
         command.answer["endpoint"] = target.address
         command.say(f"{target.name} answers.")
+
+
+def doctor(
+    endpoint: EndpointArgument,
+    study: Annotated[str | None, typer.Option(help="Study Instance UID to try the retrieval with.")] = None,
+    store_test_object: Annotated[
+        bool, typer.Option("--store-test-object", help="Also store one tiny object of the patient AIDICOMBRIDGE-TEST.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Try every service of a PACS, and write down what to send to its administrator where one does not work."""
+    with running("doctor", as_json) as command:
+        done = diagnose(
+            endpoint_from(endpoint), study_uid=study, store_test_object=store_test_object, cancel=command.cancel
+        )
+        command.answer |= done.to_dict()
+        rows = [(line.service, line.outcome.value, line.cause, line.advice) for line in done.lines]
+        command.show_table(("Service", "Outcome", "Cause", "Advice"), rows)
+        command.say(f"For the PACS administrator:\n{done.administrator_text}")
+        if not done.healthy:
+            command.partial("Not everything that was tried works.")
 
 
 def find(

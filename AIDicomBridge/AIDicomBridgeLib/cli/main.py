@@ -36,6 +36,7 @@ def _options(
 
 app.command()(demo_command.demo)
 app.command()(archive_commands.echo)
+app.command()(archive_commands.doctor)
 app.command()(archive_commands.find)
 app.command()(archive_commands.get)
 app.command()(job_commands.segment)

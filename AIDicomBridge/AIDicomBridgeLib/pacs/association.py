@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AssociationError, EndpointError, UnreachableError
+from ..errors import AssociationError, BridgeError, EndpointError, NoContextAcceptedError, UnreachableError
 from .dimse import MAXIMUM_CONTEXTS, MAXIMUM_PDU_BYTES, application_entity, send_without_delay
 from .endpoint import DimseEndpoint
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
-
-
-class NoContextAcceptedError(AssociationError):
-    """The association was accepted, but not one of its presentation contexts."""
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def associate(
         dimse_timeout_s=endpoint.dimse_timeout_s,
         connect_timeout_s=endpoint.connect_timeout_s,
     )
-    tls = (_tls_context(endpoint), endpoint.host) if endpoint.tls is not None else None
+    tls = (tls_context(endpoint), endpoint.host) if endpoint.tls is not None else None
     connected: list[bool] = []
     started = time.monotonic()
 
@@ -97,11 +93,12 @@ def _failure(
     if not connected:
         return _unreachable(endpoint, _why_not_connected(endpoint))
     if association.is_rejected:
-        answer = association.acceptor.primitive
+        answer: Any = association.acceptor.primitive
         return AssociationError(
             f"the association was rejected: {_rejection(answer)} (we called {endpoint.ae_title!r} as"
             f" {endpoint.calling_ae_title!r})",
             peer=endpoint.name,
+            status=f"A-ASSOCIATE-RJ {answer.result}/{answer.result_source}/{answer.diagnostic}",
             advice=_rejection_advice(endpoint, answer),
         )
     if association.rejected_contexts:
@@ -143,6 +140,14 @@ def _why_not_connected(endpoint: DimseEndpoint) -> str:
         return f"there is no connection to {where} ({getattr(error, 'strerror', None) or error})"
 
 
+def rejected_title(error: BridgeError) -> str:
+    """Return which AE title the peer does not know, ``"called"`` or ``"calling"``; empty if it is another failure."""
+    status = str(error.status or "")
+    if not status.startswith("A-ASSOCIATE-RJ"):
+        return ""
+    return {"1/7": "called", "1/3": "calling"}.get(status.partition("/")[2], "")
+
+
 def _rejection(answer: Any) -> str:
     """Return the reason of an A-ASSOCIATE-RJ in words (PS3.8 table 9-21)."""
     try:
@@ -162,7 +167,14 @@ def _rejection_advice(endpoint: DimseEndpoint, answer: Any) -> str:
     return "Ask the PACS administrator why; the log of the PACS says more."
 
 
-def _tls_context(endpoint: DimseEndpoint) -> "ssl.SSLContext":
+def tls_context(endpoint: DimseEndpoint) -> "ssl.SSLContext":
+    """Return what verifies the peer's certificate and shows ours (PS3.15 B.12).
+
+    Raises
+    ------
+    EndpointError
+        The certificate or key files cannot be used.
+    """
     import ssl
 
     files = endpoint.tls

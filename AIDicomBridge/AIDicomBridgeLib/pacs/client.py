@@ -1,6 +1,6 @@
 """The one protocol that every kind of PACS connection fulfils, and :func:`connect`, which opens one."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,10 +58,14 @@ class PacsClient(Protocol):
         series_uid: str | None = None,
         *,
         into: InstanceStore,
+        sop_instance_uids: Collection[str] | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
-        """Bring a study, or one series of it, into a store and count it against the peer's own instance list."""
+        """Bring a study, or one series of it, into a store and count it against the peer's own instance list.
+
+        With ``sop_instance_uids`` only these of its instances are brought.
+        """
 
     def store(
         self,

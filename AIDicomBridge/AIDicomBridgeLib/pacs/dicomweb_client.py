@@ -5,7 +5,7 @@ empty body and reports success, a 202 or a 206 raises nothing, and it escapes th
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,7 @@ class DicomWebClient:
         series_uid: str | None = None,
         *,
         into: InstanceStore,
+        sop_instance_uids: Collection[str] | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
@@ -113,6 +114,7 @@ class DicomWebClient:
             into=into,
             progress=progress,
             cancel=cancel,
+            sop_instance_uids=sop_instance_uids,
         )
 
     def store(
@@ -211,7 +213,7 @@ def _paths(retrieval: Retrieval, *, one_by_one: bool) -> Iterator[str]:
         path = f"/studies/{retrieval.study_uid}/series/{series_uid}"
         in_series = [record for record in missing if record.series_uid == series_uid]
         total = sum(record.series_uid == series_uid for record in retrieval.expected)
-        if one_by_one or (len(in_series) <= _FEW_INSTANCES and len(in_series) < total):
+        if one_by_one or (len(in_series) <= _FEW_INSTANCES and (len(in_series) < total or not retrieval.whole)):
             yield from (f"{path}/instances/{record.sop_instance_uid}" for record in in_series)
         else:
             yield path

@@ -1,6 +1,6 @@
 """The PACS client for DIMSE: C-ECHO, C-FIND, C-GET or C-MOVE, C-STORE."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,7 @@ class DimseClient:
         series_uid: str | None = None,
         *,
         into: InstanceStore,
+        sop_instance_uids: Collection[str] | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
@@ -121,6 +122,7 @@ class DimseClient:
             into=into,
             progress=progress,
             cancel=cancel,
+            sop_instance_uids=sop_instance_uids,
         )
 
     def store(

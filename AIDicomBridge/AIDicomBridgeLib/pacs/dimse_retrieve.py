@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import NotOfferedError
+from ..errors import NoContextAcceptedError, NotOfferedError
 from ..progress import check_cancel
-from .association import NoContextAcceptedError, associate
+from .association import associate
 from .dimse import (
     COMMON_STORAGE_CLASSES,
     MAXIMUM_CONTEXTS,
@@ -217,7 +217,7 @@ def _requests(retrieval: Retrieval, *, whole: bool, sop_classes: Sequence[str] |
     """Yield the identifiers that ask for what is missing: everything at once, or instance by instance."""
     missing = retrieval.missing
     series_uids = list(dict.fromkeys(record.series_uid for record in retrieval.expected))
-    if whole and len(missing) == len(retrieval.expected):
+    if whole and retrieval.whole and len(missing) == len(retrieval.expected):
         if len(series_uids) == 1:
             yield _identifier("SERIES", retrieval.study_uid, series_uids[0])
         else:

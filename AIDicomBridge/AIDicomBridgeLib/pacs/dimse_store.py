@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadDicomError, BridgeError, format_status
+from ..errors import BadDicomError, BridgeError, NoContextAcceptedError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from .association import NoContextAcceptedError, associate
+from .association import associate
 from .dimse import UNCOMPRESSED, VERIFICATION, class_name, status_meaning
 from .endpoint import DimseEndpoint
 from .outgoing import OutgoingInstance, read_outgoing

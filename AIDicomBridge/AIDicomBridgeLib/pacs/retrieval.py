@@ -5,7 +5,7 @@ HTTP 200 although most parts are missing. What is missing is asked for again, th
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..errors import BridgeError, DiskSpaceError, EndpointError, NotFoundError, RetrieveError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
@@ -22,7 +22,9 @@ class Retrieval:
     Attributes
     ----------
     expected
-        The peer's list of instances.
+        The instances to bring, as the peer lists them.
+    whole
+        Whether these are all instances of their study or series, so that it may be asked for as such.
     receiver
         Takes instances that come by C-STORE.
     reasons
@@ -38,8 +40,11 @@ class Retrieval:
         into: InstanceStore,
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
+        *,
+        whole: bool = True,
     ) -> None:
         self.expected = list(expected)
+        self.whole = whole
         self.study_uid = study_uid
         self.into = into
         self.cancel = cancel
@@ -107,6 +112,7 @@ def retrieve_all(
     into: InstanceStore,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
+    sop_instance_uids: Collection[str] | None = None,
 ) -> RetrieveReport:
     """Run ``fetch`` until nothing is missing, at most :data:`ROUNDS` times, and report every instance.
 
@@ -117,6 +123,8 @@ def retrieve_all(
     fetch
         ``fetch(retrieval, round_number)`` asks the peer for what is missing, once, and returns the method's name. It
         sets ``round_reason`` where the peer did not do all of it.
+    sop_instance_uids
+        Bring only these of the expected instances.
 
     Raises
     ------
@@ -125,10 +133,13 @@ def retrieve_all(
     RetrieveError
         Not one instance arrived, and the peer gave a reason.
     """
+    listed_count = len(expected)
+    if sop_instance_uids is not None:
+        expected = [record for record in expected if record.sop_instance_uid in sop_instance_uids]
     if not expected:
         raise NotFoundError("the study or series holds no instances", uid=series_uid or study_uid, peer=peer)
     started = time.monotonic()
-    retrieval = Retrieval(expected, study_uid, into, progress, cancel)
+    retrieval = Retrieval(expected, study_uid, into, progress, cancel, whole=len(expected) == listed_count)
     retrieval.show_progress()
     methods: list[str] = []
     for round_number in range(1, ROUNDS + 1):

@@ -13,6 +13,8 @@ from ..models.catalogue import Catalogue
 from ..models.model import Model, load_model
 from ..models.weights import WeightsFolder
 from ..pacs.client import connect
+from ..pacs.doctor import diagnose
+from ..pacs.doctor_report import DoctorReport
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
@@ -48,6 +50,10 @@ class Calls:
         """Prove that the peer answers."""
         with connect(endpoint) as client:
             client.verify()
+
+    def diagnose(self, *, endpoint: Endpoint, store_test_object: bool = False) -> DoctorReport:
+        """Return which services of a PACS work for us, and what to tell its administrator."""
+        return diagnose(endpoint, store_test_object=store_test_object)
 
     def find_studies(self, *, endpoint: Endpoint, **keys: object) -> list[StudyRecord]:
         """Return the studies that match all keys of :meth:`..pacs.client.PacsClient.find_studies`."""

@@ -54,6 +54,7 @@ def test_every_command_has_help_worth_reading() -> None:
         [],
         ["demo"],
         ["echo"],
+        ["doctor"],
         ["find"],
         ["get"],
         ["segment"],
@@ -76,6 +77,7 @@ def test_every_command_has_help_worth_reading() -> None:
 def test_find_get_segment_send_walk_through(archive: Archive, tmp_path: Path) -> None:
     address = archive.endpoint.address
     assert answer_of("echo", address)["status"] == "ok"
+    assert answer_of("doctor", address)["healthy"]
     (study,) = answer_of("find", address, "--accession", "CT1")["studies"]
     assert study["study_uid"] == archive.ct[0].StudyInstanceUID
     (series,) = answer_of("find", address, "--study", study["study_uid"])["series"]
