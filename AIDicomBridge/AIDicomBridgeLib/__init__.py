@@ -24,6 +24,7 @@ _HOMES = {
     "models.model": ("Model", "load_model"),
     "models.card": ("ModelCard",),
     "results.labels": ("Code", "LabelVolume", "Provenance", "Segment"),
+    "results.profiles": ("DestinationProfile", "find_profile"),
     "results.segmentation": ("build_segmentation", "read_segmentation"),
     "results.measurements": ("SegmentMeasurements", "measure"),
     "results.measurement_report": ("build_measurement_report",),

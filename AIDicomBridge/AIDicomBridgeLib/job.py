@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .delivery.agreement import agree_on_profile
 from .delivery.deliver import DeliveryReport, deliver
 from .delivery.outbox import Outbox
 from .errors import IncompleteError, NotFoundError
@@ -22,14 +23,16 @@ from .progress import CancelToken, ProgressCallback, check_cancel, report
 from .results.conformance import Finding
 from .results.labels import LabelVolume
 from .results.measurements import SegmentMeasurements, measure
+from .results.profiles import OUTPUTS, DestinationProfile, find_profile
+from .results.result_series import fresh_uid
 from .results.result_set import (
-    OUTPUTS,
     ResultObject,
     check_results,
     encode_results,
     refuse_taken_folder,
     write_results,
 )
+from .results.segment_description import with_tracking_uids
 from .series.instance_store import InstanceStore
 from .series.source_series import SourceSeries
 from .series.volume import ImageVolume, find_series, read_volume
@@ -48,14 +51,18 @@ class Job:
     model
         A model's name, card or card file; or a loaded model, whose weights then stay loaded between jobs.
     outputs
-        Any of ``seg``, ``sr`` (refers to the first SEG, which is then made too), ``sc``.
+        Any of ``seg``, ``sr`` (refers to the first SEG, which is then made too), ``sc``; what the destination's profile
+        names where not given.
     destinations
         Where the results go; none only makes them.
     study_uid, series_uid
         What to take from a PACS; without a series, the one that the model is meant for is chosen. The series also
         chooses among several in a folder.
+    profile
+        Destination profile, or its name, for all destinations; each endpoint's own where not given. Destinations of
+        different profiles get objects of their own.
     encodings
-        One SEG is made for each: ``BINARY``, ``LABELMAP``.
+        One SEG is made for each: ``BINARY``, ``LABELMAP``, ``FRACTIONAL``; by the profile where not given.
     device
         ``auto``, ``cpu``, ``cuda``, ...
     any_body_part
@@ -75,11 +82,12 @@ class Job:
 
     source: Endpoint | SourceSeries | Path | str
     model: str | ModelCard | Path | Model
-    outputs: tuple[str, ...] = OUTPUTS
+    outputs: tuple[str, ...] | None = None
     destinations: tuple[Endpoint, ...] = ()
     study_uid: str | None = None
     series_uid: str | None = None
-    encodings: tuple[str, ...] = ("BINARY",)
+    profile: DestinationProfile | str | None = None
+    encodings: tuple[str, ...] | None = None
     device: str = "auto"
     any_body_part: bool = False
     series_description: str | None = None
@@ -101,6 +109,8 @@ class JobReport:
         What came from the PACS; None for a source on disk.
     volume, labels, measurements, results, findings, deliveries
         What each stage gave; ``findings`` are warnings of the results' own checks.
+    owed
+        Every destination with the results that go to it.
     """
 
     model: str = ""
@@ -111,6 +121,7 @@ class JobReport:
     measurements: list[SegmentMeasurements] = field(default_factory=list)
     results: list[ResultObject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    owed: list[tuple[Endpoint, list[ResultObject]]] = field(default_factory=list)
     deliveries: list[DeliveryReport] = field(default_factory=list)
 
     @property
@@ -190,14 +201,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         check_cancel(cancel)
         with done.stage("encode", progress):
             done.measurements = measure(done.labels, done.volume)
-            done.results = encode_results(
-                done.labels,
-                done.volume,
-                done.measurements,
-                outputs=job.outputs,
-                encodings=job.encodings,
-                series_description=job.series_description,
-            )
+            done.results = _encode(job, done, done.labels, done.volume)
         with done.stage("check", progress):
             done.findings = check_results(done.results, done.volume.source)
         check_cancel(cancel)
@@ -205,14 +209,15 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             done.results = write_results(done.results, job.out)
         if job.outbox is not None and job.destinations:
             with done.stage("deliver", progress):
-                done.deliveries = _deliver(job.outbox, job.destinations, done.results, progress, cancel)
+                done.deliveries = _deliver(job.outbox, done, progress, cancel)
     return done
 
 
 def _check_job(job: Job) -> None:
-    unknown = set(job.outputs) - set(OUTPUTS)
-    if unknown or not job.outputs:
+    if job.outputs is not None and (set(job.outputs) - set(OUTPUTS) or not job.outputs):
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {job.outputs!r}")
+    for profile in (job.profile, *(endpoint.profile for endpoint in job.destinations)):
+        find_profile(profile)  # refused by name before anything runs
     if job.destinations and job.outbox is None:
         raise ValueError("a job with destinations needs an outbox")
     if isinstance(job.source, Endpoint) and not job.study_uid:
@@ -260,15 +265,40 @@ def _retrieve(
     return SourceSeries.from_files(i.path for i in store.instances(study_uid, series_uid))
 
 
+def _encode(job: Job, done: JobReport, labels: LabelVolume, volume: ImageVolume) -> list[ResultObject]:
+    """Make the objects once for each profile among the destinations, and note who gets which."""
+    labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
+    made: dict[DestinationProfile, list[ResultObject]] = {}
+    for endpoint in job.destinations or (None,):
+        profile = agree_on_profile(endpoint, job.profile)
+        if profile not in made:
+            made[profile] = encode_results(
+                labels,
+                volume,
+                done.measurements,
+                profile=profile,
+                outputs=job.outputs,
+                encodings=job.encodings,
+                series_description=job.series_description,
+            )
+        if endpoint is not None:
+            done.owed.append((endpoint, made[profile]))
+    return [result for results in made.values() for result in results]
+
+
 def _deliver(
-    outbox: Outbox,
-    destinations: tuple[Endpoint, ...],
-    results: list[ResultObject],
-    progress: ProgressCallback | None,
-    cancel: CancelToken | None,
+    outbox: Outbox, done: JobReport, progress: ProgressCallback | None, cancel: CancelToken | None
 ) -> list[DeliveryReport]:
     """Put everything for every destination into the outbox, then deliver: a crash in between loses nothing."""
-    for endpoint in destinations:
+    for endpoint, results in done.owed:
         outbox.put([result.dataset for result in results], endpoint.address)
-    uids = [str(result.dataset.SOPInstanceUID) for result in results]
-    return [deliver(outbox, endpoint, only=uids, progress=progress, cancel=cancel) for endpoint in destinations]
+    return [
+        deliver(
+            outbox,
+            endpoint,
+            only=[str(result.dataset.SOPInstanceUID) for result in results],
+            progress=progress,
+            cancel=cancel,
+        )
+        for endpoint, results in done.owed
+    ]

@@ -7,7 +7,7 @@ import typer
 
 from ..delivery.outbox import Outbox
 from ..job import Job, JobReport, run_job
-from ..results.result_set import OUTPUTS
+from ..results.profiles import ENCODINGS, OUTPUTS, PROFILES
 from ..user_folder import user_folder
 from .archive_commands import EndpointArgument, StudyOption, endpoint_from
 from .command import Command, JsonOption, running
@@ -17,16 +17,26 @@ ModelOption = Annotated[
     str, typer.Option("--model", help="Name from 'models list', or the path of a model card.", show_default=False)
 ]
 OutputsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--outputs",
-        help="What to make, separated by commas: seg, sr (measurements; brings its seg along), sc (pictures).",
+        help="What to make, separated by commas: seg, sr (measurements; brings its seg along), sc (pictures). "
+        "By the profile if not given; the default profile makes all three.",
     ),
 ]
 EncodingOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--encoding", help="Of the SEG: binary (every reader takes it), labelmap (small), or both by a comma."
+        "--encoding",
+        help="Of the SEG: binary (every reader takes it), labelmap (small), fractional (probabilities), or several by "
+        "commas. By the profile if not given; the default profile's is binary.",
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help=f"How the destination wants the results: {', '.join(PROFILES)}. If not given, each endpoint's own.",
     ),
 ]
 BodyPartOption = Annotated[
@@ -41,8 +51,9 @@ def segment(
     ],
     model: ModelOption,
     out: Annotated[Path, typer.Option(help="Folder for the results; created.", show_default=False)],
-    outputs: OutputsOption = "seg,sr,sc",
-    encoding: EncodingOption = "binary",
+    profile: ProfileOption = None,
+    outputs: OutputsOption = None,
+    encoding: EncodingOption = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     device: DeviceOption = "auto",
     any_body_part: BodyPartOption = False,
@@ -57,6 +68,7 @@ def segment(
             outputs=chosen,
             series_uid=series,
             encodings=encodings,
+            profile=profile,
             device=device,
             any_body_part=any_body_part,
             out=out,
@@ -73,8 +85,9 @@ def run(
     series: Annotated[
         str, typer.Option(help="Series Instance UID, or auto: the study's largest series that the model works on.")
     ] = "auto",
-    outputs: OutputsOption = "seg,sr,sc",
-    encoding: EncodingOption = "binary",
+    profile: ProfileOption = None,
+    outputs: OutputsOption = None,
+    encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     any_body_part: BodyPartOption = False,
     as_json: JsonOption = False,
@@ -93,6 +106,7 @@ def run(
             study_uid=study,
             series_uid=None if series == "auto" else series,
             encodings=encodings,
+            profile=profile,
             device=device,
             any_body_part=any_body_part,
             outbox=Outbox(user_folder() / "outbox"),
@@ -112,15 +126,19 @@ def _show(command: Command, done: JobReport) -> None:
         show_delivery(command, delivery)
 
 
-def _outputs(text: str) -> tuple[str, ...]:
+def _outputs(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
     chosen = tuple(part.strip().lower() for part in text.split(",") if part.strip())
     if not chosen or set(chosen) - set(OUTPUTS):
         raise typer.BadParameter(f"choose from {', '.join(OUTPUTS)}", param_hint="--outputs")
     return chosen
 
 
-def _encodings(text: str) -> tuple[str, ...]:
+def _encodings(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
     chosen = tuple(part.strip().upper() for part in text.split(",") if part.strip())
-    if not chosen or set(chosen) - {"BINARY", "LABELMAP"}:
-        raise typer.BadParameter("choose from binary, labelmap", param_hint="--encoding")
+    if not chosen or set(chosen) - set(ENCODINGS):
+        raise typer.BadParameter(f"choose from {', '.join(ENCODINGS).lower()}", param_hint="--encoding")
     return chosen

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..results.measurements import measure
-from ..results.result_set import OUTPUTS, check_results, encode_results, write_results
+from ..results.profiles import OUTPUTS
+from ..results.result_set import check_results, encode_results, write_results
 from ..series.volume import ImageVolume
 from .segmentation_node import label_volume_from
 

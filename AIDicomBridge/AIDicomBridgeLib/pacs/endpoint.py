@@ -52,6 +52,8 @@ class DimseEndpoint:
     move_port, move_host
         Port and address on which our own receiver listens during a C-MOVE. The PACS must have them on record for
         ``calling_ae_title``. 0: no C-MOVE.
+    profile
+        Name of the destination profile by which results for this peer are written; empty for the default.
     connect_timeout_s, association_timeout_s, dimse_timeout_s
         Most seconds for the TCP connection, for each step of the association, and for silence during an operation.
     """
@@ -66,6 +68,7 @@ class DimseEndpoint:
     retrieve: str = "auto"
     move_port: int = 0
     move_host: str = "127.0.0.1"
+    profile: str = ""
     connect_timeout_s: float = 10.0
     association_timeout_s: float = 30.0
     dimse_timeout_s: float = 60.0
@@ -86,6 +89,7 @@ class DimseEndpoint:
                 peer=self.name,
                 advice="Add move_port, and have the PACS administrator enter our AE title with this host and port.",
             )
+        _check_profile(self)
         _check_timeouts(self)
 
     @property
@@ -97,7 +101,7 @@ class DimseEndpoint:
         """The endpoint as text without secrets; :func:`parse_endpoint` turns it back into an equal endpoint."""
         query = {} if self.name == self._default_name else {"name": self.name}
         query |= _changed(self, {"calling_ae_title": "calling", "retrieve": "retrieve"})
-        query |= _changed(self, {name: name for name in ("move_port", "move_host", *_TIMEOUTS)})
+        query |= _changed(self, {name: name for name in ("move_port", "move_host", "profile", *_TIMEOUTS)})
         if self.tls is not None:
             query["tls"] = "1"
             query |= {item.name: value for item in fields(self.tls) if (value := getattr(self.tls, item.name))}
@@ -119,6 +123,8 @@ class DicomWebEndpoint:
         ``(user, password)`` for Basic, a text for a Bearer token, or None. Never shown, saved or compared.
     ca_file
         Certificates to trust instead of the system's, PEM. Certificates are always verified.
+    profile
+        Name of the destination profile by which results for this peer are written; empty for the default.
     connect_timeout_s, timeout_s
         Most seconds for the connection, and for silence on it.
     """
@@ -128,6 +134,7 @@ class DicomWebEndpoint:
     auth: tuple[str, str] | str | None = field(default=None, repr=False, compare=False)
     _: KW_ONLY
     ca_file: str | None = None
+    profile: str = ""
     connect_timeout_s: float = 10.0
     timeout_s: float = 60.0
 
@@ -159,13 +166,14 @@ class DicomWebEndpoint:
             )
         if self.ca_file is not None and not Path(self.ca_file).is_file():
             raise EndpointError(f"the certificate file {self.ca_file} does not exist", peer=self.url)
+        _check_profile(self)
         _check_timeouts(self)
 
     @property
     def address(self) -> str:
         """The endpoint as text without secrets; :func:`parse_endpoint` turns it back into an equal endpoint."""
         query = {} if self.name == self.url else {"name": self.name}
-        query |= _changed(self, {name: name for name in ("ca_file", "connect_timeout_s", "timeout_s")})
+        query |= _changed(self, {name: name for name in ("ca_file", "profile", "connect_timeout_s", "timeout_s")})
         return f"{self.url}{_query_text(query)}"
 
 
@@ -250,7 +258,9 @@ def _parse_dimse(
     if path not in ("", "/"):
         raise EndpointError("a DIMSE address has no path", advice=FORMS)
     tls_names = [item.name for item in fields(TlsFiles)]
-    _refuse_unknown(options, ("name", "calling", "retrieve", "move_port", "move_host", "tls", *tls_names, *_TIMEOUTS))
+    _refuse_unknown(
+        options, ("name", "calling", "retrieve", "move_port", "move_host", "profile", "tls", *tls_names, *_TIMEOUTS)
+    )
     tls_files = {name: options[name] for name in tls_names if name in options}
     retrieve = options.get("retrieve", "auto")
     return DimseEndpoint(
@@ -263,18 +273,20 @@ def _parse_dimse(
         retrieve=_RETRIEVE_WORDS.get(retrieve.lower(), retrieve),
         move_port=_port(options.get("move_port", "0"), "the option move_port"),
         move_host=options.get("move_host", "127.0.0.1"),
+        profile=options.get("profile", ""),
         **{name: _number(options[name], name) for name in _TIMEOUTS if name in options},
     )
 
 
 def _parse_dicomweb(url: str, options: dict[str, str], auth: tuple[str, str] | str | None) -> DicomWebEndpoint:
     timeouts = ("connect_timeout_s", "timeout_s")
-    _refuse_unknown(options, ("name", "ca_file", *timeouts))
+    _refuse_unknown(options, ("name", "ca_file", "profile", *timeouts))
     return DicomWebEndpoint(
         options.get("name", ""),
         url,
         auth,
         ca_file=options.get("ca_file"),
+        profile=options.get("profile", ""),
         **{name: _number(options[name], name) for name in timeouts if name in options},
     )
 
@@ -347,6 +359,16 @@ def _checked_ae_title(text: str) -> str:
 def _check_port(port: int, *, lowest: int) -> None:
     if isinstance(port, bool) or not isinstance(port, int) or not lowest <= port <= 65535:
         raise EndpointError(f"the port {port} is not between {lowest} and 65535", advice=FORMS)
+
+
+def _check_profile(endpoint: Endpoint) -> None:
+    """Refuse what cannot be a profile's name; which profiles there are is not known here."""
+    if endpoint.profile and not (endpoint.profile.isascii() and endpoint.profile.replace("-", "").isalnum()):
+        raise EndpointError(
+            f"the profile {endpoint.profile!r} is no name",
+            peer=endpoint.name,
+            advice="Write profile=ohif, for example.",
+        )
 
 
 def _check_timeouts(endpoint: Endpoint) -> None:

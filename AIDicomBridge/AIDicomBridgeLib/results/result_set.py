@@ -14,6 +14,7 @@ from .conformance import Finding, check_conformance
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
+from .profiles import OUTPUTS, DestinationProfile, find_profile
 from .result_series import fresh_uid
 from .secondary_capture import build_secondary_captures
 from .segment_description import with_tracking_uids
@@ -21,8 +22,6 @@ from .segmentation import build_segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-OUTPUTS = ("seg", "sr", "sc")
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,22 @@ def encode_results(
     volume: ImageVolume,
     measurements: Sequence[SegmentMeasurements],
     *,
-    outputs: Sequence[str] = OUTPUTS,
-    encodings: Sequence[str] = ("BINARY",),
+    profile: DestinationProfile | str | None = None,
+    outputs: Sequence[str] | None = None,
+    encodings: Sequence[str] | None = None,
     series_description: str | None = None,
 ) -> list[ResultObject]:
     """Make the objects asked for.
 
     Parameters
     ----------
+    profile
+        How the destination wants them, or the name of such a profile; ``AUTO`` counts as BINARY here.
     outputs
-        Any of ``seg``, ``sr``, ``sc``. A report needs the segmentation that it refers to: ``sr`` makes a SEG too.
+        Any of ``seg``, ``sr``, ``sc``; the profile's where not given. A report needs the segmentation that it refers
+        to: ``sr`` makes a SEG too.
     encodings
-        One SEG is made for each; report and captures refer to the first.
+        One SEG is made for each; report and captures refer to the first. The profile's where not given.
     series_description
         For all series; made from the model's name where not given.
 
@@ -69,14 +72,22 @@ def encode_results(
     EncodingError
         An object cannot be made from these labels or headers.
     """
-    unknown = set(outputs) - set(OUTPUTS)
-    if unknown or not outputs:
+    profile = find_profile(profile)
+    outputs = profile.outputs if outputs is None else outputs
+    if encodings is None:
+        encodings = ("BINARY" if profile.encoding == "AUTO" else profile.encoding,)
+    if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
     labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
     results: list[ResultObject] = []
     if "seg" in outputs or "sr" in outputs:
         for encoding in encodings:
-            segmentation = build_segmentation(labels, encoding=encoding, series_description=series_description)
+            segmentation = build_segmentation(
+                labels,
+                encoding=encoding,
+                compression=profile.compression if encoding == "LABELMAP" else None,
+                series_description=series_description,
+            )
             results.append(ResultObject("seg", segmentation))
     first = results[0].dataset if results else None
     if "sr" in outputs and first is not None:

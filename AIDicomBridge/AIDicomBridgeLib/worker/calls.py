@@ -20,7 +20,8 @@ from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
 from ..results.labels import LabelVolume, Provenance, Segment
 from ..results.measurements import measure
-from ..results.result_set import OUTPUTS, check_results, encode_results, refuse_taken_folder, write_results
+from ..results.profiles import OUTPUTS
+from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
 from ..series.volume import ImageVolume, read_volume
