@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -92,6 +100,84 @@ def make_series(
     for number, ds in enumerate(datasets, start=1):
         ds.InstanceNumber = number
     return datasets
+
+
+def make_enhanced(datasets: list[Dataset]) -> Dataset:
+    """Return a series of :func:`make_series` as one Enhanced multi-frame instance, its frames in the given order.
+
+    Orientation, spacing and frame type are shared, position, content and value transformation per frame.
+    """
+    first = datasets[0]
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    kept = (
+        *(
+            "SpecificCharacterSet",
+            "StudyDate",
+            "ContentDate",
+            "StudyTime",
+            "ContentTime",
+            "AccessionNumber",
+            "Modality",
+        ),
+        *(
+            "SeriesDate",
+            "SeriesTime",
+            "Manufacturer",
+            "ReferringPhysicianName",
+            "StudyDescription",
+            "SeriesDescription",
+        ),
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "BodyPartExamined", "PatientPosition"),
+        *("StudyInstanceUID", "SeriesInstanceUID", "StudyID", "SeriesNumber", "FrameOfReferenceUID"),
+        *("PositionReferenceIndicator", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+        *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    )
+    for keyword in kept:
+        ds[keyword] = first[keyword]
+    classes = {"CT": EnhancedCTImageStorage, "MR": EnhancedMRImageStorage, "PT": EnhancedPETImageStorage}
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.InstanceNumber = classes[first.Modality], generate_uid(), 1
+    frame_type = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    ds.ImageType, ds.NumberOfFrames = frame_type, len(datasets)
+    ds.BurnedInAnnotation, ds.LossyImageCompression, ds.PresentationLUTShape = "NO", "00", "IDENTITY"
+    ds.ContentQualification, ds.PixelPresentation, ds.VolumetricProperties = "RESEARCH", "MONOCHROME", "VOLUME"
+    ds.VolumeBasedCalculationTechnique, ds.AcquisitionDateTime, ds.AcquisitionDuration = "NONE", "20260102101112", 1.0
+    dimension = Dataset()
+    dimension.DimensionOrganizationUID = generate_uid()
+    index = Dataset()
+    index.DimensionOrganizationUID = dimension.DimensionOrganizationUID
+    index.DimensionIndexPointer, index.FunctionalGroupPointer = 0x00209057, 0x00209111  # in-stack position number
+    ds.DimensionOrganizationSequence, ds.DimensionIndexSequence = [dimension], [index]
+
+    shared, frames = Dataset(), []
+    shared.PixelMeasuresSequence = [_item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)]
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=first.ImageOrientationPatient)]
+    name = {"CT": "CTImageFrameTypeSequence", "MR": "MRImageFrameTypeSequence", "PT": "PETFrameTypeSequence"}
+    setattr(shared, name[first.Modality], [_item(FrameType=frame_type)])
+    for number, source in enumerate(datasets, start=1):
+        frame = Dataset()
+        frame.FrameContentSequence = [
+            _item(StackID="1", InStackPositionNumber=number, DimensionIndexValues=[number], FrameAcquisitionNumber=1)
+        ]
+        frame.PlanePositionSequence = [_item(ImagePositionPatient=source.ImagePositionPatient)]
+        values = {keyword: source.get(keyword, default) for keyword, default in _RESCALE.items()}
+        frame.PixelValueTransformationSequence = [_item(**values)]
+        frame.FrameVOILUTSequence = [_item(WindowCenter=source.WindowCenter, WindowWidth=source.WindowWidth)]
+        frames.append(frame)
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [shared], frames
+    ds.PixelData = b"".join(source.PixelData for source in datasets)
+    return ds
+
+
+_RESCALE = {"RescaleIntercept": "0", "RescaleSlope": "1", "RescaleType": "US"}
+
+
+def _item(**attributes: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def save_series(datasets: list[Dataset], folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from .labels import Code, LabelVolume, Provenance, Segment
 from .measurements import SegmentMeasurements
 from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .segment_description import segment_items, tracking_identifier
+from .source_frames import source_instances
 from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def build_measurement_report(
     if [item.segment.label for item in measurements] != [segment.label for segment in labels.segments]:
         raise EncodingError("the measurements are not those of the labels' segments", uid=source.series_uid)
     headers = normalised_headers(source)
+    instances = source_instances(source, headers)
     items = segment_items(segmentation, labels)
     with encoding_errors("the measurement report", source.series_uid):
         content = MeasurementReport(
@@ -77,9 +79,9 @@ def build_measurement_report(
             ],
         )
         root = content[0].ContentSequence
-        root.insert(len(root) - 1, _image_library(headers))  # TID 1500: before the imaging measurements
+        root.insert(len(root) - 1, _image_library(instances))  # TID 1500: before the imaging measurements
         report = Comprehensive3DSR(
-            evidence=[*headers, segmentation],
+            evidence=[*(header for header, _ in instances), segmentation],
             content=content,
             series_instance_uid=new_uid(),
             series_number=series_number or result_series_number(ResultKind.MEASUREMENT_REPORT, headers[0]),
@@ -140,8 +142,8 @@ def _procedures(header: "Dataset") -> list[Code]:
     return plausible or [PROCEDURES.get(str(header.get("Modality")), IMAGING_PROCEDURE)]
 
 
-def _image_library(headers: "list[Dataset]") -> Any:
-    """Return the Image Library (TID 1600): one group with what all slices share, then the slices.
+def _image_library(instances: "list[tuple[Dataset, list[int]]]") -> Any:
+    """Return the Image Library (TID 1600): one group with what all slices share, then the instances with their frames.
 
     highdicom's own describes each slice in full: 300 slices took 5.6 s to build and 1.5 s to save, against 0.4 s and
     0.1 s here.
@@ -156,16 +158,17 @@ def _image_library(headers: "list[Dataset]") -> Any:
     from pydicom.sr.codedict import codes
 
     positions = {codes.DCM.ImagePositionPatientX, codes.DCM.ImagePositionPatientY, codes.DCM.ImagePositionPatientZ}
-    shared = [item for item in ImageLibraryEntryDescriptors(headers[0]) if item.name not in positions]
+    shared = [item for item in ImageLibraryEntryDescriptors(instances[0][0]) if item.name not in positions]
     source = coded_concept(SOURCE)
     images = [
         ImageContentItem(
             name=source,
             referenced_sop_class_uid=str(header.SOPClassUID),
             referenced_sop_instance_uid=str(header.SOPInstanceUID),
+            referenced_frame_numbers=frames or None,
             relationship_type=RelationshipTypeValues.CONTAINS,
         )
-        for header in headers
+        for header, frames in instances
     ]
     group = ContainerContentItem(name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
     group.ContentSequence = ContentSequence([*shared, *images])

@@ -129,7 +129,7 @@ def build_secondary_captures(
                 now=now,
             )
             capture.PatientOrientation = list(orientation)
-            _describe_image(capture, header, labels, segmentation)
+            _describe_image(capture, header, labels, segmentation, source.slices[k].frame_number)
             capture.NominalScannedPixelSpacing = [f"{size.pixel_mm:.8g}"] * 2
             capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = capture.ContentDate, capture.ContentTime
         captures.append(capture)
@@ -177,7 +177,13 @@ def _patient_and_study(header: "Dataset") -> dict[str, Any]:
     }
 
 
-def _describe_image(capture: "Dataset", header: "Dataset", labels: LabelVolume, segmentation: "Dataset | None") -> None:
+def _describe_image(
+    capture: "Dataset",
+    header: "Dataset",
+    labels: LabelVolume,
+    segmentation: "Dataset | None",
+    frame_number: int | None,
+) -> None:
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.ConversionType = "WSD"
     # It asks for text that identifies patient and date (PS3.3 C.7.6.1): ours names segments and model, nothing more.
@@ -186,7 +192,7 @@ def _describe_image(capture: "Dataset", header: "Dataset", labels: LabelVolume, 
     names = ", ".join(segment.name for segment in labels.segments)
     capture.DerivationDescription = fit(f"Outlines of segments burnt in: {names}", 1024)
     capture.DerivationCodeSequence = [coded_concept(SEGMENTATION_DERIVATION)]
-    capture.SourceImageSequence = [_reference(header)]
+    capture.SourceImageSequence = [_reference(header, frame_number)]
     if segmentation is not None:
         capture.SourceImageSequence.append(_reference(segmentation))
     if labels.provenance is not None and labels.provenance.not_for_diagnostic_use:
@@ -196,11 +202,13 @@ def _describe_image(capture: "Dataset", header: "Dataset", labels: LabelVolume, 
         capture.Laterality = header.get("Laterality") or None
 
 
-def _reference(instance: "Dataset") -> "Dataset":
+def _reference(instance: "Dataset", frame_number: int | None = None) -> "Dataset":
     from pydicom import Dataset
 
     item = Dataset()
     item.ReferencedSOPClassUID = instance.SOPClassUID
     item.ReferencedSOPInstanceUID = instance.SOPInstanceUID
+    if frame_number is not None:
+        item.ReferencedFrameNumber = frame_number
     item.PurposeOfReferenceCodeSequence = [coded_concept(SOURCE_IMAGE)]
     return item

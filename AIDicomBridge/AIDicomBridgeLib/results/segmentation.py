@@ -22,6 +22,7 @@ from .equipment import (
 from .labels import LabelVolume, Provenance
 from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .segment_description import describe_segment, read_segment, with_tracking_uids
+from .source_frames import restore_references, single_frame_stand_ins
 from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def build_segmentation(
         positions = [PlanePositionSequence("PATIENT", [float(v) for v in headers[0].ImagePositionPatient])]
     with encoding_errors("the segmentation", source.series_uid):
         segmentation = Segmentation(
-            source_images=headers,
+            source_images=single_frame_stand_ins(source, headers),
             pixel_array=pixels,
             plane_positions=positions,
             segmentation_type=encoding,
@@ -121,6 +122,7 @@ def build_segmentation(
             transfer_syntax_uid=RLELossless if compression else ExplicitVRLittleEndian,
             omit_empty_frames=positions is None,
         )
+        restore_references(segmentation, source)
         complete_result(
             segmentation,
             headers[0],

@@ -21,15 +21,24 @@ class SliceStack:
     order
         Indices of the given slices, sorted along the slice normal ``cross(row, column)``: ``order[k]`` is slice k.
     ijk_to_lps
-        4x4, float64: maps (i, j, k, 1) = (column, row, slice, 1) to LPS millimetres. Right-handed.
+        4x4, float64: maps (i, j, k, 1) = (column, row, slice, 1) to LPS millimetres. Right-handed. In an irregular
+        stack it holds for the first and the last slice; with gantry tilt alone it holds for all, and is sheared.
+    irregularity
+        What keeps the slices from being a regular grid, as a clause; empty where nothing does.
     """
 
     order: tuple[int, ...]
     ijk_to_lps: np.ndarray
+    irregularity: str = ""
 
 
 def stack_slices(
-    positions: np.ndarray, orientations: np.ndarray, pixel_spacings: np.ndarray, *, single_slice_spacing: float = 1.0
+    positions: np.ndarray,
+    orientations: np.ndarray,
+    pixel_spacings: np.ndarray,
+    *,
+    single_slice_spacing: float = 1.0,
+    allow_irregular: bool = False,
 ) -> SliceStack:
     """Sort slices along their normal and derive the volume's affine.
 
@@ -43,16 +52,20 @@ def stack_slices(
         (n, 2) Pixel Spacing: between rows (j), then between columns (i), millimetres.
     single_slice_spacing
         Slice spacing to assume for one slice, millimetres.
+    allow_irregular
+        Accept parallel slices with gaps, of uneven spacing, or shifted within their plane, and name it.
 
     Raises
     ------
     GeometryError
-        The slices are not parallel, differ in pixel spacing, share a position, miss a slice, are unevenly spaced,
-        or are shifted within their plane (gantry tilt).
+        The slices are not parallel, differ in pixel spacing, share a position or, unless they may, miss a slice, are
+        unevenly spaced, or are shifted within their plane (gantry tilt).
     """
     if not (np.isfinite(positions).all() and np.isfinite(orientations).all() and np.isfinite(pixel_spacings).all()):
         raise GeometryError("positions, orientations or pixel spacings are not finite numbers")
-    if (pixel_spacings <= 0).any():
+    if max(np.abs(values).max() for values in (positions, orientations, pixel_spacings)) > 1e6:
+        raise GeometryError("positions, orientations or pixel spacings are beyond a kilometre")
+    if (pixel_spacings <= 1e-6).any():
         raise GeometryError("the pixel spacing is not positive")
     if np.abs(orientations - orientations[0]).max() > DIRECTION_TOLERANCE:
         raise GeometryError(
@@ -69,37 +82,55 @@ def stack_slices(
     distances = positions @ normal
     order = np.argsort(distances, kind="stable")
     step = normal * single_slice_spacing
+    irregularity = ""
     if len(order) > 1:
         step = (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
-        _check_steps(np.diff(distances[order]), step, normal, positions[order])
+        irregularity = _irregularity(np.diff(distances[order]), step, normal, positions[order])
+    if irregularity and not allow_irregular:
+        raise GeometryError(
+            irregularity,
+            advice="Retrieve the series again, or choose a complete, straight reconstruction; --resample has the "
+            "network see a regular grid and maps its labels back to these slices.",
+        )
     affine = np.eye(4)
     affine[:3, 0] = row * pixel_spacings[0, 1]
     affine[:3, 1] = column * pixel_spacings[0, 0]
     affine[:3, 2] = step
     affine[:3, 3] = positions[order[0]]
-    return SliceStack(tuple(int(index) for index in order), affine)
+    return SliceStack(tuple(int(index) for index in order), affine, irregularity)
 
 
-def _check_steps(gaps: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray) -> None:
+def shares_positions(positions: np.ndarray, orientation: np.ndarray) -> bool:
+    """Return True if two of the (n, 3) positions lie in one plane of this orientation, (6,)."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    gaps = np.diff(np.sort(positions @ normal))
+    return bool(gaps.size and gaps.min() <= _closest(float(np.median(gaps))))
+
+
+def _closest(typical_gap: float) -> float:
+    """Return the gap in millimetres below which two slices are at one position."""
+    return max(typical_gap, 1e-3) * SPACING_TOLERANCE
+
+
+def _irregularity(gaps: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray) -> str:
     typical = float(np.median(gaps))
-    if gaps.min() <= max(typical, 1e-3) * SPACING_TOLERANCE:
+    if gaps.min() <= _closest(typical):
         raise GeometryError(
             "two slices share one position", advice="The series may hold several phases; choose one acquisition."
         )
-    uneven = np.abs(gaps / typical - 1) > SPACING_TOLERANCE
-    if uneven.any():
-        widest = float(gaps.max())
+    along, widest = float(step @ normal), float(gaps.max())
+    if (np.abs(gaps / typical - 1) > SPACING_TOLERANCE).any():
         missing = bool(np.allclose(gaps / typical, np.round(gaps / typical), atol=0.05))
         what = "slices are missing" if missing else "the slices are unevenly spaced"
-        raise GeometryError(
-            f"{what}: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm",
-            advice="Retrieve the series again, or choose a complete reconstruction.",
-        )
-    if np.linalg.norm(step - (step @ normal) * normal) > DIRECTION_TOLERANCE * np.linalg.norm(step):
-        raise GeometryError("the slices are shifted within their plane (gantry tilt)")
+        return f"{what}: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm"
+    shift = float(np.linalg.norm(step - along * normal))
+    if shift > DIRECTION_TOLERANCE * np.linalg.norm(step):
+        degrees = np.degrees(np.arctan2(shift, along))
+        return f"the slices are shifted within their plane (gantry tilt of {degrees:.1f} degrees)"
     expected = positions[0] + np.arange(len(positions))[:, None] * step
     if np.linalg.norm(positions - expected, axis=1).max() > max(SPACING_TOLERANCE * np.linalg.norm(step), 0.01):
-        raise GeometryError("the slice positions do not lie on one line")
+        return "the slice positions do not lie on one line"
+    return ""
 
 
 def spacing_mm(ijk_to_lps: np.ndarray) -> tuple[float, float, float]:

@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-def decode_slice(dataset: "Dataset") -> np.ndarray:
-    """Return the voxels of one single-frame image with its rescale applied.
+def decode_slice(dataset: "Dataset", header: "Dataset | None" = None, frame_number: int | None = None) -> np.ndarray:
+    """Return the voxels of one slice with its rescale applied.
+
+    Parameters
+    ----------
+    dataset
+        The image with its pixel data.
+    header, frame_number
+        Of a frame of a multi-frame image: its header as :class:`~.source_slice.SourceSlice` has it, and its number.
 
     Returns
     -------
@@ -29,12 +36,13 @@ def decode_slice(dataset: "Dataset") -> np.ndarray:
         An attribute that describes the pixels is not one whole number.
     """
     uid = str(dataset.SOPInstanceUID)
-    if whole_number(dataset, "SamplesPerPixel", 1) != 1 or whole_number(dataset, "NumberOfFrames", 1) != 1:
+    frames = whole_number(dataset, "NumberOfFrames", 1)
+    if whole_number(dataset, "SamplesPerPixel", 1) != 1 or (frames != 1 and frame_number is None):
         raise PixelError("the image is not a single grey-value frame", uid=uid)
     if whole_number(dataset, "BitsAllocated", 0) not in (8, 16) or not isinstance(dataset.get("PixelData"), bytes):
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=uid)
-    stored = _stored_values(dataset, uid)
-    slope, intercept = _rescale(dataset, uid)
+    stored = _stored_values(dataset, (frame_number or 1) - 1, frames, uid)
+    slope, intercept = _rescale(dataset if header is None else header, uid)
     if slope.is_integer() and intercept.is_integer():
         low, high = (value * slope + intercept for value in (int(stored.min()), int(stored.max())))
         if min(low, high) >= -32768 and max(low, high) <= 32767:
@@ -44,7 +52,9 @@ def decode_slice(dataset: "Dataset") -> np.ndarray:
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
-def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
+def _stored_values(dataset: "Dataset", frame: int, frames: int, uid: str) -> np.ndarray:
+    from pydicom.pixels import pixel_array
+
     rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
     allocated = whole_number(dataset, "BitsAllocated")
     stored = whole_number(dataset, "BitsStored", allocated)
@@ -55,18 +65,19 @@ def _stored_values(dataset: "Dataset", uid: str) -> np.ndarray:
     # BitsStored < BitsAllocated may leave overlay bits above: those images go through pydicom, which masks them.
     plain = stored == allocated or (not signed and 0 < stored < allocated)
     if not syntax.is_compressed and syntax.is_little_endian and plain:
-        bytes_expected = rows * columns * allocated // 8
+        bytes_expected = frames * rows * columns * allocated // 8
         if len(dataset.PixelData) < bytes_expected:
             raise PixelError(
                 f"the pixel data is truncated: {len(dataset.PixelData)} of {bytes_expected} bytes",
                 uid=uid,
                 advice="Retrieve the series again.",
             )
-        values = np.frombuffer(dataset.PixelData, f"<{'i' if signed else 'u'}{allocated // 8}", rows * columns)
+        kind, start = f"<{'i' if signed else 'u'}{allocated // 8}", frame * rows * columns * allocated // 8
+        values = np.frombuffer(dataset.PixelData, kind, rows * columns, start)
         if stored == allocated or int(values.max()) < 2**stored:
             return values.reshape(rows, columns)
     try:
-        decoded = dataset.pixel_array
+        decoded = pixel_array(dataset, index=frame)
     except Exception as error:  # decoders raise nearly anything on damaged input
         raise PixelError(
             f"the pixel data ({syntax.name}) cannot be decoded",

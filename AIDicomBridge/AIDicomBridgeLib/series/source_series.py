@@ -10,37 +10,29 @@ import numpy as np
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
 from .dicom_file import read_dicom, whole_number
 from .geometry import spacing_mm, stack_slices
+from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# Classic single-frame images that form volumes (PS3.4 B.5), by SOP Class UID.
-VOLUME_SOP_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT Image",
-    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
-    "1.2.840.10008.5.1.4.1.1.128": "PET Image",
-}
 _SAME_IN_A_SERIES = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 @dataclass(frozen=True, eq=False)
 class SourceSeries:
-    """The instances of one series in slice order, with their checked grid.
+    """The slices of one series in order, with their checked grid.
 
     Attributes
     ----------
-    paths
-        Files, one per slice, in slice order (k).
-    headers
-        Data sets without pixel data, in slice order.
+    slices
+        Where each slice is stored, in slice order (k): instances of their own, or frames of Enhanced instances.
     ijk_to_lps
         4x4 affine of the grid, (i, j, k, 1) to LPS millimetres.
     ignored_paths
-        Files of the same series that are no slices of a volume (localizer reports, presentation states, ...).
+        Files of the same series that are no slices of the volume (localizer reports, presentation states, ...).
     """
 
-    paths: tuple[Path, ...]
-    headers: "tuple[Dataset, ...]"
+    slices: tuple[SourceSlice, ...]
     ijk_to_lps: np.ndarray
     ignored_paths: tuple[Path, ...] = ()
 
@@ -66,11 +58,12 @@ class SourceSeries:
             raise NotFoundError(
                 "there is no image series",
                 uid=str(found[0][1].SeriesInstanceUID) if found else None,
-                advice="Classic single-frame CT, MR and PET series can be read.",
+                advice=VOLUME_SOP_CLASS_NAMES,
             )
-        headers = [header for _, header in images]
-        _check_one_series(headers)
-        series_uid = str(headers[0].SeriesInstanceUID)
+        _check_one_series([header for _, header in images])
+        series_uid = str(images[0][1].SeriesInstanceUID)
+        slices = [piece for path, header in images for piece in slices_of(path, header)]
+        headers = [piece.header for piece in slices]
         try:
             stack = stack_slices(
                 np.stack([_numbers(header, "ImagePositionPatient", 3) for header in headers]),
@@ -80,43 +73,48 @@ class SourceSeries:
             )
         except GeometryError as error:
             raise GeometryError(error.what, uid=series_uid, advice=error.advice) from error
-        return cls(
-            paths=tuple(images[index][0] for index in stack.order),
-            headers=tuple(headers[index] for index in stack.order),
-            ijk_to_lps=stack.ijk_to_lps,
-            ignored_paths=ignored,
-        )
+        return cls(tuple(slices[index] for index in stack.order), stack.ijk_to_lps, ignored)
+
+    @property
+    def headers(self) -> "tuple[Dataset, ...]":
+        """The slices' headers, in slice order."""
+        return tuple(piece.header for piece in self.slices)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, each once, in the order of their first slices."""
+        return tuple(dict.fromkeys(piece.path for piece in self.slices))
 
     @property
     def sop_instance_uids(self) -> tuple[str, ...]:
-        """SOP Instance UIDs in slice order."""
-        return tuple(str(header.SOPInstanceUID) for header in self.headers)
+        """SOP Instance UIDs, each once, in the order of their first slices."""
+        return tuple(dict.fromkeys(piece.sop_instance_uid for piece in self.slices))
 
     @property
     def study_uid(self) -> str:
         """Study Instance UID."""
-        return str(self.headers[0].StudyInstanceUID)
+        return str(self.slices[0].header.StudyInstanceUID)
 
     @property
     def series_uid(self) -> str:
         """Series Instance UID."""
-        return str(self.headers[0].SeriesInstanceUID)
+        return str(self.slices[0].header.SeriesInstanceUID)
 
     @property
     def frame_of_reference_uid(self) -> str:
         """Frame of Reference UID; empty where the source has none."""
-        return str(self.headers[0].get("FrameOfReferenceUID", "") or "")
+        return str(self.slices[0].header.get("FrameOfReferenceUID", "") or "")
 
     @property
     def modality(self) -> str:
         """Modality, e.g. ``CT``."""
-        return str(self.headers[0].get("Modality", "") or "")
+        return str(self.slices[0].header.get("Modality", "") or "")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grid size (k, j, i) = (slices, rows, columns)."""
-        first = self.headers[0]
-        return len(self.headers), whole_number(first, "Rows"), whole_number(first, "Columns")
+        first = self.slices[0].header
+        return len(self.slices), whole_number(first, "Rows"), whole_number(first, "Columns")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

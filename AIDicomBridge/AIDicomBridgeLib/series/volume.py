@@ -11,7 +11,8 @@ from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .dicom_file import has_dicom_prefix, is_part10_file, read_dicom
 from .geometry import spacing_mm
 from .pixels import decode_slice
-from .source_series import VOLUME_SOP_CLASSES, SourceSeries
+from .source_series import SourceSeries
+from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +69,18 @@ def read_volume(
     """
     series = find_series(series_or_paths_or_folder)
     voxels = np.empty((0, 0, 0), dtype=np.int16)
-    for k, path in enumerate(series.paths):
+    path, dataset = series.slices[0].path, read_dicom(series.slices[0].path)
+    for k, piece in enumerate(series.slices):
         check_cancel(cancel)
-        values = decode_slice(read_dicom(path))
+        if piece.path != path:
+            path, dataset = piece.path, read_dicom(piece.path)
+        values = decode_slice(dataset, piece.header, piece.frame_number)
         if k == 0:  # not before: only a decoded slice proves the size that the headers claim
             voxels = np.empty(series.shape, dtype=values.dtype)
         if values.dtype != voxels.dtype and voxels.dtype == np.int16:  # one fractional or large slice widens the volume
             voxels = voxels.astype(np.float32)
         voxels[k] = values
-        report(progress, "read", k + 1, len(series.paths), "slices")
+        report(progress, "read", k + 1, len(series.slices), "slices")
     return ImageVolume(voxels, series.ijk_to_lps, series)
 
 
@@ -119,7 +123,7 @@ def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
     if not by_series:
         raise NotFoundError(
             f"the folder {folder} holds no image series",
-            advice="Classic single-frame CT, MR and PET series can be read.",
+            advice=VOLUME_SOP_CLASS_NAMES,
         )
     return next(iter(by_series.values()))
 

@@ -12,14 +12,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BadDicomError, BridgeError, WorkerError
 from ..progress import Progress
 from . import process_tree
-from .messages import Codec, Lines, MessageError, ReadHeader, encoded_sources, from_line, to_line
+from .messages import Codec, Lines, MessageError, ReadHeader, encoded_slices, from_line, to_line
+
+if TYPE_CHECKING:
+    from ..series.source_slice import SourceSlice
 
 _Kind = TypeVar("_Kind")
+_SliceKey = tuple[Path, str, int | None]  # file, SOP Instance UID, frame number
 _PIECE_BYTES = 2**20
 _PIECES_PER_POLL = 4
 # Headers of a result's source are read in such portions: 300 of them take 0.2 s.
@@ -73,7 +77,7 @@ class Worker:
         self._open: dict[int, Path | None] = {}  # tasks without their last event; the folder that an export writes to
         self._last_task = 0
         self._answers: deque[Iterator[Event | None]] = deque()  # None: not ready, there is more to do
-        self._headers: dict[tuple[Path, str], Any] = {}  # of the source seen last
+        self._headers: dict[_SliceKey, Any] = {}  # of the source seen last
 
     @property
     def busy(self) -> bool:
@@ -169,20 +173,23 @@ class Worker:
                 yield Event(task, kind, error=_checked(codec.decode(message.get("error")), BridgeError))
             else:
                 result = message.get("result")
-                needed = dict.fromkeys(encoded_sources(result))
+                needed = dict.fromkeys(encoded_slices(result))
                 if needed:
                     self._headers = {key: header for key, header in self._headers.items() if key in needed}
-                for path, uid in needed:
-                    self._header(path, uid)
+                for key in needed:
+                    self._header(*key)
                     yield None
                 yield Event(task, kind, result=codec.decode(result))
         except BridgeError as error:
             yield Event(task, "failed", error=error)
 
-    def _header(self, path: Path, uid: str) -> Any:
-        if (path, uid) not in self._headers:
-            self._headers[path, uid] = _read_header(path, uid)
-        return self._headers[path, uid]
+    def _header(self, path: Path, uid: str, frame_number: int | None) -> Any:
+        key = path, uid, frame_number
+        if key not in self._headers:  # all frames of an instance come with the first
+            self._headers |= {(path, uid, piece.frame_number): piece.header for piece in _read_slices(path, uid)}
+        if key not in self._headers:
+            raise BadDicomError(f"the file {path.name} has no frame {frame_number}", uid=uid)
+        return self._headers[key]
 
     def _fail(self, what: str, advice: str) -> list[Event]:
         """End the child and, with an error, every open task."""
@@ -307,15 +314,16 @@ def _checked(value: object, kind: type[_Kind]) -> _Kind:
     return value
 
 
-def _read_header(path: Path, uid: str) -> Any:
+def _read_slices(path: Path, uid: str) -> "list[SourceSlice]":
     from ..series.dicom_file import read_dicom
+    from ..series.source_slice import slices_of
 
     header = read_dicom(path, stop_before_pixels=True)
     if str(header.SOPInstanceUID) != uid:
         raise BadDicomError(
             f"the file {path.name} has changed while it was worked on", uid=uid, advice="Load it again."
         )
-    return header
+    return list(slices_of(path, header))
 
 
 def _describe_end(status: int | None) -> tuple[str, str]:

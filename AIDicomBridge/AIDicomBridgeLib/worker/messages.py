@@ -26,6 +26,7 @@ _KNOWN_TYPES = {
     "pacs.endpoint": ("DicomWebEndpoint", "DimseEndpoint", "TlsFiles"),
     "pacs.records": ("InstanceOutcome", "Outcome", "RetrieveReport", "SeriesRecord", "StudyRecord"),
     "series.source_series": ("SourceSeries",),
+    "series.source_slice": ("SourceSlice",),
     "series.volume": ("ImageVolume",),
     "models.card": ("InputRules", "ModelCard", "NetworkRules", "PackagedFile", "WeightsFile"),
     "results.labels": ("Code", "LabelVolume", "Provenance", "Segment"),
@@ -35,7 +36,8 @@ _KNOWN_TYPES = {
 }
 _HOME_OF = {name: home for home, names in _KNOWN_TYPES.items() for name in names}
 
-ReadHeader = Callable[[Path, str], Any]  # a file and its SOP Instance UID: the header, a pydicom Dataset
+# A file, its SOP Instance UID and a frame number or None: the slice's header, a pydicom Dataset.
+ReadHeader = Callable[[Path, str, int | None], Any]
 
 
 class MessageError(ValueError):
@@ -114,7 +116,8 @@ class Codec:
     prefix
         Begins the names of the array files, different on the two sides.
     read_header
-        Gives the header of a source's file, for its path and SOP Instance UID. Without it no source is accepted.
+        Gives the header of a source's slice, for its file, SOP Instance UID and frame number. Without it no source
+        is accepted.
     """
 
     def __init__(self, folder: Path, prefix: str, read_header: ReadHeader | None = None) -> None:
@@ -154,8 +157,8 @@ class Codec:
         if isinstance(value, Enum):
             return {"@": name, "value": value.value}
         members = {item.name: getattr(value, item.name) for item in fields(value)}  # type: ignore[arg-type]
-        if name == "SourceSeries":  # the other side reads the headers from the files again
-            members["headers"] = members["headers"] and list(value.sop_instance_uids)  # type: ignore[attr-defined]
+        if name == "SourceSlice":  # the other side reads the header from the file again
+            members["header"] = value.sop_instance_uid  # type: ignore[attr-defined]
         return {"@": name} | {key: self.encode(member) for key, member in members.items()}
 
     def decode(self, value: Any) -> Any:  # noqa: PLR0911 - one return per kind of value
@@ -189,16 +192,16 @@ class Codec:
             if name not in _HOME_OF:
                 raise MessageError("a message names an unknown type")
             members = {key: self.decode(member) for key, member in members.items()}
-            if name == "SourceSeries":
-                members["headers"] = self._headers(members["paths"], members["headers"])
+            if name == "SourceSlice":
+                members["header"] = self._header(members["path"], members["header"], members["frame_number"])
             return _known_type(name)(**members)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise MessageError("a message holds a value that cannot be rebuilt") from error
 
-    def _headers(self, paths: tuple[Path, ...], uids: list[str]) -> tuple[Any, ...]:
+    def _header(self, path: Path, uid: str, frame_number: int | None) -> Any:
         if self._read_header is None:
             raise MessageError("a source is not accepted here")
-        return tuple(self._read_header(path, uid) for path, uid in zip(paths, uids, strict=True))
+        return self._read_header(path, uid, frame_number)
 
     def _encode_array(self, array: np.ndarray) -> dict[str, Any]:
         if array.nbytes <= _INLINE_BYTES:
@@ -234,20 +237,19 @@ class Codec:
         return array
 
 
-def encoded_sources(value: Any) -> Iterator[tuple[Path, str]]:
-    """Return the files, with their SOP Instance UIDs, whose headers decoding an encoded value will ask for."""
+def encoded_slices(value: Any) -> Iterator[tuple[Path, str, int | None]]:
+    """Return file, SOP Instance UID and frame number of the slices whose headers decoding a value will ask for."""
     if isinstance(value, list):
         for item in value:
-            yield from encoded_sources(item)
-    elif isinstance(value, dict) and value.get("@") == "SourceSeries":
+            yield from encoded_slices(item)
+    elif isinstance(value, dict) and value.get("@") == "SourceSlice":
         try:
-            paths = [Path(item["path"]) for item in value["paths"]["items"]]
-            yield from zip(paths, value["headers"], strict=True)
-        except (KeyError, TypeError, ValueError) as error:
+            yield Path(value["path"]["path"]), str(value["header"]), value["frame_number"]
+        except (KeyError, TypeError) as error:
             raise MessageError("a message holds a value that cannot be rebuilt") from error
     elif isinstance(value, dict):
         for item in value.values():
-            yield from encoded_sources(item)
+            yield from encoded_slices(item)
 
 
 def _known_type(name: str) -> Any:

@@ -109,7 +109,7 @@ def test_other_values_are_not_sent(codec: Codec, value: object):
         {"@": "ndarray", "file": "../a.npy"},
         {"@": "ndarray", "file": "/etc/passwd"},
         {"@": "ndarray", "file": "missing.npy"},
-        {"@": "SourceSeries", "paths": [], "headers": [], "ijk_to_lps": None, "ignored_paths": []},
+        {"@": "SourceSlice", "path": {"@": "Path", "path": "a"}, "header": "1.2", "frame_number": None},
     ],
     ids=str,
 )

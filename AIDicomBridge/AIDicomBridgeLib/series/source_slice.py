@@ -1,0 +1,158 @@
+"""One slice of a source: a single-frame instance, or one frame of an Enhanced multi-frame instance (PS3.3 C.7.6.16)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BadDicomError
+from .dicom_file import whole_number
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Images that form volumes (PS3.4 B.5), by SOP Class UID.
+SINGLE_FRAME_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image",
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
+    "1.2.840.10008.5.1.4.1.1.128": "PET Image",
+}
+# Each with the single-frame class whose attributes its frames have.
+MULTI_FRAME_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "1.2.840.10008.5.1.4.1.1.2",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2": "1.2.840.10008.5.1.4.1.1.2",  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.1": "1.2.840.10008.5.1.4.1.1.4",  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.4.4": "1.2.840.10008.5.1.4.1.1.4",  # Legacy Converted Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.130": "1.2.840.10008.5.1.4.1.1.128",  # Enhanced PET
+    "1.2.840.10008.5.1.4.1.1.128.1": "1.2.840.10008.5.1.4.1.1.128",  # Legacy Converted Enhanced PET
+}
+VOLUME_SOP_CLASSES = {*SINGLE_FRAME_CLASSES, *MULTI_FRAME_CLASSES}
+VOLUME_SOP_CLASS_NAMES = "CT, MR and PET series, single-frame or Enhanced, can be read."
+
+# Functional groups whose one item describes a frame as the attributes of a single-frame image do.
+_FRAME_GROUPS = (
+    "FrameContentSequence",
+    "PixelMeasuresSequence",
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
+    "FrameAnatomySequence",
+    "CTImageFrameTypeSequence",
+    "MRImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "CTExposureSequence",
+    "CTXRayDetailsSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "MREchoSequence",
+    "MRDiffusionSequence",
+    "CardiacSynchronizationSequence",
+    "TemporalPositionSequence",
+)
+# Attributes that single-frame images have under another name.
+_SINGLE_FRAME_NAMES = {
+    "FrameType": "ImageType",
+    "EffectiveEchoTime": "EchoTime",
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+}
+_NOT_OF_A_FRAME = {
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+    "NumberOfFrames",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSlice:
+    """Where one slice of a series is stored, and what its header says.
+
+    Attributes
+    ----------
+    path
+        The file.
+    header
+        The attributes of this slice without pixel data, always as those of a single-frame image: for a frame, the
+        instance's own with those of its functional groups. SOP Class and SOP Instance UID are the instance's.
+    frame_number
+        The frame's number from 1 on, as Referenced Frame Number has it; None in a single-frame instance.
+    """
+
+    path: Path
+    header: "Dataset"
+    frame_number: int | None = None
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID of the instance."""
+        return str(self.header.SOPInstanceUID)
+
+
+def slices_of(path: Path, header: "Dataset") -> Iterator[SourceSlice]:
+    """Yield the slices of one instance of ``VOLUME_SOP_CLASSES``, in frame order.
+
+    Raises
+    ------
+    BadDicomError
+        The functional groups of a multi-frame instance are absent, damaged, or not one for each frame.
+    """
+    if header.SOPClassUID not in MULTI_FRAME_CLASSES:
+        yield SourceSlice(path, header)
+        return
+    count = whole_number(header, "NumberOfFrames", 1)
+    try:
+        groups = list(header.PerFrameFunctionalGroupsSequence)
+        shared = header.get("SharedFunctionalGroupsSequence") or []
+        common = _without_groups(header)
+        for group in shared[:1]:
+            _add_groups(common, group)
+        if len(groups) != count:
+            raise ValueError("one functional group for each frame")
+        for number, group in enumerate(groups, start=1):
+            frame = _copied(common)
+            _add_groups(frame, group)
+            yield SourceSlice(path, frame, number)
+    except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
+        raise BadDicomError(
+            f"the image has no usable functional groups for its {count} frames", uid=str(header.SOPInstanceUID)
+        ) from error
+
+
+def _without_groups(header: "Dataset") -> "Dataset":
+    common = _copied(header)
+    for keyword in _NOT_OF_A_FRAME:
+        if keyword in common:
+            del common[keyword]
+    return common
+
+
+def _copied(header: "Dataset") -> "Dataset":
+    """Return another data set over the same elements; adding to one does not change the other."""
+    from pydicom import Dataset
+
+    copy = Dataset(dict(header.items()))
+    implicit_vr, little_endian = header.original_encoding
+    copy.set_original_encoding(implicit_vr, little_endian, header.original_character_set)
+    if hasattr(header, "file_meta"):
+        copy.file_meta = header.file_meta
+    return copy
+
+
+def _add_groups(frame: "Dataset", groups: "Dataset") -> None:
+    from pydicom import DataElement
+
+    for name in _FRAME_GROUPS:
+        items = groups.get(name)
+        if not items:
+            continue
+        for element in items[0]:
+            keyword = _SINGLE_FRAME_NAMES.get(element.keyword)
+            if keyword is None:
+                frame[element.tag] = element
+            else:
+                frame.add(DataElement(keyword, element.VR, element.value, already_converted=True))
+    units = groups.get("RealWorldValueMappingSequence")
+    if units and frame.get("Modality") == "PT" and "Units" not in frame:
+        code = str(units[0].MeasurementUnitsCodeSequence[0].CodeValue)
+        frame.Units = {"Bq/ml": "BQML", "g/ml": "GML"}.get(code, "")
