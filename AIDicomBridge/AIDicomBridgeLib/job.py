@@ -147,10 +147,7 @@ class JobReport:
             "study_uid": source.study_uid if source else None,
             "series_uid": source.series_uid if source else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "measurements": [
-                {"segment": m.segment.name, "voxels": m.voxel_count, "volume_ml": round(m.volume_ml, 3)}
-                for m in self.measurements
-            ],
+            "measurements": [measured.to_dict() for measured in self.measurements],
             "results": [
                 {
                     "kind": result.kind,

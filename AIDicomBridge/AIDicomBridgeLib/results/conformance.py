@@ -12,7 +12,7 @@ from ..errors import BadDicomError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
 from .codes import is_plausible, read_code
-from .measurements import MILLILITER, VOLUME
+from .quantities import fitting_units
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
@@ -41,13 +41,6 @@ _OWN_SEQUENCES = {
     "SegmentSequence",
     "SharedFunctionalGroupsSequence",
     "SourceImageSequence",
-}
-# What a unit must be, by quantity (CodeValue of the measurement's concept name).
-_UNITS = {
-    VOLUME.value: {MILLILITER.value, "cm3", "mm3", "dm3", "l", "L", "mL"},
-    "112031": {"[hnsf'U]"},
-    "110852": {"1"},
-    "110821": {"Bq/ml", "{counts}", "{counts}/s", "{propcounts}", "{propcounts}/s"},
 }
 # Concepts of a measurement group (TID 1411) and how they hang on it.
 _TRACKING_IDENTIFIER, _TRACKING_UID = "112039", "112040"
@@ -262,7 +255,7 @@ def _check_number(path: str, item: "Dataset", error: _Report) -> None:
     if not measured or measured[0].get("NumericValue") is None or not unit:
         error(f"{path}.MeasuredValueSequence", "The measurement has no value or no unit.")
         return
-    allowed = _UNITS.get(_concept(item))
+    allowed = fitting_units().get(_concept(item))
     if allowed and str(unit[0].get("CodeValue", "")) not in allowed:
         error(f"{path}.MeasuredValueSequence", f"The unit {unit[0].get('CodeValue')} does not fit the quantity.")
 

@@ -52,7 +52,9 @@ def test_each_segment_has_a_group_that_shares_its_tracking_uid(
         }
         assert values["Volume", ""] == (pytest.approx(measured.volume_ml), "ml")
         assert values["Attenuation Coefficient", "Mean"] == (pytest.approx(measured.mean), "[hnsf'U]")
-        assert len(values) == 5
+        assert values["Maximum 3D Diameter of a Mesh", ""] == (pytest.approx(measured.longest_diameter_mm), "mm")
+        assert values["Surface Area of Mesh", ""] == (pytest.approx(measured.surface_area_mm2), "mm2")
+        assert len(values) == len(measured.coded()) == 11
 
 
 def test_sides_reach_the_finding_site(

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from AIDicomBridgeLib.errors import EncodingError, GeometryError, PixelError
 from AIDicomBridgeLib.results.labels import LabelVolume
-from AIDicomBridgeLib.results.measurements import measure
+from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
+from AIDicomBridgeLib.results.quantities import QUANTITIES, fitting_units
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from pydicom.sr._concepts_dict import concepts
 from segmented import PROVENANCE, SEGMENTS, make_labels, make_source
 from synthetic import OBLIQUE, body_phantom
 
@@ -26,6 +29,21 @@ def test_volume_and_intensity_are_those_of_the_voxels(tmp_path: Path) -> None:
         assert measured.mean == pytest.approx(inside.mean())
         assert measured.standard_deviation == pytest.approx(inside.std(ddof=1))
         assert (measured.minimum, measured.maximum) == (inside.min(), inside.max())
+        percentiles = (measured.percentile_10, measured.median, measured.percentile_90)
+        assert percentiles == pytest.approx(np.percentile(inside, (10, 50, 90)))
+
+
+def test_itk_finds_the_same_statistics(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path, OBLIQUE)
+    voxels = np.random.default_rng(1).normal(40, 300, labels.labels.shape).astype(np.float32)
+    itk = sitk.LabelStatisticsImageFilter()
+    itk.Execute(sitk.GetImageFromArray(voxels), sitk.GetImageFromArray(labels.labels))
+    for measured in measure(labels, ImageVolume(voxels, labels.ijk_to_lps, labels.source)):
+        label = measured.segment.label
+        assert measured.voxel_count == itk.GetCount(label)
+        assert measured.mean == pytest.approx(itk.GetMean(label), rel=1e-6)
+        assert measured.standard_deviation == pytest.approx(itk.GetSigma(label), rel=1e-6)
+        assert (measured.minimum, measured.maximum) == (itk.GetMinimum(label), itk.GetMaximum(label))
 
 
 def test_the_spread_of_large_values_keeps_its_digits(tmp_path: Path) -> None:
@@ -42,7 +60,8 @@ def test_a_segment_without_voxels_has_a_volume_of_zero_and_no_intensity(tmp_path
     empty = replace(labels, labels=np.zeros_like(labels.labels))
     measured = measure(empty, read_volume(labels.source))[0]
     assert (measured.voxel_count, measured.volume_ml, measured.mean) == (0, 0.0, None)
-    assert [number.quantity.meaning for number in measured.coded()] == ["Volume"]
+    assert (measured.surface_area_mm2, measured.longest_diameter_mm, measured.centroid_lps_mm) == (None, None, None)
+    assert [number.quantity.meaning for number in measured.coded()] == ["Number of voxels", "Volume"]
 
 
 def test_one_voxel_has_no_standard_deviation(tmp_path: Path) -> None:
@@ -52,16 +71,42 @@ def test_one_voxel_has_no_standard_deviation(tmp_path: Path) -> None:
     measured = measure(replace(labels, labels=array), read_volume(labels.source))[0]
     assert measured.mean == body_phantom()[3, 4, 5]
     assert measured.standard_deviation is None
+    assert (measured.minimum, measured.median, measured.maximum) == (measured.mean,) * 3
 
 
 @pytest.mark.parametrize(
-    ("modality", "unit", "quantity"),
-    [("CT", "[hnsf'U]", "Attenuation Coefficient"), ("MR", "1", "MR signal intensity")],
+    ("modality", "attributes", "unit", "quantity"),
+    [
+        ("CT", {}, "[hnsf'U]", "Attenuation Coefficient"),
+        ("MR", {}, "1", "MR signal intensity"),
+        ("PT", {"Units": "BQML"}, "Bq/ml", "Nuclear Medicine Tomographic Activity"),
+        ("PT", {"Units": "GML"}, "g/ml{SUVbw}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "LBM"}, "g/ml{SUVlbm}", "Standardized Uptake Value"),
+    ],
 )
-def test_the_unit_fits_the_modality(tmp_path: Path, modality: str, unit: str, quantity: str) -> None:
-    labels = make_labels(tmp_path, modality=modality)
-    mean = measure(labels, read_volume(labels.source))[0].coded()[1]
-    assert (mean.unit.value, mean.quantity.meaning, mean.derivation.meaning) == (unit, quantity, "Mean")
+def test_the_unit_fits_the_image(
+    tmp_path: Path, modality: str, attributes: dict[str, str], unit: str, quantity: str
+) -> None:
+    labels = make_labels(tmp_path)
+    volume = read_volume(labels.source)
+    for header in labels.source.headers:
+        header.Modality = modality
+        header.update(attributes)
+    numbers = measure(labels, volume)[0].coded()
+    mean = next(number for number in numbers if number.derivation and number.derivation.meaning == "Mean")
+    assert (mean.unit.value, mean.quantity.meaning) == (unit, quantity)
+    fitting = fitting_units()
+    assert all(number.unit.value in fitting[number.quantity.value] for number in numbers)
+
+
+def test_every_quantity_is_a_value_and_every_standard_code_is_known() -> None:
+    names = set(SegmentMeasurements.__dataclass_fields__)
+    for quantity in QUANTITIES:
+        assert quantity.name in names
+        for code in (quantity.code, quantity.unit, quantity.method, quantity.derivation):
+            if code is not None and not code.scheme.startswith("99") and code.value not in ("{voxels}", "ml"):
+                known = {value for entry in concepts[code.scheme].values() for value in entry}
+                assert code.value in known, code
 
 
 def test_values_of_unknown_unit_are_not_reported(tmp_path: Path) -> None:
@@ -72,7 +117,7 @@ def test_values_of_unknown_unit_are_not_reported(tmp_path: Path) -> None:
     for measured in measure(labels, volume):
         assert measured.mean is None
         assert measured.maximum is None
-        assert [item.quantity.meaning for item in measured.coded()] == ["Volume"]
+        assert not any(item.derivation for item in measured.coded())
         assert measured.volume_ml > 0
 
 
