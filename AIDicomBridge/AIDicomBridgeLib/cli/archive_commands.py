@@ -12,20 +12,26 @@ from ..pacs.client import connect
 from ..pacs.doctor import diagnose
 from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
+from ..pacs.saved_endpoints import SavedEndpoints
 from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
 from .command import Command, JsonOption, running
 
 EndpointArgument = Annotated[
     str,
-    typer.Argument(help="dimse://AETITLE@host:port, or https://host/dicom-web", metavar="ENDPOINT", show_default=False),
+    typer.Argument(
+        help="dimse://AETITLE@host:port, https://host/dicom-web, or a saved name",
+        metavar="ENDPOINT",
+        show_default=False,
+    ),
 ]
 StudyOption = Annotated[str, typer.Option("--study", help="Study Instance UID.", metavar="UID", show_default=False)]
 
 
 def endpoint_from(text: str) -> Endpoint:
-    """Return the endpoint that a person typed, with the DICOMweb credentials of the environment."""
-    return parse_endpoint(text, environ=os.environ)
+    """Return the endpoint that a person typed, with the credentials of the environment, or those kept for it."""
+    endpoint = parse_endpoint(text, environ=os.environ)
+    return endpoint if endpoint.auth is not None else SavedEndpoints.default().with_secret(endpoint)
 
 
 def echo(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import archive_commands, demo_command, job_commands, models_commands, outbox_commands
+from . import archive_commands, demo_command, endpoint_commands, job_commands, models_commands, outbox_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +42,7 @@ app.command()(archive_commands.get)
 app.command()(job_commands.segment)
 app.command()(archive_commands.send)
 app.command()(job_commands.run)
+app.add_typer(endpoint_commands.app, name="endpoints")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(outbox_commands.app, name="outbox")
 

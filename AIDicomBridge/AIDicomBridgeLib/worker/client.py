@@ -29,7 +29,10 @@ _PIECES_PER_POLL = 4
 # Headers of a result's source are read in such portions: 300 of them take 0.2 s.
 _POLL_BUDGET_S = 0.015
 _GARBLED = ("the background process sent something that is no answer", "The next run starts a new one.")
-_SECRETS = ("AIDICOMBRIDGE_DICOMWEB_TOKEN", "AIDICOMBRIDGE_DICOMWEB_USER", "AIDICOMBRIDGE_DICOMWEB_PASSWORD")
+_SECRETS = (
+    *("AIDICOMBRIDGE_DICOMWEB_TOKEN", "AIDICOMBRIDGE_DICOMWEB_USER", "AIDICOMBRIDGE_DICOMWEB_PASSWORD"),
+    *("AIDICOMBRIDGE_DIMSE_USER", "AIDICOMBRIDGE_DIMSE_PASSWORD"),
+)
 
 
 @dataclass(frozen=True)

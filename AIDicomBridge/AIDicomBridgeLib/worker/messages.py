@@ -22,6 +22,7 @@ LINE_LIMIT = 32 * 2**20  # 10,000 studies are about 6 MB
 _INLINE_BYTES = 1024
 _KNOWN_TYPES = {
     "progress": ("Progress",),
+    "pacs.credentials": ("OAuthClient",),
     "pacs.doctor_report": ("DoctorLine", "DoctorReport", "Verdict"),
     "pacs.endpoint": ("DicomWebEndpoint", "DimseEndpoint", "TlsFiles"),
     "pacs.records": ("InstanceOutcome", "Outcome", "RetrieveReport", "SeriesRecord", "StudyRecord"),

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 from AIDicomBridgeLib.errors import EndpointError
+from AIDicomBridgeLib.pacs.credentials import OAuthClient, environment_auth
 from AIDicomBridgeLib.pacs.endpoint import (
     DicomWebEndpoint,
     DimseEndpoint,
     TlsFiles,
-    dicomweb_auth,
     parse_endpoint,
 )
 
@@ -35,7 +35,9 @@ def test_a_web_address_is_read() -> None:
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles()),
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles("/etc/ca file.pem", "/c.pem", "/k.pem"), dimse_timeout_s=2.5),
         DimseEndpoint("", "HOST", 65535, "A", retrieve="C-MOVE", move_port=4, move_host="0.0.0.0"),  # noqa: S104
+        DimseEndpoint("", "h", 1, "A", root="patient", associations=4, total_timeout_s=60.0),
         DicomWebEndpoint("", "https://host/dicom-web"),
+        DicomWebEndpoint("", "https://host/dicom-web", connections=3, total_timeout_s=60.0),
         DicomWebEndpoint("the web", "http://[::1]:8042/dicom-web/", ("user", "secret"), timeout_s=7.0),
     ],
 )
@@ -70,6 +72,8 @@ def test_no_secret_is_shown(auth) -> None:
         ("dimse://A%5CB@host:104", "AE title"),
         ("dimse://A%C3%84@host:104", "AE title"),
         ("dimse://AET@host:104/study", "path"),
+        ("dimse://AET@host:104?associations=0", "from 1 to 16"),
+        ("dimse://AET@host:104?root=series", "study or patient"),
         ("dimse://AET@host:104?colour=red", "unknown option"),
         ("dimse://AET@host:104?retrieve=fetch", "auto, get or move"),
         ("dimse://AET@host:104?retrieve=move", "move_port"),
@@ -98,7 +102,8 @@ def test_no_secret_is_shown(auth) -> None:
         ("https://host/dicom-web?ca_file=/nowhere/ca.pem", "does not exist"),
     ],
 )
-def test_a_wrong_address_is_refused_with_the_way_out(text, expected) -> None:
+def test_a_wrong_address_is_refused_with_the_way_out(text, expected, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path))
     with pytest.raises(EndpointError) as caught:
         parse_endpoint(text)
 
@@ -121,17 +126,35 @@ def test_credentials_come_from_the_environment() -> None:
     user = {names[0]: "doctor", names[1]: "secret", names[3]: "pacs.example"}
     address = "https://pacs.example/dicom-web"
 
-    assert dicomweb_auth({}, address) is None
-    assert dicomweb_auth(user, address) == ("doctor", "secret")
-    assert dicomweb_auth({**user, names[2]: "token"}, address) == "token"
-    assert dicomweb_auth({**user, names[3]: "pacs.example:8443"}, "https://pacs.example:8443/x") == ("doctor", "secret")
+    assert environment_auth({}, address) is None
+    assert environment_auth(user, address) == ("doctor", "secret")
+    assert environment_auth({**user, names[2]: "token"}, address) == "token"
+    assert environment_auth({**user, names[3]: "pacs.example:8443"}, "https://pacs.example:8443/x") == (
+        "doctor",
+        "secret",
+    )
 
 
 def test_credentials_are_shown_to_no_other_host() -> None:
     token = {"AIDICOMBRIDGE_DICOMWEB_TOKEN": "token", "AIDICOMBRIDGE_DICOMWEB_HOST": "pacs.example"}
 
-    assert dicomweb_auth(token, "https://other.example/dicom-web") is None
-    assert dicomweb_auth(token, "https://pacs.example.evil.example/dicom-web") is None
-    assert dicomweb_auth(token, "dimse://A@pacs.example:104") is None
+    assert environment_auth(token, "https://other.example/dicom-web") is None
+    assert environment_auth(token, "https://pacs.example.evil.example/dicom-web") is None
+    assert environment_auth(token, "dimse://A@pacs.example:104") is None
     with pytest.raises(EndpointError, match="AIDICOMBRIDGE_DICOMWEB_HOST"):
-        dicomweb_auth({"AIDICOMBRIDGE_DICOMWEB_TOKEN": "token"}, "https://pacs.example/dicom-web")
+        environment_auth({"AIDICOMBRIDGE_DICOMWEB_TOKEN": "token"}, "https://pacs.example/dicom-web")
+
+
+def test_a_passcode_crosses_the_network_only_under_tls() -> None:
+    with pytest.raises(EndpointError, match="unencrypted"):
+        DimseEndpoint("", "pacs.example", 104, "PACS", auth=("doctor", "canary"))
+
+    DimseEndpoint("", "pacs.example", 104, "PACS", auth=("doctor", ""))
+    endpoint = DimseEndpoint("", "pacs.example", 104, "PACS", tls=TlsFiles(), auth=("doctor", "canary"))
+    assert "canary" not in repr(endpoint) + endpoint.address
+
+
+def test_an_oauth_client_shows_its_secret_to_nobody() -> None:
+    assert "canary" not in repr(OAuthClient("https://login.example/token", "bridge", "canary"))
+    with pytest.raises(EndpointError, match="https://"):
+        OAuthClient("http://login.example/token", "bridge", "canary")
