@@ -11,6 +11,7 @@ from ..inference.device import choose_device, choose_precision
 from ..inference.whole_volume import labels_on_source_grid, network_input, refuse_if_too_large, run_whole_volume
 from ..progress import CancelToken, ProgressCallback, check_cancel
 from ..results.labels import LabelVolume, Provenance
+from ..series.regular_grid import labels_on_slices, regular_volume
 from ..series.volume import ImageVolume
 from .card import ModelCard
 from .catalogue import Catalogue
@@ -78,7 +79,8 @@ class Model:
                 uid=volume.source.series_uid,
                 advice="Choose another series or model; if the header is wrong, allow any body part (--any-body-part).",
             )
-        labels = self._labels(volume, progress, cancel)
+        seen = regular_volume(volume)
+        labels = self._labels(seen, progress, cancel)
         for value in self.card.largest_component_labels:
             check_cancel(cancel)
             labels = keep_largest_component(labels, value)
@@ -92,7 +94,11 @@ class Model:
             not_for_diagnostic_use=self.card.not_for_diagnostic_use,
         )
         return LabelVolume(
-            labels, self.card.segments, source=volume.source, ijk_to_lps=volume.ijk_to_lps, provenance=provenance
+            labels_on_slices(labels, seen, volume),
+            self.card.segments,
+            source=volume.source,
+            ijk_to_lps=volume.ijk_to_lps,
+            provenance=provenance,
         )
 
     def _labels(self, volume: ImageVolume, progress: ProgressCallback | None, cancel: CancelToken | None) -> np.ndarray:

@@ -27,9 +27,21 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
         The vtkMRMLScene: ``slicer.mrmlScene`` in Slicer, :func:`~.core_scene.open_core_scene` elsewhere.
     name
         The node's name; by default modality, series number and description, never the patient's name.
+
+    Raises
+    ------
+    GeometryError
+        The series is no regular grid (``resample``): a node could not say where its slices lie.
     """
+    if volume.source.irregularity:
+        raise GeometryError(
+            f"the series cannot be shown as a volume: {volume.source.irregularity}",
+            uid=volume.source.series_uid,
+            advice="Segment it without Slicer's nodes, by a job or on the command line.",
+        )
     name = name or _series_title(volume.source)
-    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(volume.source.headers[0]))
+    header = volume.source.slices[0].header
+    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(header))
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
     place_series(node, volume.source)
     return node

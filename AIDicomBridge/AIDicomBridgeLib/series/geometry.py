@@ -10,6 +10,7 @@ from ..errors import GeometryError
 SPACING_TOLERANCE = 0.01
 # Direction cosines with 6 decimals leave about 1e-6; a tilt of 0.1 degrees is 1.7e-3.
 DIRECTION_TOLERANCE = 1e-3
+_SAME_POSITION_MM = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,21 +101,19 @@ def stack_slices(
     return SliceStack(tuple(int(index) for index in order), affine, irregularity)
 
 
-def shares_positions(positions: np.ndarray, orientation: np.ndarray) -> bool:
-    """Return True if two of the (n, 3) positions lie in one plane of this orientation, (6,)."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    gaps = np.diff(np.sort(positions @ normal))
-    return bool(gaps.size and gaps.min() <= _closest(float(np.median(gaps))))
-
-
-def _closest(typical_gap: float) -> float:
-    """Return the gap in millimetres below which two slices are at one position."""
-    return max(typical_gap, 1e-3) * SPACING_TOLERANCE
+def slices_at_one_position(positions: np.ndarray, orientation: np.ndarray) -> int:
+    """Return how many of the (n, 3) positions lie at most in one plane of this orientation, (6,)."""
+    distances = np.sort(positions @ np.cross(orientation[:3], orientation[3:]))
+    gaps = np.diff(distances)
+    apart = gaps[gaps > _SAME_POSITION_MM]
+    closest = max(float(np.median(apart)) * SPACING_TOLERANCE if apart.size else 0.0, _SAME_POSITION_MM)
+    planes = np.concatenate([[0], np.cumsum(gaps > closest)])
+    return int(np.bincount(planes).max())
 
 
 def _irregularity(gaps: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray) -> str:
     typical = float(np.median(gaps))
-    if gaps.min() <= _closest(typical):
+    if gaps.min() <= max(typical * SPACING_TOLERANCE, _SAME_POSITION_MM):
         raise GeometryError(
             "two slices share one position", advice="The series may hold several phases; choose one acquisition."
         )

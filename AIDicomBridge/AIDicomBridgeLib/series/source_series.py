@@ -9,8 +9,10 @@ import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
 from .dicom_file import read_dicom, whole_number
-from .geometry import spacing_mm, stack_slices
+from .geometry import spacing_mm
+from .part10 import parse_part10_header
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
+from .stacks import choose_stack, find_stacks, slice_position
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -27,33 +29,50 @@ class SourceSeries:
     slices
         Where each slice is stored, in slice order (k): instances of their own, or frames of Enhanced instances.
     ijk_to_lps
-        4x4 affine of the grid, (i, j, k, 1) to LPS millimetres.
+        4x4 affine of the grid, (i, j, k, 1) to LPS millimetres; of an irregular stack see
+        :class:`~.geometry.SliceStack`.
     ignored_paths
-        Files of the same series that are no slices of the volume (localizer reports, presentation states, ...).
+        Files of the same series that hold no slice of the volume (other stacks, presentation states, ...).
+    irregularity
+        What keeps the slices from being a regular grid; empty unless they were accepted so with ``resample``.
     """
 
     slices: tuple[SourceSlice, ...]
     ijk_to_lps: np.ndarray
     ignored_paths: tuple[Path, ...] = ()
+    irregularity: str = ""
 
     @classmethod
-    def from_files(cls, paths: Iterable[Path | str]) -> "SourceSeries":
+    def from_files(
+        cls, paths: Iterable[Path | str], *, stack: int | None = None, resample: bool = False
+    ) -> "SourceSeries":
         """Read, filter, sort and check the files of one series.
+
+        Parameters
+        ----------
+        paths
+            The files; a second, equal copy of an instance is passed over.
+        stack
+            Which stack to take of a series that holds several (orientations, acquisitions, phases), from 1 on.
+        resample
+            Accept a stack with missing slices, uneven spacing or gantry tilt. Networks then see it resampled to a
+            regular grid; voxels, labels and results stay on the slices as they are.
 
         Raises
         ------
         BadDicomError
             A file is unreadable, or an image lacks its position, orientation, spacing or size.
         ConflictError
-            The files mix patients, studies, series or frames of reference, or two share a SOP Instance UID.
+            The files mix patients, studies, series or frames of reference, or two that differ share a SOP Instance
+            UID.
         GeometryError
-            The slices do not form a regular grid.
+            The slices do not form a regular grid, or form several; the text lists them.
         NotFoundError
             No file is a slice of a volume.
         """
-        found = [(Path(path), read_dicom(path, stop_before_pixels=True)) for path in paths]
+        paths = tuple(dict.fromkeys(Path(path) for path in paths))
+        found = _without_copies((path, read_dicom(path, stop_before_pixels=True)) for path in paths)
         images = [(path, header) for path, header in found if header.SOPClassUID in VOLUME_SOP_CLASSES]
-        ignored = tuple(path for path, header in found if header.SOPClassUID not in VOLUME_SOP_CLASSES)
         if not images:
             raise NotFoundError(
                 "there is no image series",
@@ -61,19 +80,19 @@ class SourceSeries:
                 advice=VOLUME_SOP_CLASS_NAMES,
             )
         _check_one_series([header for _, header in images])
-        series_uid = str(images[0][1].SeriesInstanceUID)
         slices = [piece for path, header in images for piece in slices_of(path, header)]
-        headers = [piece.header for piece in slices]
         try:
-            stack = stack_slices(
-                np.stack([_numbers(header, "ImagePositionPatient", 3) for header in headers]),
-                np.stack([_numbers(header, "ImageOrientationPatient", 6) for header in headers]),
-                np.stack([_numbers(header, "PixelSpacing", 2) for header in headers]),
-                single_slice_spacing=_slice_thickness(headers[0]),
-            )
+            chosen = choose_stack(find_stacks(slices), stack)
+            ordered = chosen.ordered(allow_irregular=resample)
         except GeometryError as error:
-            raise GeometryError(error.what, uid=series_uid, advice=error.advice) from error
-        return cls(tuple(slices[index] for index in stack.order), stack.ijk_to_lps, ignored)
+            raise GeometryError(error.what, uid=str(images[0][1].SeriesInstanceUID), advice=error.advice) from error
+        used = {piece.path for piece in chosen.slices}
+        return cls(
+            tuple(chosen.slices[index] for index in ordered.order),
+            ordered.ijk_to_lps,
+            tuple(path for path in paths if path not in used),
+            ordered.irregularity,
+        )
 
     @property
     def headers(self) -> "tuple[Dataset, ...]":
@@ -117,51 +136,55 @@ class SourceSeries:
         return len(self.slices), whole_number(first, "Rows"), whole_number(first, "Columns")
 
     @property
+    def positions_mm(self) -> np.ndarray:
+        """Position of each slice's first voxel, (n, 3) in LPS millimetres, also where the grid is irregular."""
+        return np.stack([slice_position(piece.header) for piece in self.slices])
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel spacing (k, j, i), millimetres."""
         return spacing_mm(self.ijk_to_lps)
 
 
+def _without_copies(found: "Iterable[tuple[Path, Dataset]]") -> "list[tuple[Path, Dataset]]":
+    """Return the instances, each once; refuse two with one SOP Instance UID whose data sets differ."""
+    first: dict[str, Path] = {}
+    kept = []
+    for path, header in found:
+        uid = str(header.SOPInstanceUID)
+        if first.setdefault(uid, path) is path:
+            kept.append((path, header))
+        elif _dataset_bytes(path) != _dataset_bytes(first[uid]):
+            raise ConflictError(
+                "two files share one SOP Instance UID and differ",
+                uid=uid,
+                advice="One of them was altered; retrieve the series again.",
+            )
+    return kept
+
+
+def _dataset_bytes(path: Path) -> bytes:
+    """Return what a file holds without its preamble and file meta information, which every receiver writes anew."""
+    content = path.read_bytes()
+    return content[parse_part10_header(content[:65536]).dataset_offset :]
+
+
 def _check_one_series(headers: "list[Dataset]") -> None:
-    first = headers[0]
-    series_uid = str(first.SeriesInstanceUID)
-    sizes = [(whole_number(header, "Rows", 0), whole_number(header, "Columns", 0)) for header in headers]
-    for name in (*_SAME_IN_A_SERIES, "FrameOfReferenceUID", "Rows", "Columns"):
+    for name in (*_SAME_IN_A_SERIES, "FrameOfReferenceUID"):
         if len({_text(header, name) for header in headers}) > 1:
             raise ConflictError(
-                f"the files differ in {name}", uid=series_uid, advice="Give the files of exactly one series."
+                f"the files differ in {name}",
+                uid=str(headers[0].SeriesInstanceUID),
+                advice="Give the files of exactly one series.",
             )
-    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
-        raise ConflictError("two files share one SOP Instance UID", uid=series_uid)
-    if not all(0 < size <= 65535 for size in sizes[0]):
-        raise BadDicomError("an image has no Rows or Columns", uid=str(first.SOPInstanceUID))
 
 
 def _text(header: "Dataset", name: str) -> str:
+    """Return an attribute as text, or its bytes where two of them can be compared as they are."""
     try:
+        raw = header.get_item(name)
+        if raw is not None and isinstance(raw.value, bytes) and raw.value.isascii():
+            return raw.value.decode("ascii").strip("\0 ")
         return str(header.get(name, ""))
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(f"{name} cannot be read", uid=str(header.SOPInstanceUID)) from error
-
-
-def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
-    """Return a multi-valued number as float64; refuse it if missing, short or not numeric."""
-    try:
-        values = np.asarray([float(value) for value in header[name].value], dtype=np.float64)
-    except Exception as error:  # absent, or damaged in any way
-        raise BadDicomError(f"an image has no usable {name}", uid=str(header.SOPInstanceUID)) from error
-    if values.shape != (count,):
-        raise BadDicomError(f"{name} has {values.size} values instead of {count}", uid=str(header.SOPInstanceUID))
-    return values
-
-
-def _slice_thickness(header: "Dataset") -> float:
-    """Return the spacing to assume for a single slice, millimetres."""
-    for name in ("SpacingBetweenSlices", "SliceThickness"):
-        try:
-            value = float(header.get(name) or 0)
-        except (TypeError, ValueError):
-            continue
-        if np.isfinite(value) and value > 0:
-            return value
-    return 1.0

@@ -25,7 +25,7 @@ class ImageVolume:
         (k, j, i) = (slice, row, column); int16 where the stored values fit, else float32; in the modality's unit
         (HU for CT; rescale applied).
     ijk_to_lps
-        4x4 affine, (i, j, k, 1) to LPS millimetres.
+        4x4 affine, (i, j, k, 1) to LPS millimetres; its source's, but for the regular grids that networks see.
     source
         The series that it was read from.
     """
@@ -48,6 +48,8 @@ class ImageVolume:
 def read_volume(
     series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str,
     *,
+    stack: int | None = None,
+    resample: bool = False,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> ImageVolume:
@@ -57,6 +59,8 @@ def read_volume(
     ----------
     series_or_paths_or_folder
         A checked series, its files, or a folder that holds exactly one image series (other objects are passed over).
+    stack, resample
+        As :meth:`SourceSeries.from_files` takes them, for what is no checked series yet.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def read_volume(
     BadDicomError, GeometryError, NotFoundError
         As :meth:`SourceSeries.from_files`.
     """
-    series = find_series(series_or_paths_or_folder)
+    series = find_series(series_or_paths_or_folder, stack=stack, resample=resample)
     voxels = np.empty((0, 0, 0), dtype=np.int16)
     path, dataset = series.slices[0].path, read_dicom(series.slices[0].path)
     for k, piece in enumerate(series.slices):
@@ -85,14 +89,19 @@ def read_volume(
 
 
 def find_series(
-    series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str, *, series_uid: str | None = None
+    series_or_paths_or_folder: SourceSeries | Iterable[Path | str] | Path | str,
+    *,
+    series_uid: str | None = None,
+    stack: int | None = None,
+    resample: bool = False,
 ) -> SourceSeries:
     """Return the one series meant; see :func:`read_volume`. ``series_uid`` chooses among several in a folder."""
     if isinstance(series_or_paths_or_folder, SourceSeries):
         return series_or_paths_or_folder
-    if isinstance(series_or_paths_or_folder, Path | str):
-        return SourceSeries.from_files(_image_files(Path(series_or_paths_or_folder), series_uid))
-    return SourceSeries.from_files(series_or_paths_or_folder)
+    paths = series_or_paths_or_folder
+    if isinstance(paths, Path | str):
+        paths = _image_files(Path(paths), series_uid)
+    return SourceSeries.from_files(paths, stack=stack, resample=resample)
 
 
 def _image_files(folder: Path, series_uid: str | None) -> list[Path]:

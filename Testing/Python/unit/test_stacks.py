@@ -1,0 +1,229 @@
+"""Several stacks in one series are told apart, copies passed over, irregular stacks resampled when asked."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import ConflictError, GeometryError
+from AIDicomBridgeLib.mrml.volume_node import volume_node_from
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
+from AIDicomBridgeLib.series.regular_grid import labels_on_slices, regular_volume
+from AIDicomBridgeLib.series.source_series import SourceSeries
+from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from pydicom import Dataset
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_enhanced, make_series, save_series
+
+SHAPE = (6, 16, 20)
+
+
+def _phases(**keyword: list[object]) -> tuple[list[Dataset], np.ndarray]:
+    """Return a series whose slices occur once for every value of an attribute, and its (phase, k, j, i) voxels."""
+    (name, values), voxels = next(iter(keyword.items())), body_phantom(SHAPE)
+    both, datasets = [], []
+    for number, value in enumerate(values):
+        both.append(voxels + np.int16(number))
+        part = make_series(both[-1], series_uid="1.2.3", study_uid="1.2", frame_of_reference_uid="1.4")
+        for ds in part:
+            setattr(ds, name, value)
+        datasets += part
+    return datasets, np.stack(both)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("AcquisitionNumber", [1, 2]),
+        ("TriggerTime", ["0", "120", "240"]),
+        ("EchoTime", ["4", "8"]),
+        ("ImageType", [["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]]),
+        ("AcquisitionTime", ["101010", "101030"]),
+    ],
+)
+def test_phases_are_listed_and_one_can_be_chosen(tmp_path: Path, name: str, values: list) -> None:
+    datasets, voxels = _phases(**{name: values})
+    paths = save_series(datasets, tmp_path)
+    with pytest.raises(GeometryError, match=f"holds {len(values)} stacks") as caught:
+        SourceSeries.from_files(paths)
+    assert "(6 slices)" in str(caught.value)
+    assert "--stack" in str(caught.value)
+    for number in range(1, len(values) + 1):
+        volume = read_volume(paths, stack=number)
+        np.testing.assert_array_equal(volume.voxels, voxels[number - 1])
+        assert len(volume.source.ignored_paths) == len(datasets) - 6
+    with pytest.raises(GeometryError, match="no stack 9"):
+        read_volume(paths, stack=9)
+
+
+def test_the_phases_of_an_enhanced_instance_are_told_apart(tmp_path: Path) -> None:
+    datasets, voxels = _phases(AcquisitionNumber=[1, 2])
+    enhanced = make_enhanced(datasets)
+    for number, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
+        frame.FrameContentSequence[0].StackID = str(1 + number // 6)
+    path = save_series([enhanced], tmp_path)[0]
+    with pytest.raises(GeometryError, match="holds 2 stacks: 1: axial, 16 x 20, stack 1"):
+        read_volume(path)
+    volume = read_volume(path, stack=2)
+    np.testing.assert_array_equal(volume.voxels, voxels[1])
+    assert [piece.frame_number for piece in volume.source.slices] == [7, 8, 9, 10, 11, 12]
+
+
+def test_three_planes_of_one_series_are_named(tmp_path: Path) -> None:
+    parts = [
+        make_series(
+            body_phantom((n, 16, 16)),
+            orientation=orientation,
+            series_uid="1.2.3",
+            study_uid="1.2",
+            frame_of_reference_uid="1.4",
+        )
+        for n, orientation in ((3, SAGITTAL), (5, CORONAL), (4, OBLIQUE))
+    ]
+    paths = save_series([ds for part in parts for ds in part], tmp_path)
+    with pytest.raises(GeometryError) as caught:
+        SourceSeries.from_files(paths)
+    assert "of different orientations: 1: coronal, 16 x 16 (5 slices); 2: oblique axial" in str(caught.value)
+    assert SourceSeries.from_files(paths, stack=3).shape == (3, 16, 16)
+
+
+def test_a_localizer_in_the_series_is_left_out(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom(SHAPE))
+    scout = make_series(body_phantom((1, 16, 20)), orientation=CORONAL)[0]
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        scout[name] = datasets[0][name]
+    paths = save_series([*datasets, scout], tmp_path)
+    source = SourceSeries.from_files(paths)
+    assert source.shape == SHAPE
+    assert source.ignored_paths == (paths[-1],)
+
+
+def test_an_equal_copy_is_passed_over_and_another_is_refused(tmp_path: Path) -> None:
+    paths = save_series(make_series(body_phantom(SHAPE)), tmp_path)
+    copy = tmp_path / "copy.dcm"
+    shutil.copy(paths[2], copy)
+    content = copy.read_bytes()
+    copy.write_bytes(b"\1" * 128 + content[128:])  # another preamble is no difference
+    source = SourceSeries.from_files([*paths, copy])
+    assert source.shape == SHAPE
+    assert source.ignored_paths == (copy,)
+    copy.write_bytes(content[:-1] + b"\7")
+    with pytest.raises(ConflictError, match="share one SOP Instance UID and differ"):
+        SourceSeries.from_files([*paths, copy])
+
+
+# Irregular stacks
+
+
+def _ball(points_lps: np.ndarray, center: np.ndarray, radius: float) -> np.ndarray:
+    return np.linalg.norm(points_lps - center, axis=-1) <= radius
+
+
+def _phantom_at(datasets: list[Dataset], center: np.ndarray, radius: float) -> np.ndarray:
+    """Write a ball of 100 HU into the slices, exactly where each lies, and return it as (slice, j, i) bool."""
+    inside = []
+    for ds in datasets:
+        row, column = np.array(ds.ImageOrientationPatient[:3], float), np.array(ds.ImageOrientationPatient[3:], float)
+        dy, dx = (float(value) for value in ds.PixelSpacing)
+        j, i = np.mgrid[: ds.Rows, : ds.Columns]
+        points = np.array(ds.ImagePositionPatient, float) + i[..., None] * row * dx + j[..., None] * column * dy
+        inside.append(_ball(points, center, radius))
+        ds.PixelData = np.where(inside[-1], 100, -1000).astype("<i2").tobytes()
+    return np.stack(inside)
+
+
+def _tilt(datasets: list[Dataset]) -> None:
+    for k, ds in enumerate(datasets):
+        ds.ImagePositionPatient[1] += 0.8 * k  # 22 degrees
+
+
+def _gap(datasets: list[Dataset]) -> None:
+    del datasets[9:11]
+
+
+def _uneven(datasets: list[Dataset]) -> None:
+    for ds in datasets[12:]:
+        ds.ImagePositionPatient[2] += 0.7
+
+
+IRREGULAR = {
+    "gantry tilt": (_tilt, "gantry tilt of 21.8 degrees"),
+    "gap": (_gap, "slices are missing"),
+    "uneven": (_uneven, "unevenly spaced"),
+}
+
+
+@pytest.fixture(params=IRREGULAR)
+def irregular(request, tmp_path: Path) -> tuple[ImageVolume, np.ndarray, str]:
+    spoil, words = IRREGULAR[request.param]
+    datasets = make_series(
+        np.zeros((24, 60, 64), np.int16), spacing_mm=(2.0, 0.8, 0.7), origin=(-20.0, -25.0, 40.0), reverse=True
+    )
+    datasets.reverse()
+    spoil(datasets)
+    positions = np.array([ds.ImagePositionPatient for ds in datasets], float)
+    inside = _phantom_at(datasets, positions.mean(axis=0) + (21.0, 23.0, 1.5), 14.0)
+    paths = save_series(datasets, tmp_path)
+    with pytest.raises(GeometryError, match=f"(?i){words}.*resample"):
+        read_volume(paths)
+    return read_volume(paths[::-1], resample=True), inside, words
+
+
+def test_the_network_sees_the_phantom_where_it_is(irregular) -> None:
+    volume, _, words = irregular
+    assert words in volume.source.irregularity.lower()
+    seen = regular_volume(volume)
+    np.testing.assert_allclose(seen.spacing_mm, (2.0, 0.8, 0.7), atol=1e-3)
+    k, j, i = np.nonzero(seen.voxels > -450)
+    center = (seen.ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)])).mean(axis=1)[:3]
+    volume_mm3 = len(i) * np.prod(seen.spacing_mm)
+    positions = volume.source.positions_mm
+    np.testing.assert_allclose(center, positions.mean(axis=0) + (21.0, 23.0, 1.5), atol=0.5)  # of 2 mm slices
+    assert volume_mm3 == pytest.approx(4 / 3 * np.pi * 14.0**3, rel=0.04)
+
+
+def test_labels_land_on_the_right_pixels_of_the_right_slices(irregular) -> None:
+    volume, inside, _ = irregular
+    seen = regular_volume(volume)
+    labels = labels_on_slices((seen.voxels > -450).astype(np.uint8), seen, volume)
+    assert labels.shape == volume.voxels.shape
+    np.testing.assert_array_equal(volume.voxels > 0, inside)  # the volume itself stays as it was stored
+    dice = 2 * np.count_nonzero(inside & (labels > 0)) / (np.count_nonzero(inside) + np.count_nonzero(labels))
+    assert dice > 0.965
+    wrong = inside != (labels > 0)
+    shifted = [
+        np.count_nonzero(inside != np.roll(labels > 0, (dj, di), axis=(1, 2))) for dj in (-1, 0, 1) for di in (-1, 0, 1)
+    ]
+    assert min(shifted) == np.count_nonzero(wrong)  # no shift of the labels would fit better
+
+
+def test_results_of_an_irregular_series_keep_its_positions(irregular) -> None:
+    volume, inside, words = irregular
+    code = Code("52988006", "SCT", "Lesion")
+    segment = Segment(
+        1, "Ball", Code("49755003", "SCT", "Morphologically Abnormal Structure"), code, algorithm_name="T"
+    )
+    labels = LabelVolume(inside.astype(np.uint8), (segment,), source=volume.source)
+    segmentation = build_segmentation(labels)
+    positions = {tuple(np.round(p, 4)) for p in volume.source.positions_mm[inside.any(axis=(1, 2))]}
+    written = {
+        tuple(np.round(np.array(group.PlanePositionSequence[0].ImagePositionPatient, float), 4))
+        for group in segmentation.PerFrameFunctionalGroupsSequence
+    }
+    assert written == positions
+    if "tilt" in words:
+        np.testing.assert_array_equal(read_segmentation(segmentation, volume.source).labels, labels.labels)
+
+
+def test_an_irregular_series_becomes_no_node(irregular) -> None:
+    with pytest.raises(GeometryError, match="cannot be shown"):
+        volume_node_from(irregular[0], None)
+
+
+def test_a_gap_too_wide_to_be_filled_is_refused(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom(SHAPE), orientation=AXIAL)
+    datasets[-1].ImagePositionPatient[2] += 3000
+    volume = read_volume(save_series(datasets, tmp_path), resample=True)
+    with pytest.raises(GeometryError, match="cannot be resampled"):
+        regular_volume(volume)
