@@ -65,6 +65,9 @@ class Job:
         One SEG is made for each: ``BINARY``, ``LABELMAP``, ``FRACTIONAL``; by the profile where not given.
     device
         ``auto``, ``cpu``, ``cuda``, ...
+    stack, resample
+        Which stack to take of a series that holds several, and whether to accept an irregular one: see
+        :meth:`SourceSeries.from_files`.
     any_body_part
         Run the model also where the header names a body part that is not on its card.
     series_description
@@ -89,6 +92,8 @@ class Job:
     profile: DestinationProfile | str | None = None
     encodings: tuple[str, ...] | None = None
     device: str = "auto"
+    stack: int | None = None
+    resample: bool = False
     any_body_part: bool = False
     series_description: str | None = None
     out: Path | None = None
@@ -129,6 +134,13 @@ class JobReport:
         """True when every result has arrived at every destination."""
         return all(delivery.complete for delivery in self.deliveries)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about a result that was made all the same."""
+        irregularity = self.volume.source.irregularity if self.volume else ""
+        notice = f"The network saw the series resampled, as it is irregular: {irregularity}."
+        return [*([notice] if irregularity else []), *(finding.message for finding in self.findings)]
+
     @contextmanager
     def stage(self, name: str, progress: ProgressCallback | None) -> Iterator[None]:
         """Time one stage and announce it."""
@@ -157,7 +169,7 @@ class JobReport:
                 }
                 for result in self.results
             ],
-            "warnings": [finding.message for finding in self.findings],
+            "warnings": self.warnings,
             "deliveries": [delivery.to_dict() for delivery in self.deliveries],
         }
 
@@ -188,7 +200,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             with done.stage("retrieve", progress):
                 source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
-            series = find_series(source, series_uid=job.series_uid)
+            series = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
             done.volume = read_volume(series, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
             done.labels = model.segment(done.volume, any_body_part=job.any_body_part, progress=progress, cancel=cancel)
@@ -259,7 +271,8 @@ def _retrieve(
             status=done.retrieved.failed[0].status or None,
             advice="An incomplete series is not segmented. Retrieve it again later, or ask for the PACS's log.",
         )
-    return SourceSeries.from_files(i.path for i in store.instances(study_uid, series_uid))
+    paths = [instance.path for instance in store.instances(study_uid, series_uid)]
+    return SourceSeries.from_files(paths, stack=job.stack, resample=job.resample)
 
 
 def _encode(job: Job, done: JobReport, labels: LabelVolume, volume: ImageVolume) -> list[ResultObject]:

@@ -42,6 +42,18 @@ ProfileOption = Annotated[
 BodyPartOption = Annotated[
     bool, typer.Option("--any-body-part", help="Run also where the header names a body part that the model is not for.")
 ]
+StackOption = Annotated[
+    int | None,
+    typer.Option("--stack", help="Which stack, from 1 on, of a series that holds several; a refusal lists them."),
+]
+ResampleOption = Annotated[
+    bool,
+    typer.Option(
+        "--resample",
+        help="Accept a series with missing slices, uneven spacing or gantry tilt: the network sees it resampled, the "
+        "results lie on the slices as they are.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
 
@@ -57,6 +69,8 @@ def segment(
     series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     device: DeviceOption = "auto",
     any_body_part: BodyPartOption = False,
+    stack: StackOption = None,
+    resample: ResampleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment a series on disk and write DICOM results into a folder."""
@@ -71,6 +85,8 @@ def segment(
             profile=profile,
             device=device,
             any_body_part=any_body_part,
+            stack=stack,
+            resample=resample,
             out=out,
         )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
@@ -90,6 +106,8 @@ def run(
     encoding: EncodingOption = None,
     device: DeviceOption = "auto",
     any_body_part: BodyPartOption = False,
+    stack: StackOption = None,
+    resample: ResampleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pull a series from a PACS, segment it, push the results, and prove that they arrived.
@@ -109,6 +127,8 @@ def run(
             profile=profile,
             device=device,
             any_body_part=any_body_part,
+            stack=stack,
+            resample=resample,
             outbox=Outbox(user_folder() / "outbox"),
         )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
@@ -120,8 +140,8 @@ def _show(command: Command, done: JobReport) -> None:
     command.show_table(
         ("Segment", "Volume (ml)", "Voxels"), rows, title=f"{done.model}, {sum(done.seconds.values()):.1f} s"
     )
-    for finding in done.findings:
-        command.say(f"Note: {finding.message}")
+    for warning in done.warnings:
+        command.say(f"Note: {warning}")
     for delivery in done.deliveries:
         show_delivery(command, delivery)
 

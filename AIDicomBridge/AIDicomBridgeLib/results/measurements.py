@@ -98,6 +98,7 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
         )
     intensity, unit = voxel_values(volume.modality, volume.source.headers[0]) or (None, None)
     voxel_ml = abs(float(np.linalg.det(labels.ijk_to_lps[:3, :3]))) / 1000  # also right for sheared and oblique axes
+    even = volume.source.is_evenly_spaced
     shapes = label_shapes(labels.labels, labels.ijk_to_lps)
     measured = []
     for segment in labels.segments:
@@ -112,16 +113,24 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
             SegmentMeasurements(
                 segment=segment,
                 voxel_count=shape.voxel_count,
-                volume_ml=shape.voxel_count * voxel_ml,
-                surface_area_mm2=shape.surface_area_mm2,
-                longest_diameter_mm=shape.longest_diameter_mm,
-                centroid_lps_mm=shape.centroid_lps_mm,
+                volume_ml=shape.voxel_count * voxel_ml if even else _uneven_volume_ml(labels, segment.label, shape),
+                surface_area_mm2=shape.surface_area_mm2 if even else None,
+                longest_diameter_mm=shape.longest_diameter_mm if even else None,
+                centroid_lps_mm=shape.centroid_lps_mm if even else None,
                 intensity=intensity,
                 intensity_unit=unit,
                 **(statistics if unit else {}),
             )
         )
     return measured
+
+
+def _uneven_volume_ml(labels: LabelVolume, label: int, shape: LabelShape) -> float:
+    """Return the volume where slices stand for different extents; what has a form is not measured there."""
+    row, column = labels.ijk_to_lps[:3, 0], labels.ijk_to_lps[:3, 1]
+    counts = np.count_nonzero(labels.labels[shape.box] == label, axis=(1, 2))
+    extents = labels.source.slice_extents_mm[shape.box[0]]
+    return float(counts @ extents) * float(np.linalg.norm(np.cross(row, column))) / 1000
 
 
 def _values_inside(labels: np.ndarray, label: int, shape: LabelShape, voxels: np.ndarray) -> np.ndarray:

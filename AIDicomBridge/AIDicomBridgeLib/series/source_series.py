@@ -70,8 +70,8 @@ class SourceSeries:
         NotFoundError
             No file is a slice of a volume.
         """
-        paths = tuple(dict.fromkeys(Path(path) for path in paths))
-        found = _without_copies((path, read_dicom(path, stop_before_pixels=True)) for path in paths)
+        files = tuple(dict.fromkeys(Path(path) for path in paths))
+        found = _without_copies((path, read_dicom(path, stop_before_pixels=True)) for path in files)
         images = [(path, header) for path, header in found if header.SOPClassUID in VOLUME_SOP_CLASSES]
         if not images:
             raise NotFoundError(
@@ -90,7 +90,7 @@ class SourceSeries:
         return cls(
             tuple(chosen.slices[index] for index in ordered.order),
             ordered.ijk_to_lps,
-            tuple(path for path in paths if path not in used),
+            tuple(path for path in files if path not in used),
             ordered.irregularity,
         )
 
@@ -139,6 +139,22 @@ class SourceSeries:
     def positions_mm(self) -> np.ndarray:
         """Position of each slice's first voxel, (n, 3) in LPS millimetres, also where the grid is irregular."""
         return np.stack([slice_position(piece.header) for piece in self.slices])
+
+    @property
+    def slice_extents_mm(self) -> np.ndarray:
+        """How far along the normal each slice stands for, (n,): half the way to either neighbour."""
+        if len(self.slices) == 1:
+            return np.array([self.spacing_mm[0]])
+        normal = np.cross(self.ijk_to_lps[:3, 0], self.ijk_to_lps[:3, 1])
+        gaps = np.diff(self.positions_mm @ normal) / np.linalg.norm(normal)
+        return (np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])) / 2
+
+    @property
+    def is_evenly_spaced(self) -> bool:
+        """False where the affine does not hold for every slice: uneven spacing or a gap; it does with gantry tilt."""
+        steps = np.arange(len(self.slices))[:, None] * self.ijk_to_lps[:3, 2]
+        wrong = np.linalg.norm(self.positions_mm - self.positions_mm[0] - steps, axis=1).max()
+        return not self.irregularity or bool(wrong <= 0.01 * self.spacing_mm[0])
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, GeometryError
+from AIDicomBridgeLib.job import Job, run_job
 from AIDicomBridgeLib.mrml.volume_node import volume_node_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.series.regular_grid import labels_on_slices, regular_volume
 from AIDicomBridgeLib.series.source_series import SourceSeries
@@ -163,7 +165,7 @@ def irregular(request, tmp_path: Path) -> tuple[ImageVolume, np.ndarray, str]:
     datasets.reverse()
     spoil(datasets)
     positions = np.array([ds.ImagePositionPatient for ds in datasets], float)
-    inside = _phantom_at(datasets, positions.mean(axis=0) + (21.0, 23.0, 1.5), 14.0)
+    inside = _phantom_at(datasets, positions.mean(axis=0) + np.array([21.0, 23.0, 1.5]), 14.0)
     paths = save_series(datasets, tmp_path)
     with pytest.raises(GeometryError, match=f"(?i){words}.*resample"):
         read_volume(paths)
@@ -179,7 +181,7 @@ def test_the_network_sees_the_phantom_where_it_is(irregular) -> None:
     center = (seen.ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)])).mean(axis=1)[:3]
     volume_mm3 = len(i) * np.prod(seen.spacing_mm)
     positions = volume.source.positions_mm
-    np.testing.assert_allclose(center, positions.mean(axis=0) + (21.0, 23.0, 1.5), atol=0.5)  # of 2 mm slices
+    np.testing.assert_allclose(center, positions.mean(axis=0) + np.array([21.0, 23.0, 1.5]), atol=0.5)  # of 2 mm slices
     assert volume_mm3 == pytest.approx(4 / 3 * np.pi * 14.0**3, rel=0.04)
 
 
@@ -214,6 +216,25 @@ def test_results_of_an_irregular_series_keep_its_positions(irregular) -> None:
     assert written == positions
     if "tilt" in words:
         np.testing.assert_array_equal(read_segmentation(segmentation, volume.source).labels, labels.labels)
+
+
+def test_the_volume_of_a_segment_is_that_of_the_phantom(irregular) -> None:
+    volume, inside, words = irregular
+    code = Code("52988006", "SCT", "Lesion")
+    labels = LabelVolume(inside.astype(np.uint8), (Segment(1, "Ball", code, code),), source=volume.source)
+    measured = measure(labels, volume)[0]
+    assert measured.volume_ml == pytest.approx(4 / 3 * np.pi * 14.0**3 / 1000, rel=0.03)
+    assert (measured.centroid_lps_mm is None) == ("tilt" not in words)
+
+
+def test_a_job_resamples_when_asked_and_says_so(irregular, tmp_path: Path) -> None:
+    volume, _, words = irregular
+    folder = volume.source.paths[0].parent
+    with pytest.raises(GeometryError, match="--resample"):
+        run_job(Job(folder, "ct-tissues", outputs=("seg",), any_body_part=True))
+    done = run_job(Job(folder, "ct-tissues", outputs=("seg",), any_body_part=True, resample=True))
+    assert words in done.to_dict()["warnings"][0]
+    assert done.labels.labels.shape == volume.voxels.shape
 
 
 def test_an_irregular_series_becomes_no_node(irregular) -> None:
