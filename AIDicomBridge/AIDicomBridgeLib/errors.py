@@ -138,6 +138,10 @@ class ModelError(BridgeError):
     """A model or its card is unknown, invalid, or does not fit the volume."""
 
 
+class BodyPartError(ModelError):
+    """The series' header names a body part that is not on the model's card; a person may know better."""
+
+
 class WeightsError(BridgeError):
     """Weights are missing, cannot be fetched, or have the wrong size or SHA-256."""
 

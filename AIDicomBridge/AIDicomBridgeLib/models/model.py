@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import BodyPartError, ModelError
 from ..inference.components import keep_largest_component
 from ..inference.device import choose_device, choose_precision
 from ..inference.whole_volume import labels_on_source_grid, network_input, refuse_if_too_large, run_whole_volume
@@ -73,7 +73,7 @@ class Model:
         body_part = str(volume.source.headers[0].get("BodyPartExamined", "") or "").upper()
         fits = not self.card.body_parts or not body_part or any(part in body_part for part in self.card.body_parts)
         if not fits and not any_body_part:
-            raise ModelError(
+            raise BodyPartError(
                 f"the model {self.card.name} works on {', '.join(self.card.body_parts)}, "
                 f"and the series says {body_part}",
                 uid=volume.source.series_uid,

@@ -87,12 +87,13 @@ class ConsoleCalls:
         import slicer
 
         from .. import load_model
+        from ..results.edited_segments import with_fingerprints
         from .segmentation_node import segmentation_node_from
         from .slicer_packages import ensure_packages
 
         ensure_packages("platformdirs", "safetensors")
         labels = load_model(modelName, device=device).segment(self._volume(volumeNode), any_body_part=anyBodyPart)
-        return segmentation_node_from(labels, slicer.mrmlScene, volume_node=volumeNode)
+        return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
     def exportSegmentation(self, segmentationNode, folder, outputs=("seg", "sr", "sc"), encoding="BINARY"):
         """Write a segmentation, as it is now with all edits, as DICOM files and return their paths.

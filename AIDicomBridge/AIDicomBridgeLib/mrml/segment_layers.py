@@ -1,29 +1,20 @@
-"""The label arrays (layers) behind a segmentation node, brought together on the grid of the source.
+"""The label arrays (layers) behind a segmentation node, without copying a voxel.
 
 Slicer keeps segments that do not overlap in one shared array, opens a further array where they do, and shrinks, grows
 and moves these arrays while a person edits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import EncodingError, GeometryError
-from ..results.labels import Segment, label_values
+from ..results.label_layers import LabelLayer
+from ..results.labels import Segment
 from ..series.source_series import SourceSeries
 from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix
 from .volume_node import image_array
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Where the voxels of one segment are: those of ``layer`` (a vtkOrientedImageData) that equal ``value``."""
-
-    layer: Any
-    value: int
-    segment: Segment
 
 
 def layer_of(target: Any) -> Any:
@@ -40,49 +31,38 @@ def layer_of(target: Any) -> Any:
     return layer
 
 
-def whole_grid_view(pieces: Sequence[Piece], source: SourceSeries) -> np.ndarray | None:
-    """Return the one layer's (k, j, i) array, a view, if it is a label array of the source as it stands, else None."""
-    layer = pieces[0].layer
-    if any(piece.layer is not layer for piece in pieces) or 0 in layer.GetDimensions():
-        return None
-    offset, array = _offset_in_grid(layer, source), image_array(layer)
-    if offset != (0, 0, 0) or array.shape != source.shape or array.dtype not in (np.uint8, np.uint16):
-        return None
-    return array if set(label_values(array)) <= {0, *(piece.value for piece in pieces)} else None
+def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: SourceSeries) -> tuple[LabelLayer, ...]:
+    """Return the layers of some vtkSegments; the arrays are views of the node's memory.
 
-
-def put_together(pieces: Sequence[Piece], source: SourceSeries) -> np.ndarray:
-    """Return a new (k, j, i) label array on the source's grid; each segment has its ``label`` there.
+    Parameters
+    ----------
+    segments
+        What each of them is, with the label that it gets.
 
     Raises
     ------
     EncodingError
-        Two segments share a voxel.
+        A segment has no binary labelmap.
     GeometryError
-        A layer is on another grid, or a segment reaches outside of the source.
+        A layer is on another grid than the source.
     """
-    largest = max(piece.segment.label for piece in pieces)
-    labels = np.zeros(source.shape, np.uint8 if largest < 256 else np.uint16)
-    for piece in pieces:
-        if 0 in piece.layer.GetDimensions():  # an emptied segment
-            continue
-        voxels = image_array(piece.layer) == piece.value
-        of_layer, of_grid = _overlap(voxels.shape, _offset_in_grid(piece.layer, source), source.shape)
-        inside, target = voxels[of_layer], labels[of_grid]
-        if np.count_nonzero(inside) < np.count_nonzero(voxels):
-            raise GeometryError(
-                f"the segment {piece.segment.name!r} reaches outside of its source",
-                uid=source.series_uid,
-                advice="Erase what lies outside of the source volume; there is no frame for it.",
-            )
-        if target[inside].any():
-            raise EncodingError(
-                f"the segment {piece.segment.name!r} overlaps another one",
-                uid=source.series_uid,
-                advice="Edit them so that each voxel belongs to one segment; overlaps cannot be written yet.",
-            )
-        target[inside] = piece.segment.label
-    return labels
+    members: dict[Any, list[tuple[Any, Segment]]] = {}
+    for target, segment in zip(targets, segments, strict=True):
+        members.setdefault(layer_of(target), []).append((target, segment))
+    return tuple(
+        LabelLayer(
+            *_place_and_array(layer, source),
+            tuple(int(target.GetLabelValue()) for target, _ in found),
+            tuple(segment for _, segment in found),
+        )
+        for layer, found in members.items()
+    )
+
+
+def _place_and_array(layer: Any, source: SourceSeries) -> tuple[np.ndarray, tuple[int, int, int]]:
+    if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None:  # all its segments were emptied
+        return np.zeros((0, 0, 0), np.uint8), (0, 0, 0)
+    return image_array(layer), _offset_in_grid(layer, source)
 
 
 def _offset_in_grid(layer: Any, source: SourceSeries) -> tuple[int, int, int]:
@@ -102,16 +82,3 @@ def _offset_in_grid(layer: Any, source: SourceSeries) -> tuple[int, int, int]:
         )
     i, j, k = (int(value) for value in offset)
     return k, j, i
-
-
-def _overlap(
-    shape: tuple[int, ...], offset: tuple[int, int, int], grid: tuple[int, int, int]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return where a layer and the grid meet, as slices of each; empty slices where they do not meet."""
-    of_layer, of_grid = [], []
-    for length, start, size in zip(shape, offset, grid, strict=True):
-        low = min(max(0, start), size)
-        high = max(low, min(size, start + length))
-        of_grid.append(slice(low, high))
-        of_layer.append(slice(low - start, high - start) if high > low else slice(0, 0))
-    return tuple(of_layer), tuple(of_grid)

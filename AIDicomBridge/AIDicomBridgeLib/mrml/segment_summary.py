@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import EncodingError
 from .coordinates import ijk_to_ras_matrix
 from .segment_layers import layer_of
-from .terminology import codes_of_entry
+from .terminology import codes_of
 from .volume_node import image_array
 
 
@@ -18,6 +18,8 @@ class SegmentSummary:
 
     Attributes
     ----------
+    segment_id
+        Slicer's own ID of it, within its node.
     color_rgb
         0-255 each.
     volume_ml
@@ -26,6 +28,7 @@ class SegmentSummary:
         The type's code in words; empty where the segment has no terminology.
     """
 
+    segment_id: str
     name: str
     color_rgb: tuple[int, int, int]
     volume_ml: float
@@ -49,6 +52,7 @@ def summarize_segments(node: Any) -> list[SegmentSummary]:
         voxels = int(counts[layer][value]) if 0 <= value < len(counts[layer]) else 0
         summaries.append(
             SegmentSummary(
+                segmentation.GetNthSegmentID(number),
                 target.GetName(),
                 tuple(round(part * 255) for part in target.GetColor()),
                 voxels * _voxel_volume_ml(layer),
@@ -77,12 +81,8 @@ def _voxel_volume_ml(layer: Any) -> float:
 
 
 def _meaning(target: Any) -> str:
-    import vtk
-
-    value = vtk.reference("")
-    entry = str(value) if target.GetTag(target.GetTerminologyEntryTagName(), value) else ""
     try:
-        codes = codes_of_entry(entry, target.GetName())
+        codes = codes_of(target)
     except EncodingError:
         return ""
     words = [codes[role].meaning for role in ("type_modifier", "type") if codes[role] is not None]  # type: ignore[union-attr]

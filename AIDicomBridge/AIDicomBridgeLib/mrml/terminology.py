@@ -2,14 +2,21 @@
 
 The entry is a text of seven parts joined by ``~``: context, category, type, type modifier, region context, region,
 region modifier. A code in it is ``scheme^value^meaning``, an absent one ``^^``.
+
+Slicer gives every new segment the entry "Tissue". Nobody has said so: it counts as no terminology, until a person
+chooses it with :func:`choose_terminology`.
 """
+
+from typing import Any
 
 from ..errors import EncodingError
 from ..results.labels import Code, Segment
+from .segment_tags import ALGORITHM_TYPE, TERMINOLOGY_CHOSEN, read_tag
 
 _CATEGORY_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGION_CONTEXT = "Anatomic codes - DICOM master list"
 _SEPARATORS = "~^|"  # "|" parts the tags of a segment in .seg.nrrd files
+_TISSUE = ("SCT", "85756007")
 
 
 def terminology_entry(segment: Segment) -> str:
@@ -32,25 +39,44 @@ def terminology_entry(segment: Segment) -> str:
     return "~".join(parts)
 
 
-def codes_of_entry(entry: str, segment_name: str) -> dict[str, Code | None]:
-    """Return category, type, type_modifier, region and region_modifier of a terminology entry, ready for Segment.
+def choose_terminology(target: Any, entry: str) -> None:
+    """Give a vtkSegment the entry that a person has chosen for it."""
+    target.SetTag(TERMINOLOGY_CHOSEN, "1")
+    target.SetTag(target.GetTerminologyEntryTagName(), entry)
+
+
+def codes_of(target: Any) -> dict[str, Code | None]:
+    """Return category, type, type_modifier, region and region_modifier of a vtkSegment, ready for Segment.
 
     Raises
     ------
     EncodingError
-        The entry is empty or damaged, or has no category or no type.
+        The segment's entry is empty or damaged, has no category or no type, or is the one that Slicer gives to every
+        new segment.
     """
+    name = target.GetName()
+    codes = _codes_of_entry(read_tag(target, target.GetTerminologyEntryTagName()), name)
+    untouched = not read_tag(target, TERMINOLOGY_CHOSEN) and not read_tag(target, ALGORITHM_TYPE)
+    if codes["category"] is None or codes["type"] is None or (untouched and _is_default(codes)):
+        raise EncodingError(
+            f"the segment {name!r} has no terminology that a person chose, and a name is not a code",
+            advice="Choose what it is in the panel's list of segments, or by a double-click on its colour in the "
+            "Segment Editor.",
+        )
+    return codes
+
+
+def _is_default(codes: dict[str, Code | None]) -> bool:
+    roles = {role: (code.scheme, code.value) for role, code in codes.items() if code is not None}
+    return roles == {"category": _TISSUE, "type": _TISSUE}
+
+
+def _codes_of_entry(entry: str, segment_name: str) -> dict[str, Code | None]:
     parts = entry.split("~")
     parts += [""] * (7 - len(parts))
     texts = {"category": parts[1], "type": parts[2], "type_modifier": parts[3]}
     texts |= {"region": parts[5], "region_modifier": parts[6]}
-    codes = {role: _code_from(text, segment_name) for role, text in texts.items()}
-    if codes["category"] is None or codes["type"] is None:
-        raise EncodingError(
-            f"the segment {segment_name!r} has no terminology",
-            advice="Double-click its colour in the segments table and choose what it is; a name is not a code.",
-        )
-    return codes
+    return {role: _code_from(text, segment_name) for role, text in texts.items()}
 
 
 def _code_text(code: Code | None, segment: Segment) -> str:

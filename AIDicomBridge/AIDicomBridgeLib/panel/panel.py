@@ -37,6 +37,7 @@ class Panel:
         self.load = LoadStage(ui, self.runner, self.find, sources, self.folder)
         self.segment = SegmentStage(ui, self.runner, self.load, sources)
         self.send = SendStage(ui, self.runner, saved, sources, self.folder)
+        self.segment.segments.on_edited = self.send.withdraw  # a confirmation holds for what was shown only
         ui.runAllButton.connect("clicked()", lambda: self.runner.start(self._whole_loop()))
         self._ready = True
         self.update()

@@ -7,19 +7,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import DependencyError, NotFoundError
+from ..errors import BodyPartError, DependencyError, NotFoundError
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.weights import WeightsFolder
-from ..mrml.segment_summary import summarize_segments
 from ..mrml.segmentation_node import segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import image_volume_from
 from .availability import set_available
 from .load_stage import LoadStage
+from .segment_list import SegmentList
 from .stage_status import StageStatus
-from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 from .views import open_segment_editor, show_surfaces
 
@@ -27,9 +26,6 @@ DEVICES = ("auto", "cpu", "cuda")
 # Slicer makes surfaces on the main thread: with 52 million voxels 2 s for three smooth segments, 10 s for four noisy
 # ones. Beyond this size the window is held up only if the person asks for it.
 SURFACE_VOXEL_LIMIT = 20_000_000
-COLUMN_WIDTHS = (24, 160, 90)
-# A brush stroke fires several events; the table is counted anew when they stop.
-RECOUNT_DELAY_MS = 300
 
 
 class SegmentStage:
@@ -46,17 +42,15 @@ class SegmentStage:
     ----------
     on_model_chosen
         Called with the model's name when a person chooses another.
+    segments
+        The list of what came out, or of another segmentation that is chosen.
     """
 
     def __init__(self, ui: Any, runner: TaskRunner, load: LoadStage, sources: SourceFiles) -> None:
         self._ui, self._runner, self._load, self._sources = ui, runner, load, sources
         self._cards = dict(Catalogue.load())
         self.on_model_chosen: Callable[[str], None] | None = None
-        self._observed: tuple[Any, list[int]] | None = None
-        self._recount = qt.QTimer()
-        self._recount.setSingleShot(True)
-        self._recount.setInterval(RECOUNT_DELAY_MS)
-        self._recount.connect("timeout()", self._show_segments)
+        self.segments = SegmentList(ui.segmentsTable)
         self.status = StageStatus("segment", ui.segmentCollapsibleButton.layout(), runner)
         ui.cardLabel.setTextFormat(qt.Qt.PlainText)
         for name in self._cards:
@@ -72,9 +66,12 @@ class SegmentStage:
         ui.segmentButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.editSegmentsButton.connect("clicked()", self._edit)
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
-        ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._observe)
-        prepare_table(ui.segmentsTable, COLUMN_WIDTHS)
-        self._show_segments()
+        ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self.segments.watch)
+        ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._offer_any_body_part(False))
+        ui.anyBodyPartCheckBox.setToolTip(
+            _("The image header names another body part than the model is made for. Tick this only if it is wrong.")
+        )
+        self._offer_any_body_part(False)
 
     @property
     def card(self) -> ModelCard | None:
@@ -103,7 +100,7 @@ class SegmentStage:
         )
         present, sentence = self._weights_state()
         unneeded = _("There is nothing to fetch.") if present else ""
-        set_available(ui.fetchWeightsButton, _("Download the weights and check their SHA-256."), busy, unneeded)
+        set_available(ui.fetchWeightsButton, self._fetch_tip(), busy, unneeded)
         ui.weightsLabel.setText(sentence)
         if card is not None:
             use = _("Not for diagnostic use.") if card.not_for_diagnostic_use else ""
@@ -122,12 +119,17 @@ class SegmentStage:
             volume_node = self._load.volume_node
             source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
             image_volume_from(volume_node, source)  # refuses a volume that is not on its source's grid any more
-            labels = yield Call(
-                "segment",
-                paths=list(source.paths),
-                model=self._ui.modelComboBox.currentText,
-                device=self._ui.deviceComboBox.currentText,
-            )
+            try:
+                labels = yield Call(
+                    "segment",
+                    paths=list(source.paths),
+                    model=self._ui.modelComboBox.currentText,
+                    device=self._ui.deviceComboBox.currentText,
+                    any_body_part=self._ui.anyBodyPartCheckBox.checked,
+                )
+            except BodyPartError:
+                self._offer_any_body_part(True)
+                raise
             if not slicer.mrmlScene.IsNodePresent(volume_node):
                 raise NotFoundError("the volume was removed from the scene while it was being segmented")
             node = segmentation_node_from(labels, slicer.mrmlScene, volume_node=volume_node)
@@ -141,12 +143,12 @@ class SegmentStage:
 
     def close(self) -> None:
         """Stop watching the segmentation."""
-        self._recount.stop()
-        self._unobserve()
+        self.segments.close()
 
     def _model_chosen(self) -> None:
         if self.on_model_chosen is not None:
             self.on_model_chosen(self._ui.modelComboBox.currentText)
+        self._offer_any_body_part(False)
         self._runner.notify()
 
     def _fetch_flow(self) -> Flow:
@@ -176,42 +178,15 @@ class SegmentStage:
         if node is not None:
             show_surfaces(node, shown)
 
-    def _observe(self, node: Any) -> None:
-        """Keep the table to the segmentation that is chosen, through every edit."""
-        self._unobserve()
-        if node is not None:
-            segmentation = node.GetSegmentation()
-            events = (
-                slicer.vtkSegmentation.SegmentAdded,
-                slicer.vtkSegmentation.SegmentRemoved,
-                slicer.vtkSegmentation.SegmentModified,
-                slicer.vtkSegmentation.SourceRepresentationModified,
-            )
-            tags = [segmentation.AddObserver(event, self._segmentation_modified) for event in events]
-            self._observed = (segmentation, tags)
-        self._show_segments()
+    def _offer_any_body_part(self, offered: bool) -> None:
+        """Offer to overrule the header, or take the offer and its tick back: it holds for one volume and one model."""
+        self._ui.anyBodyPartCheckBox.setChecked(False)
+        self._ui.anyBodyPartCheckBox.setVisible(offered)
 
-    def _unobserve(self) -> None:
-        if self._observed is not None:
-            segmentation, tags = self._observed
-            for tag in tags:
-                segmentation.RemoveObserver(tag)
-            self._observed = None
-
-    def _segmentation_modified(self, *_arguments: object) -> None:
-        self._recount.start()
-
-    def _show_segments(self) -> None:
-        table, node = self._ui.segmentsTable, self._ui.segmentationComboBox.currentNode()
-        found = summarize_segments(node) if node is not None else []
-        show_rows(table, len(found))
-        for row, segment in enumerate(found):
-            swatch = qt.QTableWidgetItem()
-            swatch.setBackground(qt.QBrush(qt.QColor(*segment.color_rgb)))
-            volume = qt.QTableWidgetItem(f"{segment.volume_ml:.1f}")
-            volume.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            meaning = qt.QTableWidgetItem(segment.meaning or _("no terminology: cannot be sent"))
-            if not segment.meaning:
-                meaning.setToolTip(_("Double-click the segment's colour in the Segment Editor and choose what it is."))
-            for column, item in enumerate((swatch, qt.QTableWidgetItem(segment.name), volume, meaning)):
-                table.setItem(row, column, item)
+    def _fetch_tip(self) -> str:
+        tip = _("Download the weights and check their SHA-256.")
+        try:
+            folder = WeightsFolder.default().folder
+        except DependencyError:
+            return tip
+        return _("{tip} They are kept in {folder}.").format(tip=tip, folder=folder)

@@ -12,11 +12,12 @@ from slicer.i18n import tr as _
 
 from ..delivery.deliver import DeliveryReport
 from ..errors import BridgeError, ConflictError, NotFoundError
-from ..mrml.segmentation_node import label_volume_from, reference_volume_node
+from ..mrml.segmentation_node import label_layers_from, noted_provenance, reference_volume_node
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
-from ..results.labels import LabelVolume
+from ..results.label_layers import LabelLayer
+from ..series.source_series import SourceSeries
 from .availability import set_available
 from .endpoint_chooser import EndpointChooser
 from .find_stage import iso_date
@@ -32,10 +33,10 @@ RESULT_COLUMN_WIDTHS = (100, 190)
 
 @dataclass(frozen=True)
 class Sending:
-    """What a person has been asked to confirm; the series stands for patient and study."""
+    """What a person has been asked to confirm; ``question`` is what was shown, with patient, study and segments."""
 
     segmentation_node: Any
-    series_uid: str
+    question: str
     outputs: tuple[str, ...]
     encoding: str
     series_description: str | None
@@ -112,15 +113,20 @@ class SendStage:
         try:
             with self.status.running(_("Checking the segmentation...")):
                 node = self._ui.segmentationComboBox.currentNode()
-                labels = self._labels(node)
                 endpoint = self.chooser.connectable()
+                source, layers = self._source_and_layers(node)
         except BridgeError:
             return  # the stage shows it
         self.status.clear()
-        description = self._ui.descriptionLineEdit.text.strip() or None
-        encoding = self._ui.encodingComboBox.currentText
-        self._asked = Sending(node, labels.source.series_uid, self._outputs(), encoding, description, endpoint)
-        self._ui.confirmLabel.setText(self._question(self._asked, labels))
+        self._asked = Sending(
+            node,
+            self._question(source, layers, endpoint),
+            self._outputs(),
+            self._ui.encodingComboBox.currentText,
+            self._ui.descriptionLineEdit.text.strip() or None,
+            endpoint,
+        )
+        self._ui.confirmLabel.setText(self._asked.question)
         self._ui.confirmGroupBox.setVisible(True)
 
     def withdraw(self) -> None:
@@ -150,15 +156,17 @@ class SendStage:
         try:
             with self.status.running(_("Making the DICOM objects...")):
                 ensure_packages("pynetdicom", "platformdirs")
-                labels = self._labels(sending.segmentation_node)  # as it is now
-                if labels.source.series_uid != sending.series_uid:
-                    raise ConflictError("the segmentation belongs to another series than the one that was confirmed")
+                node = sending.segmentation_node
+                source, layers = self._source_and_layers(node)  # as it is now
+                if self._question(source, layers, sending.endpoint) != sending.question:
+                    raise ConflictError(
+                        "what would be sent is no longer what was confirmed", advice="Press Send and look at it again."
+                    )
                 results = yield Call(
                     "export",
-                    paths=list(labels.source.paths),
-                    labels_file=labels.labels,
-                    segments=labels.segments,
-                    provenance=labels.provenance,
+                    paths=list(source.paths),
+                    layers=layers,
+                    provenance=noted_provenance(node),
                     folder=place / "results",
                     outputs=sending.outputs,
                     encodings=(sending.encoding,),
@@ -190,23 +198,23 @@ class SendStage:
         )
         self.status.warn(f"{sentence} {report.error or ''}".strip(), "\n".join(d.reason for d in report.remaining))
 
-    def _labels(self, node: Any) -> LabelVolume:
-        """Return the segments as they are now, on the grid of their source."""
+    def _source_and_layers(self, node: Any) -> tuple[SourceSeries, tuple[LabelLayer, ...]]:
+        """Return what the segmentation was made of and its label arrays as they are now."""
         if not slicer.mrmlScene.IsNodePresent(node):
             raise NotFoundError("the segmentation was removed from the scene")
-        volume_node = reference_volume_node(node)
-        source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
-        return label_volume_from(node, source)
+        source = self._sources.source_of(reference_volume_node(node), getattr(slicer, "dicomDatabase", None))
+        return source, label_layers_from(node, source)
 
     def _outputs(self) -> tuple[str, ...]:
         return tuple(kind for kind, box in self._boxes.items() if box.checked)
 
-    def _question(self, sending: Sending, labels: LabelVolume) -> str:
-        header = labels.source.headers[0]
+    def _question(self, source: SourceSeries, layers: tuple[LabelLayer, ...], endpoint: Endpoint) -> str:
+        header = source.headers[0]
 
         def text(keyword: str) -> str:
             return str(header.get(keyword, "") or "-")
 
+        segments = [segment for layer in layers for segment in layer.segments]
         lines = [
             _("Patient: {name}, ID {id}, born {birth}").format(
                 name=text("PatientName"), id=text("PatientID"), birth=iso_date(text("PatientBirthDate"))
@@ -216,10 +224,13 @@ class SendStage:
                 date=iso_date(text("StudyDate")),
                 accession=text("AccessionNumber"),
             ),
-            _("Segments: {names}").format(names=", ".join(segment.name for segment in labels.segments)),
-            _("Send as: {kinds}").format(kinds=", ".join(self._boxes[kind].text for kind in sending.outputs)),
-            _("Destination: {name}").format(name=sending.endpoint.name),
-            f"    {sending.endpoint.address.partition('?')[0]}",
+            _("Images: {modality} {number}, {description}").format(
+                modality=source.modality, number=text("SeriesNumber"), description=text("SeriesDescription")
+            ),
+            _("Segments: {names}").format(names=", ".join(segment.name for segment in segments)),
+            _("Send as: {kinds}").format(kinds=", ".join(self._boxes[kind].text for kind in self._outputs())),
+            _("Destination: {name}").format(name=endpoint.name),
+            f"    {endpoint.address.partition('?')[0]}",
         ]
         return "\n".join(lines)
 

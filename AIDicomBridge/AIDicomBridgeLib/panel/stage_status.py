@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..errors import BridgeError, JobCancelled
 from ..progress import Progress
+from .advice import panel_text
 from .task_runner import TaskRunner
 
 ICON_SIZE = 16
@@ -82,7 +83,7 @@ class StageStatus:
     def fail(self, error: BridgeError) -> None:
         """Show a named error: its sentence, and its fields as details."""
         fields = [f"{key}: {value}" for key, value in error.to_dict().items() if value is not None]
-        self.warn(str(error), "\n".join(fields))
+        self.warn(panel_text(error), "\n".join(fields))
 
     @contextmanager
     def running(self, sentence: str) -> Iterator[None]:

@@ -41,6 +41,8 @@ class Segment:
         ``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``.
     algorithm_name
         Name of the algorithm; needed unless MANUAL.
+    fingerprint
+        Of the voxels as the algorithm left them, see :func:`.edited_segments.mark_edited`; None where it was not taken.
     """
 
     label: int
@@ -55,6 +57,7 @@ class Segment:
     tracking_uid: str | None = None
     algorithm_type: str = "AUTOMATIC"
     algorithm_name: str | None = None
+    fingerprint: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..errors import ConflictError, ConformanceError, DiskSpaceError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
+from .edited_segments import mark_edited
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
@@ -53,7 +54,7 @@ def encode_results(
     encodings: Sequence[str] | None = None,
     series_description: str | None = None,
 ) -> list[ResultObject]:
-    """Make the objects asked for.
+    """Make the objects asked for. Segments that were edited since a model made them become SEMIAUTOMATIC.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def encode_results(
         encodings = ("BINARY" if profile.encoding == "AUTO" else profile.encoding,)
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
-    labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
+    labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # once: all objects of one result track the same things
     results: list[ResultObject] = []
     if "seg" in outputs or "sr" in outputs:
         for encoding in encodings:

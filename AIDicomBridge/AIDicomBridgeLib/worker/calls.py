@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
-from ..errors import EncodingError
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.model import Model, load_model
@@ -18,7 +15,9 @@ from ..pacs.doctor_report import DoctorReport
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
-from ..results.labels import LabelVolume, Provenance, Segment
+from ..results.edited_segments import with_fingerprints
+from ..results.label_layers import LabelLayer, put_layers_together
+from ..results.labels import LabelVolume, Provenance
 from ..results.measurements import measure
 from ..results.profiles import OUTPUTS
 from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
@@ -86,14 +85,17 @@ class Calls:
             self._volume = state, read_volume(list(paths), progress=self._progress)
         return self._volume[1]
 
-    def segment(self, *, paths: Paths, model: ModelName, device: str = "auto") -> LabelVolume:
-        """Run a model on the volume of one series, from its files."""
+    def segment(
+        self, *, paths: Paths, model: ModelName, device: str = "auto", any_body_part: bool = False
+    ) -> LabelVolume:
+        """Run a model on the volume of one series, from its files; its segments have fingerprints."""
         card = _card(model)
         if self._model is None or self._model[0] != (card.sha256, device):
             report(self._progress, "load model", 0)
             self._model = None
             self._model = (card.sha256, device), load_model(card, device)
-        return self._model[1].segment(self.read(paths=paths), progress=self._progress)
+        volume = self.read(paths=paths)
+        return with_fingerprints(self._model[1].segment(volume, any_body_part=any_body_part, progress=self._progress))
 
     def fetch_weights(self, *, model: ModelName) -> Path:
         """Fetch a model's weights and return their file."""
@@ -103,8 +105,7 @@ class Calls:
         self,
         *,
         paths: Paths,
-        labels_file: Path | str | np.ndarray,
-        segments: Sequence[Segment],
+        layers: Sequence[LabelLayer],
         provenance: Provenance | None = None,
         folder: Path | str,
         outputs: Sequence[str] = OUTPUTS,
@@ -115,18 +116,15 @@ class Calls:
 
         Parameters
         ----------
-        labels_file
-            (k, j, i) labels on the grid of the series: a ``.npy`` file, or the array itself.
-        segments, provenance
-            As :class:`~..results.labels.LabelVolume` takes them.
+        layers, provenance
+            As :func:`~..results.label_layers.put_layers_together` takes them.
         folder, outputs, encodings, series_description
             As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
         """
         refuse_taken_folder(Path(folder))  # before the work, not after it
         volume = self.read(paths=paths)
-        array = labels_file if isinstance(labels_file, np.ndarray) else _read_labels(Path(labels_file))
-        labels = LabelVolume(array, tuple(segments), source=volume.source, provenance=provenance)
         report(self._progress, "encode", 0)
+        labels = put_layers_together(layers, volume.source, provenance=provenance)
         results = encode_results(
             labels,
             volume,
@@ -172,11 +170,3 @@ def _card(model: ModelName) -> ModelCard:
     if isinstance(model, ModelCard):
         return model
     return ModelCard.from_file(model) if str(model).endswith(".toml") else Catalogue.load()[str(model)]
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    try:
-        labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
-        raise EncodingError(f"the label file {path.name} cannot be read") from error
-    return labels

@@ -30,6 +30,7 @@ _KNOWN_TYPES = {
     "series.source_slice": ("SourceSlice",),
     "series.volume": ("ImageVolume",),
     "models.card": ("InputRules", "ModelCard", "NetworkRules", "PackagedFile", "WeightsFile"),
+    "results.label_layers": ("LabelLayer",),
     "results.labels": ("Code", "LabelVolume", "Provenance", "Segment"),
     "delivery.outbox": ("Delivery", "DeliveryState", "Receipt"),
     "delivery.deliver": ("DeliveryReport",),

@@ -36,13 +36,12 @@ def test_what_was_confirmed_of_one_patient_is_not_sent_of_another(shell, archive
 def test_a_segment_without_terminology_is_refused_by_name(shell, archive):
     find_and_load(shell, archive)
     node = segment(shell)
-    added = node.GetSegmentation().GetSegment(node.GetSegmentation().AddEmptySegment("mine", "Doodle"))
-    added.RemoveTag(added.GetTerminologyEntryTagName())
-    shell.wait_until(lambda: "no terminology: cannot be sent" in shell.texts(shell.ui.segmentsTable))
+    node.GetSegmentation().AddEmptySegment("mine", "Doodle")
+    shell.wait_until(lambda: "not said yet" in shell.texts(shell.ui.segmentsTable))
     shell.click(shell.ui.sendButton)
     assert not shell.ui.confirmGroupBox.isVisible()
     assert "'Doodle'" in shell.ui.sendStatusLabel.text
-    assert "choose what it is" in shell.ui.sendStatusLabel.text
+    assert "Choose what it is" in shell.ui.sendStatusLabel.text
     assert set(modalities(archive)) == {"CT"}
 
 

@@ -28,7 +28,7 @@ qt = pythonqt.install()
 from PySide6.QtCore import QtMsgType, qInstallMessageHandler  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 
-from . import application, looks  # noqa: E402
+from . import application, looks, terminology  # noqa: E402
 
 qt.QUiLoader = looks.QUiLoader
 
@@ -60,7 +60,11 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         for name, logic in core.module_logics.items():
             app.moduleManager().add(application.LoadableModule(name, logic))
         names = {"app": app, "modules": modules, **looks.SLICER}
-        for cls in (application.qSlicerScriptedLoadableModule, application.qSlicerScriptedLoadableModuleWidget):
+        for cls in (
+            application.qSlicerScriptedLoadableModule,
+            application.qSlicerScriptedLoadableModuleWidget,
+            terminology.qSlicerTerminologyNavigatorWidget,
+        ):
             names[cls.__name__] = cls
         for name, value in names.items():
             stack.enter_context(mock.patch.object(slicer, name, value, create=True))

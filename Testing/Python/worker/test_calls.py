@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import ConflictError, EncodingError, NotFoundError
+from AIDicomBridgeLib.errors import ConflictError, NotFoundError
 from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS, Catalogue
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.worker import calls as calls_module
@@ -69,18 +68,7 @@ def test_another_series_is_another_volume(calls: Calls, ct_files: list[Path], tm
 def test_a_taken_folder_is_refused_before_anything_is_read(calls: Calls, tmp_path: Path):
     (tmp_path / "seg-001.dcm").touch()
     with pytest.raises(ConflictError):
-        calls.export(paths=[tmp_path / "no.dcm"], labels_file=np.zeros((1, 1, 1)), segments=(), folder=tmp_path)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no array", b"\x93NUMPY\x01\x00"])
-def test_a_label_file_that_is_none_is_refused(
-    calls: Calls, ct_files: list[Path], tmp_path: Path, content: bytes | None
-):
-    if content is not None:
-        (tmp_path / "labels.npy").write_bytes(content)
-    segments = Catalogue.load()["ct-tissues"].segments
-    with pytest.raises(EncodingError, match=r"labels\.npy cannot be read"):
-        calls.export(paths=ct_files, labels_file=tmp_path / "labels.npy", segments=segments, folder=tmp_path / "out")
+        calls.export(paths=[tmp_path / "no.dcm"], layers=(), folder=tmp_path)
 
 
 def test_an_unknown_series_has_no_volume(calls: Calls):

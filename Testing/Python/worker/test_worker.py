@@ -24,6 +24,7 @@ from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
 from AIDicomBridgeLib.progress import Progress
+from AIDicomBridgeLib.results.label_layers import LabelLayer
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.volume import read_volume
 from AIDicomBridgeLib.worker import client, process
@@ -175,8 +176,7 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
         worker,
         "export",
         paths=paths,
-        labels_file=labels.labels,
-        segments=labels.segments,
+        layers=[LabelLayer(labels.labels, (0, 0, 0), (1, 2, 3, 4), labels.segments)],
         provenance=labels.provenance,
         folder=tmp_path / "results",
         outputs=("seg", "sr"),
@@ -201,15 +201,6 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
     assert [path for path in folder.rglob("*") if path.is_file()] == []  # voxels and labels were taken out
     worker.close()
     assert list(temporary.iterdir()) == []
-
-
-def test_labels_may_be_given_as_a_file(worker: Worker, ct_files: list[Path], tmp_path: Path):
-    labels = load_model("ct-tissues", "cpu").segment(read_volume(ct_files))
-    np.save(tmp_path / "labels.npy", labels.labels)
-    arguments = {"paths": ct_files, "segments": labels.segments, "provenance": labels.provenance, "outputs": ("seg",)}
-    (file,) = result_of(worker, "export", labels_file=tmp_path / "labels.npy", folder=tmp_path / "results", **arguments)
-    assert file.path.name == "seg-001.dcm"
-    assert (tmp_path / "labels.npy").is_file()  # it is the caller's
 
 
 def test_progress_arrives_before_the_result(worker: Worker, ct_files: list[Path]):
@@ -331,7 +322,7 @@ def test_cancel_ends_a_child_that_is_stopped(worker: Worker, silent: SilentServe
 def test_a_half_written_export_is_removed_on_cancel(worker: Worker, silent: SilentServer, tmp_path: Path):
     """The child is busy before the export, so what it would have half-written is laid here."""
     worker.submit("verify", endpoint=silent.endpoint)
-    worker.submit("export", paths=[], labels_file=tmp_path / "l.npy", segments=(), folder=tmp_path / "results")
+    worker.submit("export", paths=[], layers=(), folder=tmp_path / "results")
     silent.accept()
     for folder in ("results/.part-abc", "results/own"):
         (tmp_path / folder).mkdir(parents=True)

@@ -1,0 +1,109 @@
+"""The segments of the chosen segmentation, through every edit, each with its volume and what it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..mrml.segment_summary import SegmentSummary, summarize_segments
+from .tables import prepare_table, show_rows
+from .terminology_dialog import TerminologyDialog
+
+COLUMN_WIDTHS = (24, 160, 90)
+# A brush stroke fires several events; the table is counted anew when they stop.
+RECOUNT_DELAY_MS = 300
+
+
+class SegmentList:
+    """Keeps the table to one segmentation node.
+
+    Parameters
+    ----------
+    table
+        The table: colour, name, volume, meaning.
+
+    Attributes
+    ----------
+    on_edited
+        Called at every change of the segments.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self.on_edited: Callable[[], None] = lambda: None
+        self._node_id = ""
+        self._observed: tuple[Any, list[int]] | None = None
+        self._dialog: TerminologyDialog | None = None
+        self._recount = qt.QTimer()
+        self._recount.setSingleShot(True)
+        self._recount.setInterval(RECOUNT_DELAY_MS)
+        self._recount.connect("timeout()", self._show)
+        prepare_table(table, COLUMN_WIDTHS)
+        self._show()
+
+    def watch(self, node: Any) -> None:
+        """List the segments of another node, or of none."""
+        self.close()
+        self._node_id = node.GetID() if node is not None else ""
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            events = (
+                slicer.vtkSegmentation.SegmentAdded,
+                slicer.vtkSegmentation.SegmentRemoved,
+                slicer.vtkSegmentation.SegmentModified,
+                slicer.vtkSegmentation.SourceRepresentationModified,
+            )
+            tags = [segmentation.AddObserver(event, self._modified) for event in events]
+            self._observed = (segmentation, tags)
+        self._show()
+
+    def close(self) -> None:
+        """Let go of the node. Safe to call twice."""
+        self._recount.stop()
+        self._node_id = ""
+        if self._dialog is not None:
+            self._dialog.close()
+            self._dialog = None
+        if self._observed is not None:
+            segmentation, tags = self._observed
+            for tag in tags:
+                segmentation.RemoveObserver(tag)
+            self._observed = None
+
+    @property
+    def dialog(self) -> TerminologyDialog | None:
+        """The dialog that was opened last, for tests."""
+        return self._dialog
+
+    def _modified(self, *_arguments: object) -> None:
+        self._recount.start()
+        self.on_edited()
+
+    def _show(self) -> None:
+        node = slicer.mrmlScene.GetNodeByID(self._node_id) if self._node_id else None
+        found = summarize_segments(node) if node is not None else []
+        show_rows(self._table, len(found))
+        for row, segment in enumerate(found):
+            swatch = qt.QTableWidgetItem()
+            swatch.setBackground(qt.QBrush(qt.QColor(*segment.color_rgb)))
+            volume = qt.QTableWidgetItem(f"{segment.volume_ml:.1f}")
+            volume.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            meaning = qt.QTableWidgetItem(segment.meaning or _("not said yet"))
+            for column, item in enumerate((swatch, qt.QTableWidgetItem(segment.name), volume, meaning)):
+                self._table.setItem(row, column, item)
+            if segment.meaning:
+                self._table.removeCellWidget(row, len(COLUMN_WIDTHS))
+            else:
+                self._table.setCellWidget(row, len(COLUMN_WIDTHS), self._choose_button(segment))
+
+    def _choose_button(self, segment: SegmentSummary) -> Any:
+        button = qt.QPushButton(_("Say what it is..."))
+        button.setToolTip(_("A segment without a code from a terminology cannot be sent: its name is for people only."))
+        button.connect("clicked()", lambda: self._choose(segment.segment_id))
+        return button
+
+    def _choose(self, segment_id: str) -> None:
+        self._dialog = TerminologyDialog(self._table.window(), self._node_id, segment_id)
+        self._dialog.open()

@@ -1,0 +1,98 @@
+"""Between model and archive by clicks: what a person corrects, adds and names is what is sent."""
+
+import numpy as np
+from AIDicomBridgeLib import read_segmentation
+from AIDicomBridgeLib.series.source_series import SourceSeries
+from shell.steps import add_endpoint, find_and_load, segment, send, volumes
+
+
+def segmentation_of(archive, series):
+    (sent,) = [i.path for i in archive.store.instances() if i.attributes["Modality"] == "SEG"]
+    return read_segmentation(sent, SourceSeries.from_files(series))
+
+
+def draw(node, name: str, box: tuple[slice, ...]) -> str:
+    """Add a segment and paint a box, as the Segment Editor does; return its ID."""
+    import slicer
+
+    segment_id = node.GetSegmentation().AddEmptySegment("", name)
+    volume = slicer.util.arrayFromVolume(node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()))
+    array = np.zeros(volume.shape, np.uint8)
+    array[box] = 1
+    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, reference)
+    return segment_id
+
+
+def row_of(shell, name: str) -> int:
+    table = shell.ui.segmentsTable
+    return next(row for row in range(table.rowCount) if table.item(row, 1).text() == name)
+
+
+def choose_button(shell, name: str):
+    return shell.ui.segmentsTable.cellWidget(row_of(shell, name), 3)
+
+
+def test_a_segment_added_by_hand_is_named_in_slicers_terminology_and_sent_as_manual(shell, archive, series):
+    import qt
+
+    find_and_load(shell, archive)
+    node = segment(shell)
+    box = (slice(0, 2), slice(0, 3), slice(0, 4))  # where the model found nothing
+    draw(node, "Lesion", box)
+    shell.wait_until(lambda: "Lesion" in volumes(shell), what="the new segment in the list")
+    assert choose_button(shell, "Fat") is None
+    shell.click(choose_button(shell, "Lesion"))
+    dialog = shell.widget.panel.segment.segments.dialog
+    assert not dialog.select_button.isEnabled()
+    assert dialog.select_button.toolTip
+    shell.click_item(dialog.navigator.table_of_types(), "Mass")
+    shell.click(dialog.select_button)
+    shell.wait_until(lambda: "Mass" in shell.texts(shell.ui.segmentsTable), what="the choice in the list")
+    assert choose_button(shell, "Lesion") is None
+    assert not any(isinstance(w, qt.QDialog) and w.isVisible() for w in qt.QApplication.topLevelWidgets())
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    labels = segmentation_of(archive, series)
+    assert (labels.labels[box] == labels.segment("Lesion").label).all()
+    assert labels.segment("Lesion").type.value == "4147007"
+    types = {found.name: found.algorithm_type for found in labels.segments}
+    assert types == dict.fromkeys(("Air in the body", "Fat", "Muscle", "Bone"), "AUTOMATIC") | {"Lesion": "MANUAL"}
+
+
+def test_a_segment_that_was_corrected_is_sent_as_semiautomatic(shell, archive, series):
+    import slicer
+
+    find_and_load(shell, archive)
+    node = segment(shell)
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_4")[0, :5, :5] = 4
+    node.GetSegmentation().GetSegment("Segment_4").Modified()
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    types = {found.name: found.algorithm_type for found in segmentation_of(archive, series).segments}
+    assert types["Bone"] == "SEMIAUTOMATIC"
+    assert types["Muscle"] == "AUTOMATIC"
+
+
+def test_cancelled_or_overtaken_the_terminology_dialog_changes_nothing(shell, archive):
+    find_and_load(shell, archive)
+    node = segment(shell)
+    draw(node, "Lesion", (slice(0, 1),) * 3)
+    shell.wait_until(lambda: "Lesion" in volumes(shell))
+    shell.click(choose_button(shell, "Lesion"))
+    shell.click(shell.widget.panel.segment.segments.dialog.cancel_button)
+    assert choose_button(shell, "Lesion") is not None
+    shell.click(choose_button(shell, "Lesion"))
+    shell.scene.RemoveNode(node)
+    shell.process()
+    assert not shell.widget.panel.segment.segments.dialog
+
+
+def test_an_edit_takes_the_question_back(shell, archive):
+    find_and_load(shell, archive)
+    node = segment(shell)
+    add_endpoint(shell, archive.endpoint)
+    shell.click(shell.ui.sendButton)
+    assert shell.ui.confirmGroupBox.isVisible()
+    draw(node, "Lesion", (slice(0, 1),) * 3)
+    assert not shell.ui.confirmGroupBox.isVisible()
