@@ -4,7 +4,7 @@ A validator looks at one object. It does not know the sources, so it passes refe
 exist, a wrong frame of reference, a volume in millimetres, and a dropped tracking UID or segment reference.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,13 @@ from ..errors import BadDicomError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
 from .codes import is_plausible, read_code
-from .quantities import fitting_units
+from .content_tree import nested_items
+from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _SAME_AS_SOURCE = (
     "PatientID",
@@ -42,17 +42,6 @@ _OWN_SEQUENCES = {
     "SharedFunctionalGroupsSequence",
     "SourceImageSequence",
 }
-# Concepts of a measurement group (TID 1411) and how they hang on it.
-_TRACKING_IDENTIFIER, _TRACKING_UID = "112039", "112040"
-_REFERENCED_SEGMENT, _SOURCE_SERIES, _FINDING = "121191", "121232", "121071"
-_RELATIONSHIPS = {
-    _TRACKING_IDENTIFIER: "HAS OBS CONTEXT",
-    _TRACKING_UID: "HAS OBS CONTEXT",
-    _REFERENCED_SEGMENT: "CONTAINS",
-    _SOURCE_SERIES: "CONTAINS",
-    _FINDING: "CONTAINS",
-}
-_MEASUREMENT_GROUP = "125007"
 
 
 @dataclass(frozen=True)
@@ -91,7 +80,7 @@ _Report = Callable[[str, str], None]  # path, message
 def check_conformance(
     dataset: "Dataset", sources: "SourceSeries | Iterable[Dataset]", *, related: "Iterable[Dataset]" = ()
 ) -> list[Finding]:
-    """Return what is wrong with a segmentation, measurement report or secondary capture; empty if nothing is.
+    """Return what is wrong with a segmentation, report, parametric map or secondary capture; empty if nothing is.
 
     Parameters
     ----------
@@ -121,8 +110,8 @@ def check_conformance(
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
         _check_segmentation(dataset, known, error)
-    elif sop_class == COMPREHENSIVE_3D_SR:
-        _check_report(dataset, known, error)
+    elif sop_class in REPORT_CLASS_UIDS:
+        check_report(dataset, source=known.source, series=known.series, segmentations=known.segmentations, error=error)
     elif sop_class == SECONDARY_CAPTURE:
         _check_capture(dataset, error)
     else:
@@ -147,7 +136,7 @@ def _check_identity(dataset: "Dataset", known: _Known, error: _Report) -> None:
 
 def _check_tree(dataset: "Dataset", known: _Known, error: _Report) -> None:
     """Check every code and every reference, wherever it stands."""
-    for path, item in _items(dataset):
+    for path, item in nested_items(dataset):
         if path.partition("[")[0] not in _OWN_SEQUENCES:
             continue
         if path[: path.rindex("[")].endswith("CodeSequence"):
@@ -161,15 +150,6 @@ def _check_tree(dataset: "Dataset", known: _Known, error: _Report) -> None:
             series = str(item.get("SeriesInstanceUID", ""))
             if series not in known.series:
                 error(f"{path}.SeriesInstanceUID", f"It refers to the series {series}, which is not known.")
-
-
-def _items(dataset: "Dataset", prefix: str = "") -> "Iterator[tuple[str, Dataset]]":
-    for element in dataset:
-        if element.VR == "SQ":
-            for number, item in enumerate(element.value or [], start=1):
-                path = f"{prefix}{element.keyword}[{number}]"
-                yield path, item
-                yield from _items(item, f"{path}.")
 
 
 def _check_code(path: str, item: "Dataset", error: _Report) -> None:
@@ -223,88 +203,6 @@ def _check_frames(dataset: "Dataset", numbers: set[int], error: _Report) -> None
         number = identification[0].get("ReferencedSegmentNumber") if identification else None
         if dataset.get("SegmentationType") == "BINARY" and number not in numbers:
             error(f"{path}.SegmentIdentificationSequence", "The frame belongs to no segment.")
-
-
-def _check_report(dataset: "Dataset", known: _Known, error: _Report) -> None:
-    listed = {
-        str(item.get("ReferencedSOPInstanceUID", ""))
-        for path, item in _items(dataset)
-        if path.startswith(("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"))
-    }
-    groups = 0
-    for path, item in _items(dataset):
-        if not path.startswith("ContentSequence"):
-            continue
-        if item.get("ValueType") in ("IMAGE", "COMPOSITE"):
-            references = item.get("ReferencedSOPSequence")
-            uid = str(references[0].get("ReferencedSOPInstanceUID", "")) if references else ""
-            if uid not in listed:
-                error(path, f"{uid or 'What it refers to'} is not among the evidence.")
-        if item.get("ValueType") == "NUM":
-            _check_number(path, item, error)
-        if item.get("ValueType") == "CONTAINER" and _concept(item) == _MEASUREMENT_GROUP:
-            groups += 1
-            _check_group(path, item, known, error)
-    if not groups:
-        error("ContentSequence", "The report has no measurement group.")
-
-
-def _check_number(path: str, item: "Dataset", error: _Report) -> None:
-    measured = item.get("MeasuredValueSequence")
-    unit = measured[0].get("MeasurementUnitsCodeSequence") if measured else None
-    if not measured or measured[0].get("NumericValue") is None or not unit:
-        error(f"{path}.MeasuredValueSequence", "The measurement has no value or no unit.")
-        return
-    allowed = fitting_units().get(_concept(item))
-    if allowed and str(unit[0].get("CodeValue", "")) not in allowed:
-        error(f"{path}.MeasuredValueSequence", f"The unit {unit[0].get('CodeValue')} does not fit the quantity.")
-
-
-def _check_group(path: str, group: "Dataset", known: _Known, error: _Report) -> None:
-    children = list(enumerate(group.get("ContentSequence") or [], start=1))
-    by_concept: dict[str, Dataset] = {}
-    for order, child in children:
-        concept = _concept(child)
-        by_concept.setdefault(concept, child)
-        expected = "CONTAINS" if child.get("ValueType") == "NUM" else _RELATIONSHIPS.get(concept)
-        if expected and child.get("RelationshipType") != expected:
-            error(f"{path}.ContentSequence[{order}].RelationshipType", f"It must be {expected}.")
-    for concept, name in (
-        (_TRACKING_IDENTIFIER, "tracking identifier"),
-        (_TRACKING_UID, "tracking UID"),
-        (_REFERENCED_SEGMENT, "referenced segment"),
-        (_FINDING, "finding"),
-    ):
-        if concept not in by_concept:
-            error(path, f"The measurement group has no {name}.")
-    if not any(child.get("ValueType") == "NUM" for _, child in children):
-        error(path, "The measurement group measures nothing.")
-    series = by_concept.get(_SOURCE_SERIES)
-    if series is not None and str(series.get("UID", "")) not in known.series:
-        error(path, "The source series for the segmentation is not known.")
-    if _REFERENCED_SEGMENT in by_concept and _TRACKING_UID in by_concept:
-        _check_segment_reference(path, by_concept, known, error)
-
-
-def _check_segment_reference(path: str, by_concept: "dict[str, Dataset]", known: _Known, error: _Report) -> None:
-    references = by_concept[_REFERENCED_SEGMENT].get("ReferencedSOPSequence")
-    if not references:
-        return  # reported as not among the evidence already
-    reference = references[0]
-    segmentation = known.segmentations.get(str(reference.get("ReferencedSOPInstanceUID", "")))
-    if segmentation is None:
-        return  # reported as an unknown reference already
-    tracking = {int(item.SegmentNumber): str(item.get("TrackingUID", "")) for item in segmentation.SegmentSequence}
-    number = reference.get("ReferencedSegmentNumber")
-    if number not in tracking:
-        error(path, "The referenced segment is not in the segmentation.")
-    elif tracking[number] != str(by_concept[_TRACKING_UID].get("UID", "")):
-        error(path, "The tracking UID is not that of the referenced segment.")
-
-
-def _concept(item: "Dataset") -> str:
-    names = item.get("ConceptNameCodeSequence")
-    return str(names[0].get("CodeValue", "")) if names else ""
 
 
 def _check_capture(dataset: "Dataset", error: _Report) -> None:

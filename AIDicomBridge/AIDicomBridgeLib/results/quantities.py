@@ -19,6 +19,7 @@ ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")  # CID 7469, and 
 MR_SIGNAL = Code("110852", "DCM", "MR signal intensity")
 ACTIVITY = Code("110821", "DCM", "Nuclear Medicine Tomographic Activity")
 UPTAKE = Code("126400", "DCM", "Standardized Uptake Value")
+PROBABILITY = Code("122157", "DCM", "Probability")
 
 MILLILITER = Code("ml", "UCUM", "milliliter")
 VOXEL_UNIT = Code("{voxels}", "UCUM", "voxels")
@@ -131,5 +132,6 @@ def fitting_units() -> dict[str, frozenset[str]]:
     fitting[ATTENUATION.value] = {HOUNSFIELD.value}
     fitting[MR_SIGNAL.value] = {NO_UNITS.value}
     fitting[ACTIVITY.value] = {unit.value for unit in _PET_UNITS.values()}
+    fitting[PROBABILITY.value] = {NO_UNITS.value}
     fitting[UPTAKE.value] = {unit.value for unit in _SUV_UNITS.values()}
     return {quantity: frozenset(units) for quantity, units in fitting.items()}

@@ -1,9 +1,9 @@
 """What every result carries beside its content: its series, its dates, the body part, who made it.
 
-Series numbers: a result gets ``10000 * k + source series number``, with k = 1 for segmentations, 2 for reports, 3 for
-secondary captures. Scanners number their own series 1-999 or, like Philips, in steps of 100 (101, 201, 301), so a
-smaller step would meet them. The number stays readable (4 gives 10004, 20004, 30004); a second result of the same
-kind shares it and differs by its Series Instance UID.
+Series numbers: a result gets ``10000 * k + source series number``, with k as in :class:`ResultKind`. Scanners number
+their own series 1-999 or, like Philips, in steps of 100 (101, 201, 301), so a smaller step would meet them. The number
+stays readable (4 gives 10004, 20004, 30004). A second result of the same kind in one job gets 100000 more, and says in
+its description what it is.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,14 @@ class ResultKind(Enum):
     SEGMENTATION = (1, "segmentation")
     MEASUREMENT_REPORT = (2, "measurements")
     SECONDARY_CAPTURE = (3, "overlay")
+    PARAMETRIC_MAP = (4, "map")
+    CLASSIFICATION_REPORT = (5, "classification")
+    DETECTION_REPORT = (6, "detections")
+
+    @property
+    def is_report(self) -> bool:
+        """True for structured reports."""
+        return self in (self.MEASUREMENT_REPORT, self.CLASSIFICATION_REPORT, self.DETECTION_REPORT)
 
 
 def fresh_uid() -> str:
@@ -79,7 +87,7 @@ def complete_result(
     dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = date
     dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = time
     # A report's series has no body part (PS3.3 C.17.1); a segmentation's has no laterality, a capture's see there.
-    if kind is not ResultKind.MEASUREMENT_REPORT and source_header.get("BodyPartExamined"):
+    if not kind.is_report and source_header.get("BodyPartExamined"):
         dataset.BodyPartExamined = source_header.BodyPartExamined
     if provenance is not None:
         equipment = list(dataset.get("ContributingEquipmentSequence", []))
