@@ -61,10 +61,6 @@ class AIDicomBridgeParameterNode:
     modelName: str
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     show3D: bool = True
-    sendSegmentation: bool = True
-    sendReport: bool = True
-    sendPictures: bool = True
-    encoding: Annotated[str, Choice(["BINARY", "LABELMAP"])] = "BINARY"
 
 
 class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -195,6 +195,13 @@ class Outbox:
                     (destination, delivery.id),
                 )
 
+    def discard(self, deliveries: Iterable[Delivery]) -> None:
+        """Throw objects away that have not arrived; where one is on its way to another destination too, it stays."""
+        for delivery in deliveries:
+            with self._journal() as journal:
+                journal.execute("DELETE FROM delivery WHERE id = ?", (delivery.id,))
+            self._remove_unless_named(delivery)
+
     def mark(self, delivery: Delivery, state: DeliveryState, status: str, reason: str) -> None:
         """Enter what the peer answered for one object."""
         with self._journal() as journal:
@@ -222,12 +229,13 @@ class Outbox:
                 vars(receipt),
             )
             journal.execute("DELETE FROM delivery WHERE id = ?", (delivery.id,))
-            remaining = journal.execute(
-                "SELECT COUNT(*) FROM delivery WHERE sop_instance_uid = ?", (delivery.sop_instance_uid,)
-            ).fetchone()[0]
-        if not remaining:  # the same object may be on its way to another destination
-            delivery.path.unlink(missing_ok=True)
+        self._remove_unless_named(delivery)
         return receipt
+
+    def _remove_unless_named(self, delivery: Delivery) -> None:
+        """Remove an object's file, unless the object is on its way to another destination."""
+        if not any(other.sop_instance_uid == delivery.sop_instance_uid for other in self.deliveries()):
+            delivery.path.unlink(missing_ok=True)
 
     def _path(self, sop_instance_uid: str) -> Path:
         return self._objects / (hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32] + ".dcm")

@@ -1,5 +1,6 @@
 """What was made but has not yet been proved to have arrived, with another try."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from slicer.i18n import tr as _
 from ..delivery.outbox import Delivery
 from ..errors import BridgeError, DependencyError
 from ..mrml.slicer_packages import ensure_packages
-from ..pacs.endpoint import parse_endpoint
+from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..user_folder import user_folder
 from .availability import set_available
+from .confirmation import Confirmation
+from .endpoint_chooser import EndpointChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
 from .tables import prepare_table, show_rows
@@ -35,14 +38,30 @@ class OutboxList:
         The panel's widgets by name.
     status
         Of the stage that the list belongs to.
+    confirmation
+        Asks before anything goes elsewhere or is thrown away.
+    chooser
+        Says where "elsewhere" is.
     """
 
-    def __init__(self, ui: Any, runner: TaskRunner, saved: SavedEndpoints, status: StageStatus) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        runner: TaskRunner,
+        saved: SavedEndpoints,
+        status: StageStatus,
+        confirmation: Confirmation,
+        chooser: EndpointChooser,
+    ) -> None:
         self._ui, self._runner, self._saved, self._status = ui, runner, saved, status
+        self._confirmation, self._chooser = confirmation, chooser
         self._waiting: list[Delivery] = []
         self._stale = False
         prepare_table(ui.outboxTable, COLUMN_WIDTHS)
-        ui.retryButton.connect("clicked()", lambda: runner.start(self._retry_flow()))
+        ui.outboxTable.connect("itemSelectionChanged()", runner.notify)
+        ui.retryButton.connect("clicked()", lambda: runner.start(self._retry_flow(self._chosen())))
+        ui.redirectButton.connect("clicked()", lambda: runner.start(self._ask_redirect_flow(self._chosen())))
+        ui.discardButton.connect("clicked()", lambda: self._ask_discard(self._chosen()))
         self._show()
 
     @staticmethod
@@ -52,9 +71,18 @@ class OutboxList:
 
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
+        ui = self._ui
         empty = "" if self._waiting else _("Nothing is waiting.")
-        tip = _("Send everything in the outbox again; what has arrived already is not sent twice.")
-        set_available(self._ui.retryButton, tip, busy, empty)
+        chosen = _("What is selected in the list; everything where nothing is.")
+        again = _("Send it again; what has arrived already is not sent twice.")
+        set_available(ui.retryButton, f"{again} {chosen}", busy, empty)
+        endpoint = self._chooser.endpoint
+        nowhere = "" if endpoint else _("No archive is known yet: add one in stage 1.")
+        name = endpoint.name if endpoint else ""
+        elsewhere = _("Send it to the destination chosen above, {name}, instead.").format(name=name)
+        set_available(ui.redirectButton, f"{elsewhere} {chosen}", busy, empty, nowhere)
+        away = _("Throw it away; you are asked first.")
+        set_available(ui.discardButton, f"{away} {chosen}", busy, empty)
         if self._stale and not busy:
             self.look()
 
@@ -85,24 +113,92 @@ class OutboxList:
             self._status.fail(error)
             raise
 
-    def _retry_flow(self) -> Flow:
-        arrived, errors = 0, []
+    def _chosen(self) -> list[Delivery]:
+        """Return what is selected in the table, else all."""
+        rows = sorted({item.row() for item in self._ui.outboxTable.selectedItems()})
+        return [self._waiting[row] for row in rows] or list(self._waiting)
+
+    def _retry_flow(self, chosen: list[Delivery]) -> Flow:
         with self._status.running(_("Sending what waits in the outbox...")):
-            ensure_packages("pynetdicom", "platformdirs")
             self.expect_changes()
-            for address in dict.fromkeys(delivery.destination for delivery in self._waiting):
-                endpoint = self._saved.with_credentials(parse_endpoint(address))
-                report = yield Call("deliver", endpoint=endpoint, outbox_folder=self.folder())
-                arrived += len(report.receipts)
-                errors += [str(report.error)] if report.error else [d.reason for d in report.remaining if d.reason]
+            arrived, errors = yield from self._deliver_flow(chosen)
             yield from self.refresh_flow()
-        if self._waiting:
+        self._conclude(arrived, len(chosen), errors)
+
+    def _deliver_flow(self, chosen: list[Delivery]) -> Flow:
+        ensure_packages("pynetdicom", "platformdirs")
+        arrived, errors = 0, []
+        for address in dict.fromkeys(delivery.destination for delivery in chosen):
+            endpoint = self._saved.with_credentials(parse_endpoint(address))
+            uids = [delivery.sop_instance_uid for delivery in chosen if delivery.destination == address]
+            report = yield Call("deliver", endpoint=endpoint, outbox_folder=self.folder(), only=uids)
+            arrived += len(report.receipts)
+            errors += [str(report.error)] if report.error else [d.reason for d in report.remaining if d.reason]
+        return arrived, errors
+
+    def _conclude(self, arrived: int, wanted: int, errors: list[str]) -> None:
+        if arrived < wanted:
             sentence = _("{arrived} objects have arrived; {left} still wait.").format(
-                arrived=arrived, left=len(self._waiting)
+                arrived=arrived, left=wanted - arrived
             )
             self._status.warn(f"{sentence} {errors[0] if errors else ''}".strip(), "\n".join(errors))
+        elif self._waiting:
+            self._status.say(
+                _("{arrived} objects have arrived; others still wait in the outbox.").format(arrived=arrived)
+            )
         else:
             self._status.say(_("{arrived} objects have arrived; the outbox is empty.").format(arrived=arrived))
+
+    def _ask_redirect_flow(self, chosen: list[Delivery]) -> Flow:
+        with self._status.running(_("Looking at what waits...")):
+            endpoint = self._chooser.connectable()
+            subjects = yield Call("subjects", files=[delivery.path for delivery in chosen])
+        self._status.clear()
+        lines = [
+            _("Patient: {name}, ID {id}; study: {description}, {date}").format(
+                name=name or "-", id=patient_id or "-", description=description or "-", date=date or "-"
+            )
+            for name, patient_id, description, date in subjects
+        ]
+        lines += [
+            _("{count} objects that wait for: {names}").format(
+                count=len(chosen), names=", ".join(dict.fromkeys(_name(delivery.destination) for delivery in chosen))
+            ),
+            _("Destination instead: {name}").format(name=endpoint.name),
+            f"    {endpoint.address.partition('?')[0]}",
+        ]
+        self._confirmation.ask(
+            "\n".join(lines),
+            *(_("Send now"), _("Do not send"), _("Send exactly this.")),
+            then=lambda: self._runner.start(self._redirect_flow(chosen, endpoint)),
+        )
+
+    def _redirect_flow(self, chosen: list[Delivery], endpoint: Endpoint) -> Flow:
+        with self._status.running(_("Sending to another destination...")):
+            self.expect_changes()
+            ids = [delivery.id for delivery in chosen]
+            yield Call("redirect", ids=ids, endpoint=endpoint, outbox_folder=self.folder())
+            moved = [replace(delivery, destination=endpoint.address) for delivery in chosen]
+            arrived, errors = yield from self._deliver_flow(moved)
+            yield from self.refresh_flow()
+        self._conclude(arrived, len(chosen), errors)
+
+    def _ask_discard(self, chosen: list[Delivery]) -> None:
+        names = ", ".join(dict.fromkeys(_name(delivery.destination) for delivery in chosen))
+        self._confirmation.ask(
+            _("Objects to throw away: {count}. They have not arrived at {names} and are kept nowhere else.").format(
+                count=len(chosen), names=names
+            ),
+            *(_("Remove"), _("Keep"), _("They cannot be brought back.")),
+            then=lambda: self._runner.start(self._discard_flow(chosen)),
+        )
+
+    def _discard_flow(self, chosen: list[Delivery]) -> Flow:
+        with self._status.running(_("Removing from the outbox...")):
+            self.expect_changes()
+            yield Call("discard", ids=[delivery.id for delivery in chosen], outbox_folder=self.folder())
+            yield from self.refresh_flow()
+        self._status.say(_("Removed from the outbox: {count} objects.").format(count=len(chosen)))
 
     def _show(self) -> None:
         table = self._ui.outboxTable

@@ -19,10 +19,12 @@ from ..pacs.endpoint import Endpoint
 from ..results.label_layers import LabelLayer
 from ..series.source_series import SourceSeries
 from .availability import set_available
+from .confirmation import Confirmation
 from .endpoint_chooser import EndpointChooser
 from .find_stage import iso_date
 from .outbox_list import OutboxList
 from .private_folder import PrivateFolder
+from .profile_chooser import ProfileChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
 from .tables import prepare_table, show_rows
@@ -38,7 +40,7 @@ class Sending:
     segmentation_node: Any
     question: str
     outputs: tuple[str, ...]
-    encoding: str
+    profile: str
     series_description: str | None
     endpoint: Endpoint
 
@@ -61,35 +63,26 @@ class SendStage:
     ) -> None:
         self._ui, self._runner, self._saved = ui, runner, saved
         self._sources, self._folder = sources, folder
-        self._asked: Sending | None = None
         self._kinds = {"seg": _("Segmentation"), "sr": _("Measurements"), "sc": _("Picture")}
-        self._boxes = {"seg": ui.segCheckBox, "sr": ui.srCheckBox, "sc": ui.scCheckBox}
         self.status = StageStatus("send", ui.sendCollapsibleButton.layout(), runner)
-        self.outbox = OutboxList(ui, runner, saved, self.status)
+        self.confirmation = Confirmation(ui)
+        self.profiles = ProfileChooser(ui, self._inputs_changed)
         self.chooser = EndpointChooser(
             saved,
             *(ui.destinationComboBox, ui.sendCredentials, ui.sendUserLineEdit, ui.sendPasswordLineEdit),
             rows=(ui.sendCredentialsLabel,),
             on_change=self._inputs_changed,
         )
-        ui.segCheckBox.setToolTip(_("DICOM Segmentation (SEG): the segments, voxel by voxel."))
-        ui.srCheckBox.setToolTip(_("DICOM structured report (SR): volume and intensities of every segment."))
-        ui.scCheckBox.setToolTip(_("Secondary captures (SC): slices with outlines, for viewers that cannot show SEG."))
-        ui.confirmLabel.setTextFormat(qt.Qt.PlainText)
+        self.outbox = OutboxList(ui, runner, saved, self.status, self.confirmation, self.chooser)
         prepare_table(ui.resultsTable, RESULT_COLUMN_WIDTHS)
-        for box in self._boxes.values():
-            box.connect("toggled(bool)", lambda _checked: self._inputs_changed())
-        ui.encodingComboBox.connect("currentIndexChanged(int)", lambda _index: self._inputs_changed())
         ui.descriptionLineEdit.connect("textChanged(QString)", lambda _text: self._inputs_changed())
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._inputs_changed())
         ui.sendButton.connect("clicked()", self.ask)
-        ui.declineButton.connect("clicked()", self.withdraw)
-        ui.confirmButton.connect("clicked()", self._confirmed)
         self.clear()
 
     def missing_destination(self) -> str:
         """Return why nothing can be sent whatever is segmented, or an empty text."""
-        if not self._outputs():
+        if not self.profiles.outputs:
             return _("Choose at least one kind of object to send.")
         return "" if self.chooser.endpoint else _("No archive is known yet: add one in stage 1.")
 
@@ -97,14 +90,12 @@ class SendStage:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui = self._ui
         self.chooser.show_credentials()
+        self.profiles.follow(self.chooser.endpoint)
+        self.profiles.update()
         none = "" if ui.segmentationComboBox.currentNode() else _("Choose or make a segmentation first.")
         tip = _("Shows what would be sent where; nothing is sent before you confirm it.")
         set_available(ui.sendButton, tip, busy, none, self.missing_destination())
-        set_available(ui.confirmButton, _("Send exactly this."), busy)
-        ui.declineButton.setToolTip(_("Nothing is sent."))
-        no_seg = "" if {"seg", "sr"} & set(self._outputs()) else _("Only a Segmentation has an encoding.")
-        tip = _("BINARY is what most viewers read; LABELMAP is small, and read by newer ones.")
-        set_available(ui.encodingComboBox, tip, no_seg)
+        self.confirmation.update(busy)
         self.outbox.update(busy)
 
     def ask(self) -> None:
@@ -118,21 +109,23 @@ class SendStage:
         except BridgeError:
             return  # the stage shows it
         self.status.clear()
-        self._asked = Sending(
+        sending = Sending(
             node,
             self._question(source, layers, endpoint),
-            self._outputs(),
-            self._ui.encodingComboBox.currentText,
+            self.profiles.outputs,
+            self.profiles.profile.name,
             self._ui.descriptionLineEdit.text.strip() or None,
             endpoint,
         )
-        self._ui.confirmLabel.setText(self._asked.question)
-        self._ui.confirmGroupBox.setVisible(True)
+        self.confirmation.ask(
+            sending.question,
+            *(_("Send now"), _("Do not send"), _("Send exactly this.")),
+            then=lambda: self._runner.start(self._send_flow(sending)),
+        )
 
     def withdraw(self) -> None:
         """Take the question back; nothing is sent."""
-        self._asked = None
-        self._ui.confirmGroupBox.setVisible(False)
+        self.confirmation.withdraw()
 
     def clear(self) -> None:
         """Forget what was sent."""
@@ -143,12 +136,6 @@ class SendStage:
     def _inputs_changed(self) -> None:
         self.withdraw()  # a confirmation holds for what was shown only
         self._runner.notify()
-
-    def _confirmed(self) -> None:
-        sending = self._asked
-        self.withdraw()
-        if sending is not None:
-            self._runner.start(self._send_flow(sending))
 
     def _send_flow(self, sending: Sending) -> Flow:
         self._show_results([], None)
@@ -169,7 +156,8 @@ class SendStage:
                     provenance=noted_provenance(node),
                     folder=place / "results",
                     outputs=sending.outputs,
-                    encodings=(sending.encoding,),
+                    profile=sending.profile,
+                    endpoint=sending.endpoint,
                     series_description=sending.series_description,
                 )
                 self._show_results(results, None)
@@ -205,9 +193,6 @@ class SendStage:
         source = self._sources.source_of(reference_volume_node(node), getattr(slicer, "dicomDatabase", None))
         return source, label_layers_from(node, source)
 
-    def _outputs(self) -> tuple[str, ...]:
-        return tuple(kind for kind, box in self._boxes.items() if box.checked)
-
     def _question(self, source: SourceSeries, layers: tuple[LabelLayer, ...], endpoint: Endpoint) -> str:
         header = source.headers[0]
 
@@ -228,7 +213,13 @@ class SendStage:
                 modality=source.modality, number=text("SeriesNumber"), description=text("SeriesDescription")
             ),
             _("Segments: {names}").format(names=", ".join(segment.name for segment in segments)),
-            _("Send as: {kinds}").format(kinds=", ".join(self._boxes[kind].text for kind in self._outputs())),
+            _("Send as: {kinds}. {how}").format(
+                kinds=", ".join(self.profiles.kinds[kind].text for kind in self.profiles.outputs),
+                how=self.profiles.describe(),
+            ),
+            _("Series description: {text}").format(
+                text=self._ui.descriptionLineEdit.text.strip() or _("made from the model's name")
+            ),
             _("Destination: {name}").format(name=endpoint.name),
             f"    {endpoint.address.partition('?')[0]}",
         ]

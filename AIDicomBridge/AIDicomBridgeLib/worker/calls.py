@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..delivery.agreement import agree_on_profile
 from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
 from ..models.card import ModelCard
@@ -19,7 +20,6 @@ from ..results.edited_segments import with_fingerprints
 from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance
 from ..results.measurements import measure
-from ..results.profiles import OUTPUTS
 from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
@@ -27,6 +27,7 @@ from ..series.volume import ImageVolume, read_volume
 from .messages import ResultFile
 
 Paths = Sequence[Path | str]
+_SUBJECT = ("PatientName", "PatientID", "StudyDescription", "StudyDate")
 ModelName = str | Path | ModelCard
 
 
@@ -108,8 +109,9 @@ class Calls:
         layers: Sequence[LabelLayer],
         provenance: Provenance | None = None,
         folder: Path | str,
-        outputs: Sequence[str] = OUTPUTS,
-        encodings: Sequence[str] = ("BINARY",),
+        outputs: Sequence[str] | None = None,
+        profile: str | None = None,
+        endpoint: Endpoint | None = None,
         series_description: str | None = None,
     ) -> list[ResultFile]:
         """Write a segmentation of the series in ``paths`` as DICOM objects, SEG first: all of them or none.
@@ -118,7 +120,9 @@ class Calls:
         ----------
         layers, provenance
             As :func:`~..results.label_layers.put_layers_together` takes them.
-        folder, outputs, encodings, series_description
+        profile, endpoint
+            As :func:`~..delivery.agreement.agree_on_profile` takes them.
+        folder, outputs, series_description
             As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
         """
         refuse_taken_folder(Path(folder))  # before the work, not after it
@@ -129,8 +133,8 @@ class Calls:
             labels,
             volume,
             measure(labels, volume),
-            outputs=tuple(outputs),
-            encodings=tuple(encodings),
+            profile=agree_on_profile(endpoint, profile),
+            outputs=outputs,
             series_description=series_description,
         )
         report(self._progress, "check", 0)
@@ -151,6 +155,22 @@ class Calls:
     ) -> DeliveryReport:
         """Send what waits for an endpoint (``only`` these SOP Instance UIDs) and prove that it arrived."""
         return deliver(Outbox(outbox_folder), endpoint, only=only, progress=self._progress)
+
+    def redirect(self, *, ids: Sequence[int], endpoint: Endpoint, outbox_folder: Path | str) -> None:
+        """Let some of what waits in the outbox go to another endpoint instead."""
+        outbox = Outbox(outbox_folder)
+        outbox.redirect([delivery for delivery in outbox.deliveries() if delivery.id in ids], endpoint.address)
+
+    def discard(self, *, ids: Sequence[int], outbox_folder: Path | str) -> None:
+        """Throw away some of what waits in the outbox."""
+        outbox = Outbox(outbox_folder)
+        outbox.discard(delivery for delivery in outbox.deliveries() if delivery.id in ids)
+
+    def subjects(self, *, files: Paths) -> list[tuple[str, ...]]:
+        """Return of whom and of which study objects are: name, ID, study description and date, each once."""
+        headers = (read_dicom(path, stop_before_pixels=True) for path in files)
+        found = (tuple(str(header.get(name, "") or "") for name in _SUBJECT) for header in headers)
+        return list(dict.fromkeys(found))
 
     def outbox(self, *, outbox_folder: Path | str) -> list[Delivery]:
         """Return all that waits in the outbox."""

@@ -11,7 +11,7 @@ def test_a_confirmation_holds_only_for_what_was_shown(shell, archive):
     segment(shell)
     for change in (
         lambda: shell.click(shell.ui.srCheckBox),
-        lambda: shell.choose(shell.ui.encodingComboBox, "LABELMAP"),
+        lambda: shell.choose(shell.ui.profileComboBox, "slicer"),
         lambda: shell.type(shell.ui.descriptionLineEdit, "checked by hand"),
         lambda: add_endpoint(shell, archive.endpoint, "Another name"),
     ):

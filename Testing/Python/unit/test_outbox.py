@@ -242,6 +242,17 @@ def test_one_object_for_two_destinations_stays_until_both_hold_it(outbox: Outbox
     assert not left.path.exists()
 
 
+def test_what_is_discarded_is_gone_unless_it_goes_elsewhere_too(outbox: Outbox, results: list[Dataset]) -> None:
+    first = outbox.put(results, "dimse://ONE@one.example.org:104")
+    outbox.put(results[:1], "dimse://TWO@two.example.org:104")
+    outbox.discard(first)
+    (kept,) = outbox.deliveries()
+    assert kept.destination == "dimse://TWO@two.example.org:104"
+    assert kept.path.is_file()
+    assert [delivery.path.is_file() for delivery in first[1:]] == [False] * (len(results) - 1)
+    assert outbox.receipts() == []
+
+
 def test_a_full_disk_leaves_nothing_half_written(
     outbox: Outbox, results: list[Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:

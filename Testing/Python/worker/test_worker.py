@@ -180,7 +180,6 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
         provenance=labels.provenance,
         folder=tmp_path / "results",
         outputs=("seg", "sr"),
-        encodings=("BINARY",),
         series_description="From the worker",
     )
     assert [file.kind for file in files] == ["seg", "sr"]
