@@ -33,7 +33,8 @@ _HOMES = {
     "results.classification_report": ("build_classification_report",),
     "results.detection_report": ("build_detection_report",),
     "results.report_table": ("read_measurement_report",),
-    "results.secondary_capture": ("build_secondary_captures",),
+    "results.secondary_capture": ("build_picture_captures", "build_secondary_captures", "build_summary_capture"),
+    "results.parametric_map": ("build_parametric_map",),
     "results.conformance": ("Finding", "check_conformance"),
     "delivery.outbox": ("Outbox",),
 }

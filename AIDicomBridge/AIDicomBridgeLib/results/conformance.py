@@ -13,6 +13,7 @@ from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
 from .codes import is_plausible, read_code
 from .content_tree import nested_items
+from .parametric_map import PARAMETRIC_MAP_STORAGE
 from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
 
@@ -112,6 +113,8 @@ def check_conformance(
         _check_segmentation(dataset, known, error)
     elif sop_class in REPORT_CLASS_UIDS:
         check_report(dataset, source=known.source, series=known.series, segmentations=known.segmentations, error=error)
+    elif sop_class == PARAMETRIC_MAP_STORAGE:
+        _check_map(dataset, known, error)
     elif sop_class == SECONDARY_CAPTURE:
         _check_capture(dataset, error)
     else:
@@ -203,6 +206,18 @@ def _check_frames(dataset: "Dataset", numbers: set[int], error: _Report) -> None
         number = identification[0].get("ReferencedSegmentNumber") if identification else None
         if dataset.get("SegmentationType") == "BINARY" and number not in numbers:
             error(f"{path}.SegmentIdentificationSequence", "The frame belongs to no segment.")
+
+
+def _check_map(dataset: "Dataset", known: _Known, error: _Report) -> None:
+    if str(dataset.get("FrameOfReferenceUID", "")) != str(known.source.get("FrameOfReferenceUID", "")):
+        error("FrameOfReferenceUID", "The frame of reference is not the source's.")
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    mapping = (shared.get("RealWorldValueMappingSequence") or [{}])[0]
+    if not mapping.get("MeasurementUnitsCodeSequence") or not mapping.get("QuantityDefinitionSequence"):
+        error("SharedFunctionalGroupsSequence[1].RealWorldValueMappingSequence", "The map has no quantity or no unit.")
+    if not dataset.get("FloatPixelData"):
+        error("FloatPixelData", "The map has no values.")
+    _check_frames(dataset, set(), error)
 
 
 def _check_capture(dataset: "Dataset", error: _Report) -> None:

@@ -103,8 +103,17 @@ def _check_inside(item: Detection, source: SourceSeries) -> None:
 
 
 def _voxels(points_lps_mm: np.ndarray, source: SourceSeries) -> np.ndarray:
-    lps_to_ijk = np.linalg.inv(source.ijk_to_lps)
-    return points_lps_mm @ lps_to_ijk[:3, :3].T + lps_to_ijk[:3, 3]
+    """Return points as (i, j, k), between the slices where they are: also where slices are uneven or shifted."""
+    row, column = source.ijk_to_lps[:3, 0], source.ijk_to_lps[:3, 1]
+    normal = np.cross(row, column) / np.linalg.norm(np.cross(row, column))
+    positions = source.positions_mm
+    heights, number = positions @ normal, np.arange(len(positions))
+    height = points_lps_mm @ normal
+    beyond = height - np.clip(height, heights[0], heights[-1])
+    k = np.interp(height, heights, number)
+    below = np.stack([np.interp(k, number, positions[:, axis]) for axis in range(3)], axis=1)
+    in_plane = (points_lps_mm - below) @ np.linalg.pinv(np.stack([row, column]))
+    return np.column_stack([in_plane, k + beyond / (source.ijk_to_lps[:3, 2] @ normal)])
 
 
 def _group(

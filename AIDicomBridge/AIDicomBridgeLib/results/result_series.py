@@ -31,6 +31,8 @@ class ResultKind(Enum):
     PARAMETRIC_MAP = (4, "map")
     CLASSIFICATION_REPORT = (5, "classification")
     DETECTION_REPORT = (6, "detections")
+    SUMMARY = (7, "summary")
+    PICTURE = (8, "pictures")
 
     @property
     def is_report(self) -> bool:

@@ -1,38 +1,28 @@
-"""Segments burnt into pictures: a Secondary Capture series for viewers that cannot show a segmentation."""
+"""Results as pictures, for viewers that cannot show a segmentation or report: outlines, a summary page, any picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import EncodingError, GeometryError
+from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
-from .codes import SEGMENTATION_DERIVATION, SOURCE_IMAGE, coded_concept
-from .equipment import (
-    MANUFACTURER,
-    MODEL_NAME,
-    NOT_FOR_DIAGNOSTIC_USE,
-    device_serial_number,
-    fit,
-    software_version,
-)
-from .labels import LabelVolume
+from .capture import CaptureSeries, build_capture
+from .equipment import NOT_FOR_DIAGNOSTIC_USE
+from .labels import LabelVolume, Provenance
+from .measurements import SegmentMeasurements
 from .overlay import PictureSize, draw_overlay, patient_orientation
-from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
+from .result_series import ResultKind, encoding_errors, fresh_uid, result_series_number
 from .source_headers import normalised_headers
+from .summary_page import draw_summary
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# Body Part Examined (PS3.16 Annex L) of which a patient has one.
-_UNPAIRED_BODY_PARTS = {
-    *("ABDOMEN", "ABDOMENPELVIS", "AORTA", "BLADDER", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "COCCYX"),
-    *("COLON", "CSPINE", "ESOPHAGUS", "FACE", "HEAD", "HEADNECK", "HEART", "JAW", "LIVER", "LSPINE", "MAXILLA"),
-    *("MEDIASTINUM", "NECK", "NECKCHESTABDOMEN", "NECKCHESTABDPELV", "PANCREAS", "PELVIS", "PROSTATE", "RECTUM"),
-    *("SKULL", "SPINE", "SPLEEN", "SSPINE", "STOMACH", "THYMUS", "THYROID", "TSPINE", "UTERUS", "WHOLEBODY"),
-}
+_KEY_SLICES = 3
 
 
 def build_secondary_captures(
@@ -70,70 +60,181 @@ def build_secondary_captures(
     EncodingError
         The window has no width, or the source's identity cannot be carried.
     """
-    from highdicom.sc import SCImage
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    source, provenance = labels.source, labels.provenance
-    now = now or datetime.now()
-    if labels.labels.shape != volume.voxels.shape or not np.allclose(labels.ijk_to_lps, volume.ijk_to_lps, atol=1e-3):
-        raise GeometryError("labels and volume are not on the same grid", uid=source.series_uid)
+    _check_grid(labels, volume)
     chosen = _chosen_slices(labels, slices)
     if not chosen:
         return []
-    window = window or _window(volume, chosen)
-    if not (np.isfinite(window).all() and window[1] > 0):
-        raise EncodingError(f"the window {window} has no width")
-    headers = normalised_headers(source)
+    window = _window(volume, chosen, window)
+    source, headers = labels.source, normalised_headers(labels.source)
     size = PictureSize.for_slice(*source.shape[1:], source.spacing_mm[1:])
-    orientation = patient_orientation(source.ijk_to_lps)
-    series_uid = new_uid()
-    number = series_number or result_series_number(ResultKind.SECONDARY_CAPTURE, headers[0])
-    captures: list[Dataset] = []
+    names = ", ".join(segment.name for segment in labels.segments)
+    kind = ResultKind.SECONDARY_CAPTURE
+    series = CaptureSeries(
+        kind,
+        new_uid(),
+        series_number or result_series_number(kind, headers[0]),
+        series_description,
+        f"Outlines of segments burnt in: {names}",
+        labels.provenance,
+        now or datetime.now(),
+    )
+    captures = []
     for order, k in enumerate(chosen, start=1):
-        header = headers[k]
-        picture = draw_overlay(
-            volume.voxels[k],
-            labels.labels[k],
-            labels.segments,
-            size=size,
-            window=window,
-            remarks=_remarks(labels),
-            orientation=orientation,
-        )
+        picture = _overlay(labels, volume, k, size, window, _remarks(labels.provenance))
         with encoding_errors("the secondary capture", source.series_uid):
-            capture = SCImage(
-                pixel_array=picture,
-                photometric_interpretation="RGB",
-                bits_allocated=8,
-                coordinate_system="PATIENT",
-                patient_orientation=(orientation[0][0], orientation[1][0]),  # it knows one letter each; set below
-                study_instance_uid=header.StudyInstanceUID,
-                series_instance_uid=series_uid,
-                series_number=number,
-                sop_instance_uid=new_uid(),
-                instance_number=order,
-                manufacturer=MANUFACTURER,
-                manufacturer_model_name=MODEL_NAME,
-                software_versions=software_version(),
-                device_serial_number=device_serial_number(provenance),
-                transfer_syntax_uid=ExplicitVRLittleEndian,
-                **_patient_and_study(header),
+            captures.append(
+                build_capture(
+                    picture,
+                    headers[k],
+                    series,
+                    sop_instance_uid=new_uid(),
+                    instance_number=order,
+                    sources=[source.slices[k]],
+                    segmentation=segmentation,
+                    orientation=patient_orientation(source.ijk_to_lps),
+                    pixel_mm=size.pixel_mm,
+                )
             )
-            capture.copy_patient_and_study_information(header)
-            complete_result(
-                capture,
-                header,
-                ResultKind.SECONDARY_CAPTURE,
-                provenance=provenance,
-                series_description=series_description,
-                now=now,
-            )
-            capture.PatientOrientation = list(orientation)
-            _describe_image(capture, header, labels, segmentation, source.slices[k].frame_number)
-            capture.NominalScannedPixelSpacing = [f"{size.pixel_mm:.8g}"] * 2
-            capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = capture.ContentDate, capture.ContentTime
-        captures.append(capture)
     return captures
+
+
+def build_summary_capture(
+    labels: LabelVolume,
+    volume: ImageVolume,
+    measurements: Sequence[SegmentMeasurements],
+    *,
+    segmentation: "Dataset | None" = None,
+    window: tuple[float, float] | None = None,
+    series_description: str | None = None,
+    series_number: int | None = None,
+    new_uid: Callable[[], str] = fresh_uid,
+    now: datetime | None = None,
+) -> "Dataset":
+    """Return one page in a series of its own: what was segmented, the measurements as a table, and key slices.
+
+    Parameters
+    ----------
+    measurements
+        What :func:`measure` gave for ``labels``.
+    volume, segmentation, window, series_description, series_number, new_uid, now
+        As for :func:`build_secondary_captures`.
+
+    Raises
+    ------
+    GeometryError
+        Labels and volume are not on the same grid.
+    EncodingError
+        The measurements belong to other labels, the window has no width, or the source's identity cannot be carried.
+    """
+    _check_grid(labels, volume)
+    source, headers = labels.source, normalised_headers(labels.source)
+    if [item.segment.label for item in measurements] != [segment.label for segment in labels.segments]:
+        raise EncodingError("the measurements are not those of the labels' segments", uid=source.series_uid)
+    chosen = _key_slices(labels)
+    window = _window(volume, chosen, window)
+    size = PictureSize.for_slice(*source.shape[1:], source.spacing_mm[1:])
+    pictures = [_overlay(labels, volume, k, size, window, [f"Slice {k + 1} of {source.shape[0]}"]) for k in chosen]
+    remarks = _remarks(labels.provenance)
+    page = draw_summary(remarks[0] if remarks else "Manual segmentation", remarks[1:], measurements, pictures)
+    kind = ResultKind.SUMMARY
+    series = CaptureSeries(
+        kind,
+        new_uid(),
+        series_number or result_series_number(kind, headers[0]),
+        series_description,
+        "Table of measurements, and slices with outlines of segments burnt in",
+        labels.provenance,
+        now or datetime.now(),
+    )
+    with encoding_errors("the summary page", source.series_uid):
+        return build_capture(
+            page,
+            headers[0],
+            series,
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            sources=[source.slices[k] for k in chosen],
+            segmentation=segmentation,
+        )
+
+
+def build_picture_captures(
+    pictures: np.ndarray,
+    source: SourceSeries,
+    *,
+    description: str,
+    slices: Sequence[int] | None = None,
+    provenance: Provenance | None = None,
+    series_description: str | None = None,
+    series_number: int | None = None,
+    new_uid: Callable[[], str] = fresh_uid,
+    now: datetime | None = None,
+) -> "list[Dataset]":
+    """Return any pictures as images of one new series in the study of their source.
+
+    Parameters
+    ----------
+    pictures
+        (row, column, RGB) for one, or (picture, row, column, RGB); uint8.
+    description
+        What they show and how they were made; becomes Derivation Description.
+    slices
+        The slice k that each picture shows: it then refers to that slice and has its orientation. Without, each refers
+        to all images of the source.
+    provenance
+        The model that drew them.
+    series_description, series_number, new_uid, now
+        As for :func:`build_segmentation`.
+
+    Raises
+    ------
+    EncodingError
+        The pictures have another shape or type, their number is not that of the slices, or the source's identity
+        cannot be carried.
+    GeometryError
+        A slice is outside the source.
+    """
+    pictures = pictures[None] if pictures.ndim == 3 else pictures
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or 0 in pictures.shape:
+        raise EncodingError(
+            f"pictures must be uint8 of the shape (picture, row, column, 3), not {pictures.dtype} {pictures.shape}"
+        )
+    if slices is not None and len(slices) != len(pictures):
+        raise EncodingError(f"{len(pictures)} pictures cannot show {len(slices)} slices")
+    if slices is not None and not all(0 <= k < source.shape[0] for k in slices):
+        raise GeometryError(f"the slices {list(slices)} are not all within 0 to {source.shape[0] - 1}")
+    headers = normalised_headers(source)
+    kind = ResultKind.PICTURE
+    series = CaptureSeries(
+        kind,
+        new_uid(),
+        series_number or result_series_number(kind, headers[0]),
+        series_description,
+        description,
+        provenance,
+        now or datetime.now(),
+    )
+    captures = []
+    for order, picture in enumerate(pictures):
+        k = slices[order] if slices is not None else None
+        with encoding_errors("the secondary capture", source.series_uid):
+            captures.append(
+                build_capture(
+                    picture,
+                    headers[k or 0],
+                    series,
+                    sop_instance_uid=new_uid(),
+                    instance_number=order + 1,
+                    sources=source.slices if k is None else [source.slices[k]],
+                    orientation=None if k is None else patient_orientation(source.ijk_to_lps),
+                )
+            )
+    return captures
+
+
+def _check_grid(labels: LabelVolume, volume: ImageVolume) -> None:
+    if labels.labels.shape != volume.voxels.shape or not np.allclose(labels.ijk_to_lps, volume.ijk_to_lps, atol=1e-3):
+        raise GeometryError("labels and volume are not on the same grid", uid=labels.source.series_uid)
 
 
 def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[int]:
@@ -145,8 +246,21 @@ def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[in
     return chosen
 
 
-def _window(volume: ImageVolume, chosen: list[int]) -> tuple[float, float]:
-    """Return center and width: the source's first window, else the 1st to 99th percentile of the middle slice."""
+def _key_slices(labels: LabelVolume) -> list[int]:
+    """Return slices spread over the labelled part, by its voxels: a quarter, half and three quarters lie below."""
+    counts = np.array([np.count_nonzero(plane) for plane in labels.labels])
+    if not counts.any():
+        return [len(counts) // 2]
+    shares = (np.arange(_KEY_SLICES) + 1) / (_KEY_SLICES + 1) * counts.sum()
+    return sorted({int(k) for k in np.searchsorted(counts.cumsum(), shares)})
+
+
+def _window(volume: ImageVolume, chosen: list[int], window: tuple[float, float] | None) -> tuple[float, float]:
+    """Return center and width: as asked, else the source's first, else the 1st to 99th percentile of the middle."""
+    if window is not None:
+        if not (np.isfinite(window).all() and window[1] > 0):
+            raise EncodingError(f"the window {window} has no width")
+        return window
     middle = chosen[len(chosen) // 2]
     stored = stored_window(volume.source.headers[middle])
     if stored is not None:
@@ -155,60 +269,27 @@ def _window(volume: ImageVolume, chosen: list[int]) -> tuple[float, float]:
     return float(low + high) / 2, max(float(high - low), 1.0)
 
 
-def _remarks(labels: LabelVolume) -> list[str]:
-    provenance = labels.provenance
+def _overlay(
+    labels: LabelVolume,
+    volume: ImageVolume,
+    k: int,
+    size: PictureSize,
+    window: tuple[float, float],
+    remarks: Sequence[str],
+) -> np.ndarray:
+    return draw_overlay(
+        volume.voxels[k],
+        labels.labels[k],
+        labels.segments,
+        size=size,
+        window=window,
+        remarks=remarks,
+        orientation=patient_orientation(labels.source.ijk_to_lps),
+    )
+
+
+def _remarks(provenance: Provenance | None) -> list[str]:
     if provenance is None:
         return []
     lines = [f"{provenance.model} {provenance.version}"]
     return [*lines, NOT_FOR_DIAGNOSTIC_USE.capitalize()] if provenance.not_for_diagnostic_use else lines
-
-
-def _patient_and_study(header: "Dataset") -> dict[str, Any]:
-    return {
-        "patient_id": header.PatientID,
-        "patient_name": header.PatientName,
-        "patient_birth_date": header.PatientBirthDate,
-        "patient_sex": header.PatientSex,
-        "accession_number": header.AccessionNumber,
-        "study_id": header.StudyID,
-        "study_date": header.StudyDate,
-        "study_time": header.StudyTime,
-        "referring_physician_name": header.ReferringPhysicianName,
-    }
-
-
-def _describe_image(
-    capture: "Dataset",
-    header: "Dataset",
-    labels: LabelVolume,
-    segmentation: "Dataset | None",
-    frame_number: int | None,
-) -> None:
-    capture.ImageType = ["DERIVED", "SECONDARY"]
-    capture.ConversionType = "WSD"
-    # It asks for text that identifies patient and date (PS3.3 C.7.6.1): ours names segments and model, nothing more.
-    capture.BurnedInAnnotation = "YES" if header.get("BurnedInAnnotation") == "YES" else "NO"
-    capture.LossyImageCompression = "01" if header.get("LossyImageCompression") == "01" else "00"
-    names = ", ".join(segment.name for segment in labels.segments)
-    capture.DerivationDescription = fit(f"Outlines of segments burnt in: {names}", 1024)
-    capture.DerivationCodeSequence = [coded_concept(SEGMENTATION_DERIVATION)]
-    capture.SourceImageSequence = [_reference(header, frame_number)]
-    if segmentation is not None:
-        capture.SourceImageSequence.append(_reference(segmentation))
-    if labels.provenance is not None and labels.provenance.not_for_diagnostic_use:
-        capture.ImageComments = NOT_FOR_DIAGNOSTIC_USE.capitalize()
-    # Laterality belongs to every body part but the unpaired ones, where it is forbidden; empty means unknown.
-    if header.get("BodyPartExamined") not in _UNPAIRED_BODY_PARTS:
-        capture.Laterality = header.get("Laterality") or None
-
-
-def _reference(instance: "Dataset", frame_number: int | None = None) -> "Dataset":
-    from pydicom import Dataset
-
-    item = Dataset()
-    item.ReferencedSOPClassUID = instance.SOPClassUID
-    item.ReferencedSOPInstanceUID = instance.SOPInstanceUID
-    if frame_number is not None:
-        item.ReferencedFrameNumber = frame_number
-    item.PurposeOfReferenceCodeSequence = [coded_concept(SOURCE_IMAGE)]
-    return item

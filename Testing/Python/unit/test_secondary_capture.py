@@ -6,13 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import EncodingError, GeometryError
+from AIDicomBridgeLib.results.conformance import check_conformance
+from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.overlay import PictureSize, opposite, outline, patient_orientation
-from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
+from AIDicomBridgeLib.results.secondary_capture import (
+    build_picture_captures,
+    build_secondary_captures,
+    build_summary_capture,
+)
+from AIDicomBridgeLib.results.segment_description import display_color
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
-from segmented import make_labels
+from segmented import SEGMENTS, make_labels
 from synthetic import CORONAL, OBLIQUE, SAGITTAL
 
 
@@ -123,3 +131,71 @@ def test_slices_and_windows_that_do_not_exist_are_refused(tmp_path: Path) -> Non
         build_secondary_captures(labels, volume, slices=[12])
     with pytest.raises(EncodingError, match="no width"):
         build_secondary_captures(labels, volume, window=(40, 0))
+
+
+def test_the_summary_page_shows_every_segment_and_the_key_slices(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "ct")
+    volume = read_volume(labels.source)
+    segmentation = build_segmentation(labels)
+    page = build_summary_capture(labels, volume, measure(labels, volume), segmentation=segmentation)
+    assert check_conformance(page, labels.source, related=[segmentation]) == []
+    picture = page.pixel_array
+    for segment in labels.segments:
+        patch = (picture[:, 30:48] == display_color(segment)).all(axis=2)
+        assert patch.sum() >= 18 * 18, "the segment's colour stands at the left of its row"
+    referenced = [item.ReferencedSOPInstanceUID for item in page.SourceImageSequence]
+    assert len(referenced) == 4
+    assert set(referenced[:3]) < set(labels.source.sop_instance_uids)
+    assert referenced[3] == segmentation.SOPInstanceUID
+    assert (page.SeriesNumber, page.SeriesDescription) == (70001, "phantomnet summary (not for diagnostic use)")
+    assert not page.PatientOrientation
+
+
+def test_the_summary_of_nothing_and_of_many_segments_is_a_page_too(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "ct")
+    volume = read_volume(labels.source)
+    name = "Segment {} with a very long name, longer than its column"
+    segments = tuple(replace(SEGMENTS[0], label=n, name=name.format(n)) for n in range(1, 121))
+    empty = LabelVolume(np.zeros_like(labels.labels), segments, source=labels.source)
+    page = build_summary_capture(empty, volume, measure(empty, volume))
+    assert page.Columns == 1200
+    assert page.Rows < 4000
+    with pytest.raises(EncodingError, match="not those of the labels"):
+        build_summary_capture(empty, volume, measure(labels, volume))
+
+
+def test_any_picture_joins_the_study(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "ct")
+    source = labels.source
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3)).astype(np.uint8)
+    captures = build_picture_captures(pictures, source, description="Attention of the network", slices=[4, 5])
+    for capture, picture, k in zip(captures, pictures, (4, 5), strict=True):
+        assert check_conformance(capture, source) == []
+        assert np.array_equal(capture.pixel_array, picture)
+        assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == source.sop_instance_uids[k]
+        assert capture.DerivationDescription == "Attention of the network"
+        assert capture.StudyInstanceUID == source.study_uid
+        assert capture.PatientOrientation == ["L", "P"]
+    assert len({capture.SeriesInstanceUID for capture in captures}) == 1
+    alone = build_picture_captures(pictures[0], source, description="Graph")[0]
+    assert len(alone.SourceImageSequence) == len(source.slices)
+    assert not alone.PatientOrientation
+
+
+@pytest.mark.parametrize(
+    ("pictures", "slices", "error"),
+    [
+        (np.zeros((4, 5), np.uint8), None, EncodingError),
+        (np.zeros((1, 4, 5, 3), np.float32), None, EncodingError),
+        (np.zeros((1, 4, 5, 4), np.uint8), None, EncodingError),
+        (np.zeros((0, 4, 5, 3), np.uint8), None, EncodingError),
+        (np.zeros((2, 4, 5, 3), np.uint8), [1], EncodingError),
+        (np.zeros((1, 4, 5, 3), np.uint8), [12], GeometryError),
+    ],
+)
+def test_pictures_that_are_none_are_refused(
+    tmp_path: Path, pictures: np.ndarray, slices: list[int] | None, error: type[Exception]
+) -> None:
+    source = make_labels(tmp_path / "ct").source
+    with pytest.raises(error):
+        build_picture_captures(pictures, source, description="x", slices=slices)
