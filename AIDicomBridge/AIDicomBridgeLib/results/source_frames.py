@@ -41,8 +41,9 @@ def single_frame_stand_ins(source: SourceSeries, headers: "list[Dataset]") -> "l
             stand_ins.append(header)
             continue
         copy = Dataset(dict(header.items()))
-        copy.SOPClassUID = MULTI_FRAME_CLASSES[str(header.SOPClassUID)]
-        copy.SOPInstanceUID = f"{_STAND_IN_ROOT}.{k}"
+        # New elements: the header's own, which the copy shares, stay as they are.
+        copy.add_new("SOPClassUID", "UI", MULTI_FRAME_CLASSES[str(header.SOPClassUID)])
+        copy.add_new("SOPInstanceUID", "UI", f"{_STAND_IN_ROOT}.{k}")
         stand_ins.append(copy)
     return stand_ins
 
