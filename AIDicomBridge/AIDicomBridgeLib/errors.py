@@ -142,8 +142,16 @@ class BodyPartError(ModelError):
     """The series' header names a body part that is not on the model's card; a person may know better."""
 
 
+class MemoryLimitError(ModelError):
+    """A model needs more memory than there is; refused before the run, or given up after every step down."""
+
+
 class WeightsError(BridgeError):
-    """Weights are missing, cannot be fetched, or have the wrong size or SHA-256."""
+    """Weights are missing, cannot be fetched, have the wrong size or SHA-256, or do not fit the network."""
+
+
+class ConsentError(WeightsError):
+    """A model file is a program, and nobody has agreed yet to run it."""
 
 
 class DependencyError(BridgeError):

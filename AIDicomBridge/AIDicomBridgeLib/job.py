@@ -13,7 +13,8 @@ from .delivery.deliver import DeliveryReport, deliver
 from .delivery.outbox import Outbox
 from .errors import IncompleteError, NotFoundError
 from .models.card import ModelCard
-from .models.model import Model, load_model
+from .models.loading import load_model
+from .models.model import Model
 from .models.weights import WeightsFolder
 from .pacs.client import connect
 from .pacs.endpoint import Endpoint

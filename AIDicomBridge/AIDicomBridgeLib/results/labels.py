@@ -76,6 +76,8 @@ class Provenance:
         Where and how it ran: ``"cpu"``, ``"bfloat16"``.
     not_for_diagnostic_use
         True where the card says so.
+    memory_plan
+        How it was fitted into the memory, as :meth:`..inference.memory_plan.MemoryPlan.describe` says it.
     """
 
     model: str
@@ -85,6 +87,7 @@ class Provenance:
     device: str = "cpu"
     precision: str = "float32"
     not_for_diagnostic_use: bool = True
+    memory_plan: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,11 @@ from pathlib import Path
 from ..delivery.agreement import agree_on_profile
 from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
+from ..inference.memory_plan import MemoryPlan
 from ..models.card import ModelCard
-from ..models.catalogue import Catalogue
-from ..models.model import Model, load_model
+from ..models.loading import find_card
+from ..models.model import Model
+from ..models.resident import ResidentModels
 from ..models.weights import WeightsFolder
 from ..pacs.client import connect
 from ..pacs.doctor import diagnose
@@ -34,7 +36,7 @@ ModelName = str | Path | ModelCard
 class Calls:
     """The public methods are the calls; see :class:`~.client.Worker`.
 
-    The model and the volume used last stay in memory: the next run on them loads nothing.
+    The models and the volume used last stay in memory: the next run on them loads nothing.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ class Calls:
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
-        self._model: tuple[object, Model] | None = None
+        self._models = ResidentModels()
         self._volume: tuple[object, ImageVolume] | None = None
 
     def verify(self, *, endpoint: Endpoint) -> None:
@@ -90,17 +92,22 @@ class Calls:
         self, *, paths: Paths, model: ModelName, device: str = "auto", any_body_part: bool = False
     ) -> LabelVolume:
         """Run a model on the volume of one series, from its files; its segments have fingerprints."""
-        card = _card(model)
-        if self._model is None or self._model[0] != (card.sha256, device):
-            report(self._progress, "load model", 0)
-            self._model = None
-            self._model = (card.sha256, device), load_model(card, device)
+        loaded = self._load(model, device)
         volume = self.read(paths=paths)
-        return with_fingerprints(self._model[1].segment(volume, any_body_part=any_body_part, progress=self._progress))
+        return with_fingerprints(loaded.segment(volume, any_body_part=any_body_part, progress=self._progress))
+
+    def plan(self, *, paths: Paths, model: ModelName, device: str = "auto") -> MemoryPlan | None:
+        """Return how a model would run on the series and the memory that it would need; None for rules."""
+        return self._load(model, device).plan(self.read(paths=paths))
+
+    def release(self) -> None:
+        """Give back the memory of the models and of the volume."""
+        self._models.release()
+        self._volume = None
 
     def fetch_weights(self, *, model: ModelName) -> Path:
         """Fetch a model's weights and return their file."""
-        return WeightsFolder.default().fetch(_card(model), progress=self._progress)
+        return WeightsFolder.default().fetch(find_card(model), progress=self._progress)
 
     def export(
         self,
@@ -145,6 +152,12 @@ class Calls:
             if result.path is not None
         ]
 
+    def _load(self, model: ModelName, device: str) -> Model:
+        card = find_card(model)
+        if card not in self._models:
+            report(self._progress, "load model", 0)
+        return self._models.get(card, device)
+
     def put(self, *, files: Paths, endpoint: Endpoint, outbox_folder: Path | str) -> int:
         """Put objects into the outbox for an endpoint and return how many of them wait for it."""
         datasets = (read_dicom(path) for path in files)  # one at a time in memory
@@ -184,9 +197,3 @@ def _state_of(paths: Paths) -> object:
     except OSError:
         return None
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
-
-
-def _card(model: ModelName) -> ModelCard:
-    if isinstance(model, ModelCard):
-        return model
-    return ModelCard.from_file(model) if str(model).endswith(".toml") else Catalogue.load()[str(model)]

@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, NotFoundError
+from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS, Catalogue
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.worker import calls as calls_module
@@ -20,23 +21,23 @@ def calls() -> Calls:
     return Calls(lambda progress: None)
 
 
-def counting(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple]:
+def counting(monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType = calls_module) -> list[tuple]:
     """Return the list to which every later call of a function of the module is added."""
     made: list[tuple] = []
-    function = getattr(calls_module, name)
+    function = getattr(module, name)
 
     def count(*args: object, **keywords: object) -> object:
         made.append(args)
         return function(*args, **keywords)
 
-    monkeypatch.setattr(calls_module, name, count)
+    monkeypatch.setattr(module, name, count)
     return made
 
 
 def test_the_model_stays_loaded_while_card_and_device_are_the_same(
     calls: Calls, ct_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    loaded = counting(monkeypatch, "load_model")
+    loaded = counting(monkeypatch, "load_model", resident)
     for model in ("ct-tissues", SHIPPED_CARDS / "ct-tissues.toml", Catalogue.load()["ct-tissues"]):
         calls.segment(paths=ct_files, model=model, device="cpu")
     assert len(loaded) == 1
@@ -46,6 +47,12 @@ def test_the_model_stays_loaded_while_card_and_device_are_the_same(
     changed.write_text((SHIPPED_CARDS / "ct-tissues.toml").read_text() + "\n# another card\n")
     calls.segment(paths=ct_files, model=changed, device="cpu:0")
     assert len(loaded) == 3
+    calls.segment(paths=ct_files, model="ct-tissues", device="cpu:0")  # the last two stay
+    assert len(loaded) == 3
+    assert calls.plan(paths=ct_files, model="ct-tissues", device="cpu:0") is None
+    calls.release()
+    calls.segment(paths=ct_files, model="ct-tissues", device="cpu:0")
+    assert len(loaded) == 4
 
 
 def test_the_volume_stays_until_a_file_changes(calls: Calls, ct_files: list[Path], monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ from AIDicomBridgeLib import errors
 from AIDicomBridgeLib.delivery.deliver import DeliveryReport
 from AIDicomBridgeLib.delivery.outbox import Delivery, DeliveryState, Receipt
 from AIDicomBridgeLib.errors import BridgeError, EndpointError, RetrieveError
+from AIDicomBridgeLib.inference.memory_plan import MemoryPlan
 from AIDicomBridgeLib.models.catalogue import Catalogue
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, TlsFiles
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, Outcome, RetrieveReport, StudyRecord
@@ -38,6 +39,7 @@ def there_and_back(codec: Codec, value: object) -> object:
         Delivery(1, "1", "2", "3", "4", "dimse://A@b:1", DeliveryState.SENT, 2, "0x0000", "", "t", Path("/o")),
         (*SEGMENTS, PROVENANCE),
         Catalogue.load()["mindgrab"],
+        MemoryPlan("cuda:0", "bfloat16", 4, "cpu", "float16", (9, 9, 9), (3, 3, 3), 27, 5, 6, None, 8, ("a note",)),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import BadDicomError, NotFoundError, UnreachableError, WeightsError, WorkerError
-from AIDicomBridgeLib.models.model import load_model
+from AIDicomBridgeLib.models.loading import load_model
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint

@@ -1,0 +1,198 @@
+"""From finished rows of network output to labels on the turned source grid, one class at a time."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .windows import Triple
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How outputs become labels.
+
+    Attributes
+    ----------
+    values
+        The label of every output channel; 0 is background.
+    activation
+        ``"softmax"``: the channels compete, the largest wins. ``"sigmoid"``: each channel is a segment of its own.
+    outputs_are_probabilities
+        The network applies its activation itself.
+    threshold
+        For sigmoid: the probability from which a voxel belongs to a segment.
+    overlap_rule
+        For sigmoid, where several segments claim a voxel: ``"highest"`` probability, or the ``"last"`` channel.
+    """
+
+    values: tuple[int, ...]
+    activation: str = "softmax"
+    outputs_are_probabilities: bool = False
+    threshold: float = 0.5
+    overlap_rule: str = "highest"
+
+    @property
+    def cut(self) -> float:
+        """The output from which a sigmoid channel claims a voxel."""
+        if self.outputs_are_probabilities:
+            return self.threshold
+        return math.log(self.threshold / (1 - self.threshold))
+
+
+class LabelRows:
+    """Takes rows of outputs in ascending order and writes labels, and probabilities if asked for.
+
+    Outputs, not labels, are interpolated to the target grid, so that edges stay smooth; the class with the largest
+    value so far is kept as classes pass by, so that only one class is held at the target's resolution, of these rows.
+
+    Parameters
+    ----------
+    grid, target
+        (D, H, W) of the network's grid and of the labels. Both cover the same space, from voxel edge to voxel edge.
+    axis
+        The axis that the rows come along.
+    nearest_axis
+        An axis along which the nearest voxel is taken instead of a linear interpolation; None for none.
+    probability_labels
+        Labels whose probabilities are wanted, in that order.
+    """
+
+    def __init__(
+        self,
+        decision: Decision,
+        grid: Triple,
+        target: Triple,
+        *,
+        axis: int = 0,
+        nearest_axis: int | None = None,
+        probability_labels: tuple[int, ...] = (),
+    ) -> None:
+        import torch
+
+        self.decision = decision
+        self.axis = axis
+        self.grid_rows = grid[axis]
+        self._plane = tuple(size for index, size in enumerate(target) if index != axis)
+        self._plane_nearest = nearest_axis is not None and nearest_axis != axis
+        self._nearest_row = sum(index != axis for index in range(nearest_axis)) if nearest_axis is not None else None
+        wide = max(decision.values) > 255
+        self._labels = torch.zeros(target, dtype=torch.int16 if wide else torch.uint8)
+        self._wanted = probability_labels
+        self.probabilities = np.zeros((len(probability_labels), *target), np.float16) if probability_labels else None
+        # Along the axis, target row o lies between the grid's rows below[o] and above[o].
+        place = (torch.arange(target[axis], dtype=torch.float64) + 0.5) * (grid[axis] / target[axis]) - 0.5
+        place.clamp_(0, grid[axis] - 1)
+        if nearest_axis == axis:
+            place = (place + 0.5).floor().clamp_(max=grid[axis] - 1)
+        self._below = place.floor().long()
+        self._above = (self._below + 1).clamp_(max=grid[axis] - 1)
+        self._share = (place - self._below).float()
+        self._exact = bool((self._share == 0).all())
+        self._needed = torch.where(self._share > 0, self._above, self._below)
+        self._held = 0  # grid rows seen so far
+        self._done = 0  # target rows written so far
+        self._tail: torch.Tensor | None = None  # the last grid row seen, (C, 1, ...)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels (D, H, W), uint8 or uint16; complete once every row of the grid was put."""
+        array: np.ndarray = self._labels.numpy()
+        return array.view(np.uint16) if array.dtype == np.int16 else array
+
+    def put(self, sums: "torch.Tensor", weights: "torch.Tensor | None" = None) -> None:
+        """Take the next rows: outputs (C, rows...) with the row axis where it is in the grid, any device.
+
+        Parameters
+        ----------
+        weights
+            (rows...): the outputs are divided by them; None for outputs that are final.
+        """
+        import torch
+
+        rows = sums.movedim(self.axis + 1, 1)
+        divisor = None if weights is None else weights.movedim(self.axis, 0).clamp(min=1e-12)
+        count = rows.shape[1]
+        until = int(torch.searchsorted(self._needed, self._held + count))
+        first = self._held - (self._tail is not None)  # the grid row that is row 0 of _class_rows
+        if until > self._done:
+            self._write(rows, divisor, slice(self._done, until), first)
+        last = rows[:, -1:].float()
+        self._tail = last / divisor[-1:] if divisor is not None else last.clone()
+        self._held += count
+        self._done = max(self._done, until)
+
+    def _write(self, rows: "torch.Tensor", divisor: "torch.Tensor | None", written: slice, first: int) -> None:
+        """Decide the target rows ``written`` and store them."""
+        import torch
+
+        shape = (written.stop - written.start, *self._plane)
+        labels = torch.zeros(shape, dtype=self._labels.dtype, device=rows.device)
+        sigmoid = self.decision.activation == "sigmoid"
+        best = torch.full(shape, self.decision.cut if sigmoid else -math.inf, device=rows.device)
+        total: torch.Tensor | None = None  # softmax: the sum of exp(output - best) over the classes so far
+        competing = not sigmoid and not self.decision.outputs_are_probabilities and bool(self._wanted)
+        for channel, value in enumerate(self.decision.values):
+            outputs = self._class_rows(rows, divisor, channel, written, first)
+            wins = outputs > best
+            labels.masked_fill_(wins, value)
+            if competing:
+                larger = torch.maximum(best, outputs)
+                total = (outputs - larger).exp_() + (0 if total is None else total * (best - larger).exp_())
+            if not (sigmoid and self.decision.overlap_rule == "last"):
+                torch.maximum(best, outputs, out=best)
+            if self._wanted and not competing and value in self._wanted:
+                final = self.decision.outputs_are_probabilities
+                self._keep(value, outputs if final else outputs.sigmoid(), written)
+        if competing and total is not None:
+            for channel, value in enumerate(self.decision.values):
+                if value in self._wanted:
+                    outputs = self._class_rows(rows, divisor, channel, written, first)
+                    self._keep(value, (outputs - best).exp_() / total, written)
+        place = self._labels.narrow(self.axis, written.start, shape[0])
+        place.copy_(labels.movedim(0, self.axis))
+
+    def _class_rows(
+        self, rows: "torch.Tensor", divisor: "torch.Tensor | None", channel: int, written: slice, first: int
+    ) -> "torch.Tensor":
+        """Return one class on the target rows: float32 (rows, plane...)."""
+        import torch
+
+        values = rows[channel].float() if divisor is None else rows[channel].float() / divisor
+        if self._tail is not None:
+            values = torch.cat([self._tail[channel], values])
+        # Only the rows that the target rows lie between.
+        low, high = int(self._below[written.start]) - first, int(self._needed[written.stop - 1]) - first
+        values = self._in_plane(values[low : high + 1])
+        below = (self._below[written] - first - low).to(values.device)
+        if self._exact:
+            return values if len(below) == len(values) else values.index_select(0, below)
+        above = (self._needed[written] - first - low).to(values.device)
+        share = self._share[written].to(values.device)[:, None, None]
+        return torch.lerp(values.index_select(0, below), values.index_select(0, above), share)
+
+    def _in_plane(self, values: "torch.Tensor") -> "torch.Tensor":
+        """Return rows (n, A, B) interpolated to the target's plane."""
+        from torch.nn import functional
+
+        if tuple(values.shape[1:]) == self._plane:
+            return values
+        if not self._plane_nearest:
+            return functional.interpolate(values[None], size=self._plane, mode="bilinear", align_corners=False)[0]
+        sizes = list(values.shape[1:])
+        nearest = int(self._nearest_row or 0)
+        sizes[nearest] = self._plane[nearest]
+        values = functional.interpolate(values[None], size=sizes, mode="nearest-exact")[0]
+        if tuple(values.shape[1:]) == self._plane:
+            return values
+        return functional.interpolate(values[None], size=self._plane, mode="bilinear", align_corners=False)[0]
+
+    def _keep(self, value: int, probabilities: "torch.Tensor", written: slice) -> None:
+        if self.probabilities is not None:
+            kept = self.probabilities[self._wanted.index(value)]
+            place = np.moveaxis(kept, self.axis, 0)[written]
+            place[...] = probabilities.to("cpu").numpy()

@@ -1,0 +1,246 @@
+"""Before a run: the way of running that fits the memory there is, or a refusal with the number."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import MemoryLimitError
+from .windows import Triple
+
+if TYPE_CHECKING:
+    import torch
+
+Activations = Callable[[int], int]  # a batch size -> bytes that its forward pass holds
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be run, as far as memory depends on it.
+
+    Attributes
+    ----------
+    source_voxels
+        Of the source volume.
+    box
+        (D, H, W) of the part of it that the network sees, on the source's spacing.
+    grid
+        (D, H, W) of the network's input, padded to hold one window.
+    patch
+        (d, h, w) of a window; the grid itself where the network sees it whole.
+    whole
+        The network sees the whole grid at once, and no sums are needed.
+    classes
+        Output channels.
+    window_count
+        How many windows there are.
+    probabilities
+        How many segments' probabilities are wanted.
+    weights_bytes
+        Of all networks of the ensemble, in the precision that they run in.
+    """
+
+    source_voxels: int
+    box: Triple
+    grid: Triple
+    patch: Triple
+    classes: int
+    window_count: int
+    whole: bool = False
+    probabilities: int = 0
+    weights_bytes: int = 0
+
+    @property
+    def axis(self) -> int:
+        """The axis for the windows to advance along: the one across which the fewest sums are held."""
+        return min(range(3), key=lambda axis: self.patch[axis] * math.prod(self.grid) // self.grid[axis])
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a model will run on a volume, and the memory that it is predicted to need beside the volume itself.
+
+    Attributes
+    ----------
+    device, precision
+        Where the network runs, and in which floating-point type: ``"cuda:0"``, ``"bfloat16"``.
+    batch
+        Windows that run at once.
+    accumulator_device, accumulator_precision
+        Where the windows' outputs are summed, and in which type.
+    grid, patch
+        (D, H, W) of the network's grid and of a window.
+    window_count
+        How many windows there are.
+    device_bytes, host_bytes
+        The predicted peak on the GPU (0 where the CPU does all) and in the machine's memory.
+    device_available, host_available
+        What was free or allowed when the plan was made; None where the system does not say.
+    notes
+        What a person may want to know: what was estimated, and every step down.
+    """
+
+    device: str
+    precision: str
+    batch: int
+    accumulator_device: str
+    accumulator_precision: str
+    grid: Triple
+    patch: Triple
+    window_count: int
+    device_bytes: int
+    host_bytes: int
+    device_available: int | None = None
+    host_available: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """True if the predicted bytes are available, as far as the system says."""
+        return not self._shortage()
+
+    def _shortage(self) -> str:
+        for where, needed, available in (
+            (self.device, self.device_bytes, self.device_available),
+            ("the machine's memory", self.host_bytes, self.host_available),
+        ):
+            if available is not None and needed > available:
+                return f"about {format_bytes(needed)} of {where}, and {format_bytes(available)} are available"
+        return ""
+
+    def refuse_if_too_large(self) -> None:
+        """Raise :class:`MemoryLimitError`, with the numbers, if the plan does not fit."""
+        if shortage := self._shortage():
+            raise MemoryLimitError(
+                f"even at its leanest, the model needs {shortage}",
+                advice="Close other programs, use another device, or choose a series that covers less of the body.",
+            )
+
+    def describe(self) -> str:
+        """Return the plan as one line without commas, for provenance."""
+        size = "x".join(str(extent) for extent in self.patch)
+        parts = [
+            f"{self.window_count} window{'s' if self.window_count > 1 else ''} of {size}",
+            f"batch {self.batch}",
+            f"sums {self.accumulator_precision} on {self.accumulator_device}",
+            *([f"{format_bytes(self.device_bytes)} {self.device}"] if self.device_bytes else []),
+            f"{format_bytes(self.host_bytes)} host",
+            *self.notes,
+        ]
+        return "; ".join(part.replace(",", "") for part in parts)
+
+
+def possible_plans(
+    task: Task,
+    *,
+    device: "torch.device",
+    precision: "torch.dtype",
+    activations: Activations,
+    device_available: int | None,
+    host_available: int | None,
+    largest_batch: int = 1,
+    notes: tuple[str, ...] = (),
+) -> list[MemoryPlan]:
+    """Return the ways to run a task, the quickest first and the leanest last.
+
+    They differ in the batch, in the type of the sums, and on a GPU in where the volume and the sums lie.
+    """
+    import torch
+
+    batches = [largest_batch // 2**step for step in range(largest_batch.bit_length())] or [1]
+    places = [str(device)] if device.type == "cpu" else [str(device), "cpu"]
+    plans = []
+    for place in places:
+        for sums in (torch.float32, torch.float16):
+            for batch in batches if place == places[0] and sums == torch.float32 else batches[-1:]:
+                forward = activations(batch) + batch * task.classes * math.prod(task.patch) * 8
+                network = task.weights_bytes + forward
+                beside_it = _volume_and_sums(task, sums.itemsize)
+                on_device = 0 if device.type == "cpu" else network + (beside_it if place == str(device) else 0)
+                host = _host_bytes(task) + (network if device.type == "cpu" else 0)
+                plans.append(
+                    MemoryPlan(
+                        device=str(device),
+                        precision=_name(precision),
+                        batch=batch,
+                        accumulator_device=place,
+                        accumulator_precision=_name(sums),
+                        grid=task.grid,
+                        patch=task.patch,
+                        window_count=task.window_count,
+                        device_bytes=on_device,
+                        host_bytes=host + (beside_it if place == "cpu" else 0),
+                        device_available=None if device.type == "cpu" else device_available,
+                        host_available=host_available,
+                        notes=notes,
+                    )
+                )
+    return plans
+
+
+def choose_plan(plans: list[MemoryPlan]) -> MemoryPlan:
+    """Return the first plan that fits; a later one says what it gave up.
+
+    Raises
+    ------
+    MemoryLimitError
+        Not even the last one fits.
+    """
+    for number, plan in enumerate(plans):
+        if plan.fits:
+            return _stepped_down(plan, "to fit the memory") if number else plan
+    plans[-1].refuse_if_too_large()
+    return plans[-1]
+
+
+def leaner_plan(plans: list[MemoryPlan], failed: MemoryPlan) -> MemoryPlan | None:
+    """Return the next plan after one that ran out of memory, with a note that says so; None if there is none."""
+
+    def needs(plan: MemoryPlan) -> int:
+        return plan.host_bytes if failed.device == "cpu" else plan.device_bytes
+
+    for plan in plans:
+        leaner = needs(plan) < needs(failed)
+        if leaner and (plan.host_available is None or plan.host_bytes <= plan.host_available):
+            return _stepped_down(replace(plan, notes=failed.notes), "after running out of memory")
+    return None
+
+
+def _stepped_down(plan: MemoryPlan, why: str) -> MemoryPlan:
+    what = f"batch {plan.batch} with sums in {plan.accumulator_precision} on {plan.accumulator_device}"
+    return replace(plan, notes=(*plan.notes, f"stepped down to {what} {why}"))
+
+
+def _volume_and_sums(task: Task, itemsize: int) -> int:
+    """Return the bytes of what lies where the sums lie: the input, the sums, and what makes labels of them."""
+    grid, box = math.prod(task.grid), math.prod(task.box)
+    plane = grid // task.grid[task.axis]
+    depth = task.patch[task.axis]
+    # The float volume, a copy of it while it is normalised, and the resampled one.
+    volume = 4 * (2 * box + grid)
+    if task.whole:  # the outputs are the network's own
+        sums, rows = 0, grid * task.classes * 4
+    else:
+        sums = (task.classes * itemsize + 4) * plane * depth
+        rows = task.classes * plane * 4
+    # One class at a time on the labels' grid: values, interpolated values, largest so far, comparison, labels.
+    target_rows = math.ceil(depth * task.box[task.axis] / task.grid[task.axis])
+    deciding = target_rows * (box // task.box[task.axis]) * (26 if task.probabilities else 18)
+    return volume + sums + rows + deciding
+
+
+def _host_bytes(task: Task) -> int:
+    """Return what the machine's memory holds in any case: the turned volume, the labels twice, the probabilities."""
+    box = math.prod(task.box)
+    label = 1 if task.classes < 256 else 2
+    probabilities = 2 * task.probabilities * (box + task.source_voxels)
+    return 2 * box + label * (box + 2 * task.source_voxels) + probabilities
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes as people read it: ``"640 MB"``, ``"7.4 GB"``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _name(dtype: "torch.dtype") -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,149 @@
+"""From a volume to what a network sees: turned, cropped, resampled and normalised on the device."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ModelError
+from ..series.volume import ImageVolume
+from .normalisation import normalise
+from .orientation import Orientation
+from .resampling import resample, resampled_shape, separate_axis
+from .windows import Triple
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.card import InputRules
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How the network's grid lies in the source's; made before the volume is touched.
+
+    Attributes
+    ----------
+    orientation
+        The turn from the source's axes (k, j, i) to D, H, W.
+    source_shape
+        (k, j, i).
+    box
+        The part of the turned source that the network sees; labels outside of it are 0.
+    grid
+        (D, H, W) of the network's input, before padding.
+    nearest_axis
+        The axis along which slices are not interpolated but taken from the nearest.
+    """
+
+    orientation: Orientation
+    source_shape: Triple
+    box: Box
+    grid: Triple
+    nearest_axis: int | None
+
+    @property
+    def turned_shape(self) -> Triple:
+        """The source's shape in the order D, H, W."""
+        first, second, third = (self.source_shape[axis] for axis in self.orientation.permutation)
+        return first, second, third
+
+    @property
+    def box_shape(self) -> Triple:
+        """The shape of ``box``: what the network's labels are brought back to."""
+        first, second, third = (part.stop - part.start for part in self.box)
+        return first, second, third
+
+    def on_source_grid(self, array: np.ndarray) -> np.ndarray:
+        """Return labels (D, H, W) of the box as (k, j, i) of the source, 0 outside of the box; contiguous."""
+        if self.box_shape != self.turned_shape:
+            whole = np.zeros(self.turned_shape, array.dtype)
+            whole[self.box] = array
+            array = whole
+        return np.ascontiguousarray(self.orientation.invert(array))
+
+
+def frame(volume: ImageVolume, rules: "InputRules") -> Framing:
+    """Return how a card's input rules frame a volume; only cropping looks at the voxels."""
+    orientation = (
+        Orientation.between(volume.ijk_to_lps, rules.orientation) if rules.orientation else Orientation((0, 1, 2), ())
+    )
+    turned = orientation.apply(volume.voxels)
+    box = _BOXES[rules.crop](turned)
+    cropped = [part.stop - part.start for part in box]
+    shape = (cropped[0], cropped[1], cropped[2])
+    spacing = orientation.permuted(volume.spacing_mm)
+    wanted = tuple(want or has for want, has in zip(rules.spacing_mm or spacing, spacing, strict=True))
+    nearest = separate_axis(spacing, wanted) if rules.resampling == "nnunet" else None
+    grid = resampled_shape(shape, spacing, wanted)
+    source = volume.voxels.shape
+    return Framing(orientation, (source[0], source[1], source[2]), box, grid, nearest if grid != shape else None)
+
+
+def network_input(volume: ImageVolume, rules: "InputRules", framing: Framing, device: "torch.device") -> "torch.Tensor":
+    """Return what the network sees of a volume: float32 (1, D, H, W) on the device.
+
+    Resampling keeps the outer edges of the first and last voxel in place; the true spacing then differs from the
+    wanted one by less than half a voxel over the whole axis.
+
+    Raises
+    ------
+    ModelError
+        The network wants more channels than a volume has.
+    """
+    import torch
+
+    if rules.channels != 1:
+        raise ModelError(
+            f"the model wants {rules.channels} input channels and a series is one",
+            advice="Models that combine several series are not supported.",
+        )
+    turned = np.ascontiguousarray(framing.orientation.apply(volume.voxels)[framing.box])
+    # One copy at a time: the whole-number voxels go to the device, become float there, and are let go.
+    tensor = torch.from_numpy(turned).to(device).float()[None]
+    del turned
+    # Normalised first: a percentile or a mean of the resampled volume would depend on the grid.
+    tensor = normalise(tensor, rules.intensity, volume.modality)
+    return resample(tensor, framing.grid, cubic=rules.resampling != "linear", nearest_axis=framing.nearest_axis)
+
+
+def _whole(voxels: np.ndarray) -> Box:
+    return slice(0, voxels.shape[0]), slice(0, voxels.shape[1]), slice(0, voxels.shape[2])
+
+
+def _nonzero(voxels: np.ndarray) -> Box:
+    return _box_of(voxels != 0)
+
+
+def _body(voxels: np.ndarray) -> Box:
+    """Return the box of what is denser than air in most of a 9-voxel neighbourhood: the body, without the table."""
+    import torch
+    from torch.nn import functional
+
+    steps = [max(1, size // 128) for size in voxels.shape]
+    coarse = torch.from_numpy(np.ascontiguousarray(voxels[:: steps[0], :: steps[1], :: steps[2]])).float()
+    dense = (coarse > BODY_FROM_HU).float()[None, None]
+    window = [min(5, size if size % 2 else size - 1) for size in dense.shape[2:]]
+    thick = functional.avg_pool3d(dense, window, 1, [size // 2 for size in window], count_include_pad=False)[0, 0] > 0.5
+    box = _box_of(thick.numpy())
+    # A coarse cell and two of margin on each side.
+    widened = [
+        slice(max(0, (part.start - 2) * step), min(size, (part.stop + 2) * step))
+        for part, step, size in zip(box, steps, voxels.shape, strict=True)
+    ]
+    return widened[0], widened[1], widened[2]
+
+
+def _box_of(mask: np.ndarray) -> Box:
+    """Return the bounding box of a mask, the whole of an empty one."""
+    hits = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not all(len(hit) for hit in hits):
+        return _whole(mask)
+    first, second, third = (slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits)
+    return first, second, third
+
+
+BODY_FROM_HU = -300.0
+_BOXES = {"none": _whole, "nonzero": _nonzero, "body": _body}

@@ -1,0 +1,218 @@
+"""From a TOML file to a checked :class:`ModelCard`."""
+
+import hashlib
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ModelError
+from ..inference.label_rows import Decision
+from ..inference.normalisation import INTENSITY_RULES
+from ..results.labels import Code, Segment
+from .card import (
+    ARCHITECTURES,
+    FORMATS,
+    SUFFIXES,
+    Cleanup,
+    InputRules,
+    IntensityStep,
+    ModelCard,
+    NetworkRules,
+    PackagedFile,
+    WeightsFile,
+    WindowRules,
+)
+from .card_table import CardTable
+
+PROCEDURES = ("ct-tissues", "lungmask", "deepbet")
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read and check a card; see :meth:`ModelCard.from_file`."""
+    try:
+        content = path.read_bytes()
+        table = CardTable(tomllib.loads(content.decode()), path.name)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
+    card = _card(table, hashlib.sha256(content).hexdigest())
+    table.refuse_unknown_keys()
+    return card
+
+
+def _card(table: CardTable, sha256: str) -> ModelCard:
+    has_network = "network" in table
+    if not has_network and "rules" not in table:
+        raise ModelError(f"{table.where} needs [network] or [rules]")
+    conditions = table.table("conditions")
+    name, version = table.get("name", str), table.get("version", str)
+    rows = table.tables("segments")
+    segments = tuple(replace(read_segment(row), algorithm_name=f"{name} {version}") for row in rows)
+    if not segments or [s.label for s in segments] != list(range(1, len(segments) + 1)):
+        raise ModelError(f"{table.where}: the labels of [[segments]] must be 1, 2, 3, ...")
+    weights = _weights(table.table("weights")) if has_network else None
+    network = _network(table.table("network"), weights.format) if weights else None
+    decision = _decision(table.optional_table("output"), len(segments), network.classes) if network else None
+    rules = table.optional_table("rules")
+    return ModelCard(
+        name=name,
+        version=version,
+        title=table.get("title", str),
+        description=table.get("description", str),
+        citation=table.get("citation", str),
+        licence=table.get("licence", str),
+        learned=table.get("learned", bool),
+        not_for_diagnostic_use=table.get("not_for_diagnostic_use", bool),
+        modalities=conditions.get_list("modalities", str),
+        body_parts=conditions.get_list("body_parts", str, default=[]),
+        segments=segments,
+        cleanups=tuple(filter(None, (_cleanup(row, s.label) for row, s in zip(rows, segments, strict=True)))),
+        decision=decision,
+        network=network,
+        input=read_input(table.table("input")) if network else None,
+        windows=read_windows(table.optional_table("windows")) if network else None,
+        weights=weights,
+        procedure=rules.choice("procedure", PROCEDURES) if rules else "",
+        sha256=sha256,
+    )
+
+
+def read_input(table: CardTable) -> InputRules:
+    """Return the ``[input]`` table."""
+    orientation = table.get("orientation", str, "")
+    axes = sorted("LPS".find({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in orientation)
+    if orientation and axes != [0, 1, 2]:
+        raise ModelError(
+            f"{table.where}: 'orientation' must name each body axis once, like \"LIA\", not {orientation!r}"
+        )
+    spacing = table.get_list("spacing_mm", float, default=[])
+    if spacing and (len(spacing) != 3 or min(spacing) < 0):
+        raise ModelError(f"{table.where}: 'spacing_mm' must be a list of 3 float values, not {list(spacing)}")
+    return InputRules(
+        orientation,
+        spacing,
+        tuple(_intensity(step) for step in table.tables("intensity")),
+        int(table.number("channels", 1, 64, 1.0)),
+        table.choice("resampling", ("linear", "cubic", "nnunet"), "linear"),
+        table.choice("crop", ("none", "nonzero", "body"), "none"),
+    )
+
+
+def read_windows(table: CardTable | None) -> WindowRules:
+    """Return the ``[windows]`` table; without one the network sees the whole volume at once."""
+    if table is None:
+        return WindowRules()
+    patch = table.get_list("patch", int)
+    if len(patch) not in (2, 3) or min(patch) < 1:
+        raise ModelError(f"{table.where}: 'patch' must be (D, H, W), or (H, W) for a 2D network, not {list(patch)}")
+    mirror_axes = table.get_list("mirror_axes", int, default=[])
+    if any(axis not in range(len(patch)) for axis in mirror_axes):
+        raise ModelError(f"{table.where}: 'mirror_axes' must lie within 0 and {len(patch) - 1}")
+    return WindowRules(
+        patch,
+        table.number("overlap", 0, 0.95, 0.5),
+        table.choice("tiling", ("nnunet", "monai"), "nnunet"),
+        table.choice("importance", ("gaussian", "constant"), "gaussian"),
+        table.get("padding_value", float, 0.0),
+        mirror_axes,
+        table.get("skip_empty_up_to", float) if "skip_empty_up_to" in table else None,
+    )
+
+
+def read_segment(table: CardTable) -> Segment:
+    """Return one of the ``[[segments]]``."""
+    red, green, blue = table.get_list("color_rgb", int, length=3)
+    if not all(0 <= level <= 255 for level in (red, green, blue)):
+        raise ModelError(f"{table.where}: 'color_rgb' must lie within 0 to 255")
+    return Segment(
+        table.get("label", int),
+        table.get("name", str),
+        _code(table.table("category")),
+        _code(table.table("type")),
+        type_modifier=_optional_code(table, "type_modifier"),
+        region=_optional_code(table, "region"),
+        region_modifier=_optional_code(table, "region_modifier"),
+        color_rgb=(red, green, blue),
+    )
+
+
+def _intensity(table: CardTable) -> IntensityStep:
+    rule = table.choice("rule", tuple(INTENSITY_RULES))
+    numbers = {name: table.get(name, float) for name in INTENSITY_RULES[rule]}
+    step = IntensityStep(
+        rule,
+        **numbers,
+        nonzero_only=table.get("nonzero_only", bool, False) if rule == "z-score" else False,
+        modalities=table.get_list("modalities", str, default=[]),
+    )
+    if step.std <= 0:
+        raise ModelError(f"{table.where}: 'std' must be more than 0")
+    if step.low >= step.high or (rule == "percentiles" and not 0 <= step.low < step.high <= 100):
+        raise ModelError(f"{table.where}: 'low' and 'high' are out of range for the rule \"{rule}\"")
+    return step
+
+
+def _network(table: CardTable, weights_format: str) -> NetworkRules:
+    classes = int(table.number("classes", 1, 65535))
+    if weights_format not in ("safetensors", "state-dict"):
+        return NetworkRules("", classes)
+    architecture = table.choice("architecture", ARCHITECTURES)
+    if architecture != "meshnet":
+        return NetworkRules(architecture, classes)
+    return NetworkRules(architecture, classes, table.get("channels", int), table.get_list("dilations", int))
+
+
+def _decision(table: CardTable | None, segment_count: int, classes: int) -> Decision:
+    table = table or CardTable({}, "card [output]")
+    activation = table.choice("activation", ("softmax", "sigmoid"), "softmax")
+    wanted = segment_count + (activation == "softmax")
+    if classes != wanted:
+        raise ModelError(
+            f"{table.where.partition(' [')[0]}: {classes} classes need {classes - (activation == 'softmax')} "
+            f'[[segments]] with the activation "{activation}", and there are {segment_count}'
+        )
+    return Decision(
+        tuple(range(wanted - segment_count, segment_count + 1)),
+        activation,
+        table.get("outputs_are_probabilities", bool, False),
+        table.number("threshold", 0.01, 0.99, 0.5),
+        table.choice("overlap_rule", ("highest", "last"), "highest"),
+    )
+
+
+def _weights(table: CardTable) -> WeightsFile:
+    file, kind = table.get("file", str), table.choice("format", FORMATS, "safetensors")
+    if Path(file).name != file or not file.endswith(SUFFIXES[kind]):
+        endings = " or ".join(f"*{suffix}" for suffix in SUFFIXES[kind])
+        raise ModelError(f"{table.where}: 'file' must be a plain {endings} file name, not {file!r}")
+    package = table.optional_table("package")
+    urls = table.get_list("urls", str, default=[])
+    if any(not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) for url in urls):
+        raise ModelError(f"{table.where}: 'urls' must begin with https://")
+    sha256 = table.get("sha256", str)
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ModelError(f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters")
+    packaged = (
+        PackagedFile(package.get("requirement", str), package.get("member", str), package.get("sha256", str))
+        if package
+        else None
+    )
+    return WeightsFile(file, table.get("size", int), sha256, kind, packaged, urls)
+
+
+def _cleanup(table: CardTable, label: int) -> Cleanup | None:
+    cleanup = Cleanup(
+        label,
+        table.get("fill_holes", bool, False),
+        table.get("keep_largest_component", bool, False),
+        table.number("minimum_ml", 0, 1e6, 0.0),
+    )
+    return None if cleanup == Cleanup(label) else cleanup
+
+
+def _optional_code(table: CardTable, key: str) -> Code | None:
+    code = table.optional_table(key)
+    return _code(code) if code else None
+
+
+def _code(table: CardTable) -> Code:
+    return Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))

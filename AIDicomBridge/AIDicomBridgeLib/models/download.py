@@ -1,0 +1,103 @@
+"""Getting a file from an address: resumed where it was cut off, counted, with the person's own proxy and authority."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+
+TIMEOUT_S = (10, 60)  # to connect, and between two pieces
+_PIECE_BYTES = 2**20
+_ATTEMPTS = 4  # each goes on where the one before was cut off
+
+
+def download(
+    url: str,
+    target: Path,
+    size: int,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Bring the file at an address to ``target``; what a broken or cancelled download left there is continued.
+
+    The proxy is that of the environment (``HTTPS_PROXY``, ``NO_PROXY``), the certificate authority that of
+    ``REQUESTS_CA_BUNDLE``, else the system's usual ones; certificates are always verified.
+
+    Parameters
+    ----------
+    size
+        Expected bytes; 0 where they are not known. A longer file is refused while it comes.
+
+    Raises
+    ------
+    WeightsError
+        The server cannot be reached, refuses, or gives less or more than announced; what came stays for the next try.
+    JobCancelled
+        ``cancel`` was called; what came stays for the next try.
+    """
+    import requests
+
+    why = "it gave less than it announced"
+    for _ in range(_ATTEMPTS):
+        try:
+            with requests.Session() as session:
+                if _take(session, url, target, size, progress, cancel):
+                    return
+        except requests.RequestException as error:
+            why = type(error).__name__
+            if isinstance(error, requests.HTTPError) and error.response is not None:
+                why = f"HTTP {error.response.status_code}"
+                if error.response.status_code < 500:
+                    break
+    raise WeightsError(
+        f"{target.name.removesuffix('.part')} cannot be downloaded from {_host(url)}: {why}",
+        advice="Try again to go on where it stopped. Check the network, HTTPS_PROXY and REQUESTS_CA_BUNDLE, or fetch "
+        "the file elsewhere and give it with --from.",
+    )
+
+
+def _take(
+    session: Any,
+    url: str,
+    target: Path,
+    size: int,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> bool:
+    """Ask once for what is missing, and return whether the file is complete now."""
+    have = target.stat().st_size if target.exists() else 0
+    if size and have >= size:
+        if have == size:
+            return True
+        target.unlink()
+        have = 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        if answer.status_code == 416:  # nothing is left of a file whose size we do not know
+            return True
+        answer.raise_for_status()
+        resumed = answer.status_code == 206
+        announced = answer.headers.get("Content-Length")
+        total = size or (int(announced) + (have if resumed else 0) if announced else 0)
+        with target.open("ab" if resumed else "wb") as file:
+            done = have if resumed else 0
+            for piece in answer.iter_content(_PIECE_BYTES):
+                check_cancel(cancel)
+                file.write(piece)
+                done += len(piece)
+                if size and done > size:
+                    raise WeightsError(
+                        f"{_host(url)} gives more than the {size} bytes that the card names", advice="Do not use it."
+                    )
+                report(progress, "fetch weights", done, total or None, "bytes", _host(url))
+            file.flush()
+            os.fsync(file.fileno())
+        return done == total or not total
+
+
+def _host(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).hostname or "the address"

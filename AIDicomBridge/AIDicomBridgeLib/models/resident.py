@@ -1,0 +1,47 @@
+"""Models that stay loaded between volumes, up to a limit."""
+
+import threading
+from collections import OrderedDict
+
+from .card import ModelCard
+from .loading import load_model
+from .model import Model
+from .weights import WeightsFolder
+
+
+class ResidentModels:
+    """The models used last, loaded; the one unused for longest is released when there are too many.
+
+    Parameters
+    ----------
+    limit
+        How many stay loaded; a network has some 100 MB, an ensemble of five folds some 600 MB.
+    weights_folder
+        The user's own where not given.
+    """
+
+    def __init__(self, limit: int = 2, weights_folder: WeightsFolder | None = None) -> None:
+        self._limit = limit
+        self._weights_folder = weights_folder
+        self._models: OrderedDict[tuple[str, str], Model] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, card: ModelCard, device: str = "auto") -> Model:
+        """Return the model, loading it if it is not resident; raises what :func:`.loading.load_model` raises."""
+        key = (card.sha256, device)
+        with self._lock:
+            if key not in self._models:
+                while len(self._models) >= self._limit:  # before the next one is loaded
+                    self._models.popitem(last=False)[1].release()
+                self._models[key] = load_model(card, device, weights_folder=self._weights_folder)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def __contains__(self, card: ModelCard) -> bool:
+        return any(sha256 == card.sha256 for sha256, _ in self._models)
+
+    def release(self) -> None:
+        """Give back the memory of all of them."""
+        with self._lock:
+            while self._models:
+                self._models.popitem()[1].release()
