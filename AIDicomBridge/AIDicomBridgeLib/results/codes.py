@@ -19,6 +19,10 @@ SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operatio
 SOURCE = Code("260753009", "SCT", "Source")  # image library entry
 SEGMENTATION_DERIVATION = Code("113076", "DCM", "Segmentation")
 
+# Whether something that was looked for is there
+PRESENCE = Code("705057003", "SCT", "Presence")
+ABSENT = Code("2667000", "SCT", "Absent")
+
 # Laterality (CID 244)
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import EncodingError
 from ..series.source_series import SourceSeries
 from .classification_report import classification_group
-from .codes import coded_concept
+from .codes import ABSENT, PRESENCE, coded_concept
 from .equipment import fit
 from .labels import Code, Provenance
 from .observations import Classification, Detection, Evaluation
@@ -21,8 +21,6 @@ from .source_headers import normalised_headers
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PRESENCE = Code("705057003", "SCT", "Presence")
-ABSENT = Code("2667000", "SCT", "Absent")
 _EDGE_TOLERANCE = 1.0  # voxels: detectors round their boxes outwards
 
 

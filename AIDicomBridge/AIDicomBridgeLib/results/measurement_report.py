@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EncodingError
-from .codes import coded_concept
+from .classification_report import classification_group
+from .codes import ABSENT, PRESENCE, coded_concept
 from .labels import Code, LabelVolume, Segment
 from .measurements import SegmentMeasurements
+from .observations import Classification, Evaluation
 from .report import algorithm_item, build_report, finding_sites, number_items
 from .result_series import ResultKind, encoding_errors, fresh_uid
 from .segment_description import segment_items, tracking_identifier
@@ -21,7 +23,7 @@ def build_measurement_report(
     labels: LabelVolume,
     measurements: Sequence[SegmentMeasurements],
     *,
-    segmentation: "Dataset",
+    segmentation: "Dataset | None",
     sr_class: str = "COMPREHENSIVE_3D",
     observer_name: str | None = None,
     series_description: str | None = None,
@@ -39,7 +41,8 @@ def build_measurement_report(
     measurements
         What :func:`measure` gave for ``labels``.
     segmentation
-        The DICOM Segmentation of ``labels``; its tracking UIDs go into the report.
+        The DICOM Segmentation of ``labels``; its tracking UIDs go into the report. None for labels without a voxel,
+        where nothing was encoded: the report then says of each segment that it is absent.
     sr_class
         ``COMPREHENSIVE_3D``, or ``COMPREHENSIVE`` or ``ENHANCED`` for a PACS that does not take the first.
     observer_name
@@ -56,16 +59,23 @@ def build_measurement_report(
     if [item.segment.label for item in measurements] != [segment.label for segment in labels.segments]:
         raise EncodingError("the measurements are not those of the labels' segments", uid=source.series_uid)
     headers = normalised_headers(source)
-    items = segment_items(segmentation, labels)
+    items = segment_items(segmentation, labels) if segmentation is not None else {}
+    if any(measured.voxel_count and measured.segment.label not in items for measured in measurements):
+        raise EncodingError("there is no segmentation that holds what was measured", uid=source.series_uid)
     with encoding_errors("the measurement report", source.series_uid):
-        groups = [_group(measured, labels, segmentation, items[measured.segment.label]) for measured in measurements]
+        groups = [
+            _group(measured, labels, segmentation, items[measured.segment.label])
+            if segmentation is not None and measured.segment.label in items
+            else _absent(measured, labels, new_uid)
+            for measured in measurements
+        ]
     return build_report(
         groups,
         source,
         headers,
         kind=ResultKind.MEASUREMENT_REPORT,
         provenance=labels.provenance,
-        evidence=[segmentation],
+        evidence=[] if segmentation is None else [segmentation],
         sr_class=sr_class,
         observer_name=observer_name,
         series_description=series_description,
@@ -100,6 +110,22 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
         algorithm_id=algorithm_item(labels.provenance),
         measurements=number_items(measured.coded()),
     )
+
+
+def _absent(measured: SegmentMeasurements, labels: LabelVolume, new_uid: Callable[[], str]) -> Any:
+    """Return the group of a segment that was looked for, has no voxel, and so is in no segmentation."""
+    segment = measured.segment
+    site, modifier = _site(segment)
+    classification = Classification(
+        tracking_identifier(segment),
+        (Evaluation(PRESENCE, ABSENT),),
+        finding=segment.type,
+        site=site,
+        site_modifier=modifier,
+        measurements=tuple(measured.coded()),
+        tracking_uid=segment.tracking_uid,
+    )
+    return classification_group(classification, labels.source, labels.provenance, new_uid)
 
 
 def _site(segment: Segment) -> tuple[Code | None, Code | None]:

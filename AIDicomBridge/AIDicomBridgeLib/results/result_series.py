@@ -47,18 +47,23 @@ def fresh_uid() -> str:
     return str(generate_uid())
 
 
-def result_series_number(kind: ResultKind, source_header: "Dataset") -> int:
-    """Return the series number of a result; see the rule at the top of this file."""
+def result_series_number(kind: ResultKind, source_header: "Dataset", nth: int = 0) -> int:
+    """Return the series number of the nth result (from 0) of its kind; see the rule at the top of this file."""
     try:
         source_number = max(int(source_header.get("SeriesNumber") or 0), 0)
     except (TypeError, ValueError):
         source_number = 0
-    return min(10000 * kind.value[0] + source_number, _LARGEST_NUMBER)
+    return min(10000 * kind.value[0] + 100000 * nth + source_number, _LARGEST_NUMBER)
+
+
+def default_description(kind: ResultKind, provenance: Provenance | None) -> str:
+    """Return what a series is called where nobody names it, such as ``"mindgrab segmentation"``."""
+    return f"{provenance.model if provenance else 'Manual'} {kind.value[1]}"
 
 
 def result_series_description(kind: ResultKind, provenance: Provenance | None, text: str | None = None) -> str:
     """Return a Series Description of at most 64 characters that says so where the result is not for diagnostic use."""
-    text = fit(text or f"{provenance.model if provenance else 'Manual'} {kind.value[1]}")
+    text = fit(text or default_description(kind, provenance))
     if provenance is None or not provenance.not_for_diagnostic_use or NOT_FOR_DIAGNOSTIC_USE in text.lower():
         return text
     remark = f" ({NOT_FOR_DIAGNOSTIC_USE})"

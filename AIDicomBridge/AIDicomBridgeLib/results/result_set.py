@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConflictError, ConformanceError, DiskSpaceError
+from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
@@ -16,7 +16,7 @@ from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
 from .profiles import OUTPUTS, DestinationProfile, find_profile
-from .result_series import fresh_uid
+from .result_series import ResultKind, default_description, fresh_uid, result_series_number
 from .secondary_capture import build_secondary_captures
 from .segment_description import with_tracking_uids
 from .segmentation import build_segmentation
@@ -62,7 +62,7 @@ def encode_results(
         How the destination wants them, or the name of such a profile; ``AUTO`` counts as BINARY here.
     outputs
         Any of ``seg``, ``sr``, ``sc``; the profile's where not given. A report needs the segmentation that it refers
-        to: ``sr`` makes a SEG too.
+        to: ``sr`` makes a SEG too. Labels without a voxel become what the profile's rule for empty results says.
     encodings
         One SEG is made for each; report and captures refer to the first. The profile's where not given.
     series_description
@@ -80,30 +80,49 @@ def encode_results(
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
     labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # once: all objects of one result track the same things
-    results: list[ResultObject] = []
-    if "seg" in outputs or "sr" in outputs:
-        for encoding in encodings:
-            segmentation = build_segmentation(
-                labels,
-                encoding=encoding,
-                compression=profile.compression if encoding == "LABELMAP" else None,
-                series_description=series_description,
-            )
-            results.append(ResultObject("seg", segmentation))
-    first = results[0].dataset if results else None
-    if "sr" in outputs and first is not None:
-        results.append(
-            ResultObject(
-                "sr",
-                build_measurement_report(
-                    labels, measurements, segmentation=first, series_description=series_description
-                ),
-            )
+    nothing = not labels.labels.any()
+    if nothing and profile.empty == "refuse":
+        raise EncodingError("no segment has a voxel: there is nothing to send", uid=labels.source.series_uid)
+    segmentations: list[Dataset] = []
+    if {"seg", "sr"} & set(outputs) and not (nothing and profile.empty == "report"):
+        segmentations = _segmentations(labels, encodings, profile.compression, series_description)
+    first = segmentations[0] if segmentations else None
+    results = [ResultObject("seg", segmentation) for segmentation in segmentations]
+    if "sr" in outputs or (nothing and profile.empty == "report"):
+        report = build_measurement_report(
+            labels,
+            measurements,
+            segmentation=first,
+            sr_class=profile.report_class,
+            series_description=series_description,
         )
+        results.append(ResultObject("sr", report))
     if "sc" in outputs:
         captures = build_secondary_captures(labels, volume, segmentation=first, series_description=series_description)
         results += [ResultObject("sc", capture) for capture in captures]
     return results
+
+
+def _segmentations(
+    labels: LabelVolume, encodings: Sequence[str], compression: str | None, series_description: str | None
+) -> "list[Dataset]":
+    """Return one segmentation per encoding; from the second on, number and description tell their series apart."""
+    kind, header = ResultKind.SEGMENTATION, labels.source.headers[0]
+    made = []
+    for nth, encoding in enumerate(encodings):
+        description = series_description
+        if nth:
+            description = f"{series_description or default_description(kind, labels.provenance)} {encoding.lower()}"
+        made.append(
+            build_segmentation(
+                labels,
+                encoding=encoding,
+                compression=compression if encoding == "LABELMAP" else None,
+                series_description=description,
+                series_number=result_series_number(kind, header, nth),
+            )
+        )
+    return made
 
 
 def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list[Finding]:
