@@ -159,6 +159,7 @@ class JobReport:
             "model": self.model,
             "study_uid": source.study_uid if source else None,
             "series_uid": source.series_uid if source else None,
+            "decoder": self.volume.decoder if self.volume else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "measurements": [measured.to_dict() for measured in self.measurements],
             "results": [

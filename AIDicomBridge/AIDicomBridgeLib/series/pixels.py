@@ -1,100 +1,241 @@
-"""Stored pixel values to voxel values (PS3.3 C.7.6.3 and C.11.1)."""
+"""Pixel data on disk to voxels: uncompressed cells straight into the volume, compressed frames decoded in parallel."""
 
-from typing import TYPE_CHECKING
+import os
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ..errors import PixelError
+from ..errors import BadDicomError, PixelError
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from .decoders import Decoder, choose_decoder
 from .dicom_file import whole_number
+from .pixel_format import PixelFormat, ValueRule
+from .source_slice import SourceSlice
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom.uid import UID
+
+UNCOMPRESSED = "uncompressed"
+_PIXEL_DATA = (0x7FE0, 0x0010)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
-def decode_slice(dataset: "Dataset", header: "Dataset | None" = None, frame_number: int | None = None) -> np.ndarray:
-    """Return the voxels of one slice with its rescale applied.
+class _BeyondInt16(Exception):  # noqa: N818 - no failure: the volume is read once more, as float32
+    """A value does not fit into int16."""
 
-    Parameters
-    ----------
-    dataset
-        The image with its pixel data.
-    header, frame_number
-        Of a frame of a multi-frame image: its header as :class:`~.source_slice.SourceSlice` has it, and its number.
+
+def read_voxels(
+    slices: Sequence[SourceSlice],
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[np.ndarray, str]:
+    """Return the voxels of slices of one size with their modality transformation applied, and the decoder's name.
 
     Returns
     -------
-    ndarray
-        (j, i) = (row, column); int16 where all values are whole and fit, else float32. May be a read-only view of
-        the data set's pixel data.
+    voxels
+        (k, j, i); int16 where all values are whole and fit, else float32. The only copy of the voxels; while they are
+        read a few slices more are in memory.
+    decoder
+        ``"uncompressed"``, or what decoded the pixel data; several joined by commas.
 
     Raises
     ------
     PixelError
-        Not a single-channel image of 8 to 16 bits, pixel data missing, truncated or damaged, or no decoder
-        installed for its transfer syntax.
+        Not single-channel images of 8 or 16 bits, pixel data missing, truncated or damaged, no decoder installed for
+        its transfer syntax, or more voxels than this machine has memory for.
     BadDicomError
         An attribute that describes the pixels is not one whole number.
+    JobCancelled
+        ``cancel`` was called.
     """
-    uid = str(dataset.SOPInstanceUID)
-    frames = whole_number(dataset, "NumberOfFrames", 1)
-    if whole_number(dataset, "SamplesPerPixel", 1) != 1 or (frames != 1 and frame_number is None):
-        raise PixelError("the image is not a single grey-value frame", uid=uid)
-    if whole_number(dataset, "BitsAllocated", 0) not in (8, 16) or not isinstance(dataset.get("PixelData"), bytes):
-        raise PixelError("the image has no pixel data of 8 or 16 bits", uid=uid)
-    stored = _stored_values(dataset, (frame_number or 1) - 1, frames, uid)
-    slope, intercept = _rescale(dataset if header is None else header, uid)
-    if slope.is_integer() and intercept.is_integer():
-        low, high = (value * slope + intercept for value in (int(stored.min()), int(stored.max())))
-        if min(low, high) >= -32768 and max(low, high) <= 32767:
-            if (slope, intercept) == (1, 0):
-                return stored.astype(np.int16, copy=False)
-            return (stored.astype(np.int32) * int(slope) + int(intercept)).astype(np.int16)
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-
-
-def _stored_values(dataset: "Dataset", frame: int, frames: int, uid: str) -> np.ndarray:
-    from pydicom.pixels import pixel_array
-
-    rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
-    allocated = whole_number(dataset, "BitsAllocated")
-    stored = whole_number(dataset, "BitsStored", allocated)
-    signed = whole_number(dataset, "PixelRepresentation", 0) != 0
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_transfer_syntax:
-        raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}", uid=uid)
-    # BitsStored < BitsAllocated may leave overlay bits above: those images go through pydicom, which masks them.
-    plain = stored == allocated or (not signed and 0 < stored < allocated)
-    if not syntax.is_compressed and syntax.is_little_endian and plain:
-        bytes_expected = frames * rows * columns * allocated // 8
-        if len(dataset.PixelData) < bytes_expected:
-            raise PixelError(
-                f"the pixel data is truncated: {len(dataset.PixelData)} of {bytes_expected} bytes",
-                uid=uid,
-                advice="Retrieve the series again.",
-            )
-        kind, start = f"<{'i' if signed else 'u'}{allocated // 8}", frame * rows * columns * allocated // 8
-        values = np.frombuffer(dataset.PixelData, kind, rows * columns, start)
-        if stored == allocated or int(values.max()) < 2**stored:
-            return values.reshape(rows, columns)
+    planes = [_Plane(k, piece) for k, piece in enumerate(slices)]
+    dtype = np.int16 if all(plane.rule.is_whole for plane in planes) else np.float32
+    _check_memory(planes, np.dtype(dtype).itemsize)
+    for path, of_path in _by_path(planes):
+        _check_native_size(path, of_path)
     try:
-        decoded = pixel_array(dataset, index=frame)
-    except Exception as error:  # decoders raise nearly anything on damaged input
+        voxels = _filled(planes, np.dtype(dtype), progress, cancel)
+    except _BeyondInt16:
+        _check_memory(planes, 4)
+        voxels = _filled(planes, np.dtype(np.float32), progress, cancel)
+    return voxels, ", ".join(dict.fromkeys(plane.decoder.name if plane.decoder else UNCOMPRESSED for plane in planes))
+
+
+class _Plane:
+    """One slice of the volume, how it is stored and what its values mean."""
+
+    def __init__(self, k: int, piece: SourceSlice) -> None:
+        self.k, self.piece = k, piece
+        self.uid = piece.sop_instance_uid
+        self.syntax: UID = piece.header.file_meta.TransferSyntaxUID
+        self.form, self.rule = PixelFormat.of(piece.header), ValueRule.of(piece.header)
+        if not self.syntax.is_transfer_syntax:
+            raise PixelError(f"the pixel data has the unknown transfer syntax {self.syntax}", uid=self.uid)
+        self.decoder: Decoder | None = choose_decoder(str(self.syntax), self.uid) if self.syntax.is_compressed else None
+        self.frame = (piece.frame_number or 1) - 1
+        if piece.frame_number is None and whole_number(piece.header, "NumberOfFrames", 1) != 1:
+            raise PixelError("the image is not a single frame", uid=self.uid)
+
+    def write(self, cells: np.ndarray, voxels: np.ndarray) -> None:
+        """Write a frame's cells, which may be changed, into its plane of the volume."""
+        stored = self.form.stored_values(cells, low_bits=self.decoder is not None and self.decoder.low_bits)
+        if (
+            voxels.dtype == np.int16
+            and not self.rule.fits_int16(*self.form.value_range)
+            and not self.rule.fits_int16(int(stored.min()), int(stored.max()))
+        ):
+            raise _BeyondInt16
+        self.rule.write(stored, voxels)
+
+
+def _filled(
+    planes: list[_Plane], dtype: np.dtype, progress: ProgressCallback | None, cancel: CancelToken | None
+) -> np.ndarray:
+    form = planes[0].form
+    voxels = np.empty((len(planes), form.rows, form.columns), dtype)
+    workers = min(_cores(), 8)
+    waiting: deque[Future[None]] = deque()
+    done = 0
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            for task in _tasks(planes, voxels):
+                check_cancel(cancel)
+                waiting.append(pool.submit(task))
+                while len(waiting) > 2 * workers or (waiting and waiting[0].done()):
+                    waiting.popleft().result()
+                    done += 1
+                    report(progress, "read", done, len(planes), "slices")
+            while waiting:
+                check_cancel(cancel)
+                waiting.popleft().result()
+                done += 1
+                report(progress, "read", done, len(planes), "slices")
+        finally:
+            for future in waiting:
+                future.cancel()
+    return voxels
+
+
+def _tasks(planes: list[_Plane], voxels: np.ndarray) -> Iterator[Callable[[], None]]:
+    """Yield what is to be done for each slice; encoded frames are read when their task is asked for."""
+    for path, of_path in _by_path(planes):
+        if of_path[0].decoder is None:
+            for plane in of_path:
+                yield partial(_read_native, path, plane, voxels[plane.k])
+            continue
+        wanted = {plane.frame: plane for plane in of_path}
+        for frame, encoded in enumerate(_encoded_frames(path, of_path[0])):
+            if frame in wanted:
+                plane = wanted.pop(frame)
+                yield partial(_decode, plane, encoded, voxels[plane.k])
+            if not wanted:
+                break
+        if wanted:
+            raise PixelError(f"the pixel data lacks {len(wanted)} frames", uid=of_path[0].uid)
+
+
+def _decode(plane: _Plane, encoded: bytes, voxels: np.ndarray) -> None:
+    assert plane.decoder is not None  # noqa: S101 - only compressed planes come here
+    cells = plane.decoder.cells(encoded, str(plane.syntax), plane.form, plane.uid)
+    plane.write(cells if cells.flags.writeable else cells.copy(), voxels)
+
+
+def _read_native(path: Path, plane: _Plane, voxels: np.ndarray) -> None:
+    """Read a slice's cells; 16-bit cells go into the volume's own memory."""
+    form = plane.form
+    in_place = voxels.dtype == np.int16 and form.bits_allocated == 16
+    cells = voxels.view(np.uint16) if in_place else np.empty((form.rows, form.columns), f"u{form.bits_allocated // 8}")
+    with path.open("rb", buffering=0) as file:
+        offset, _ = _find_pixel_data(file, plane)
+        file.seek(offset + plane.frame * form.frame_bytes)
+        view = memoryview(cells.data).cast("B")
+        while view:
+            count = file.readinto(view)
+            if not count:
+                raise PixelError("the pixel data is truncated", uid=plane.uid, advice="Retrieve the series again.")
+            view = view[count:]
+    if not plane.syntax.is_little_endian:
+        cells.byteswap(inplace=True)
+    plane.write(cells, voxels)
+
+
+def _encoded_frames(path: Path, plane: _Plane) -> Iterator[bytes]:
+    from pydicom.encaps import generate_frames
+
+    try:
+        with path.open("rb") as file:
+            offset, length = _find_pixel_data(file, plane)
+            if length != _UNDEFINED_LENGTH:
+                raise ValueError("not encapsulated")
+            file.seek(offset)
+            yield from generate_frames(file, number_of_frames=plane.piece.frame_count)
+    except (PixelError, BadDicomError):
+        raise
+    except Exception as error:  # parsers raise nearly anything on damaged input
         raise PixelError(
-            f"the pixel data ({syntax.name}) cannot be decoded",
-            uid=uid,
-            advice="Install the decoders with: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle,"
-            " or retrieve the series again.",
+            f"the pixel data ({plane.syntax.name}) is damaged", uid=plane.uid, advice="Retrieve the series again."
         ) from error
-    if decoded.shape != (rows, columns):
-        raise PixelError(f"the pixel data has the shape {decoded.shape} instead of {(rows, columns)}", uid=uid)
-    return np.asarray(decoded)
 
 
-def _rescale(dataset: "Dataset", uid: str) -> tuple[float, float]:
-    try:
-        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    except Exception as error:  # empty, or damaged in any way
-        raise PixelError("the rescale slope or intercept is not a number", uid=uid) from error
-    if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
-        raise PixelError("the rescale slope is zero, or not finite", uid=uid)
-    return slope, intercept
+def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
+    """Return offset and length of the value of Pixel Data, which begins where the header ended."""
+    start = plane.piece.pixel_offset
+    file.seek(start)
+    head = file.read(12)
+    order = "<" if plane.syntax.is_little_endian else ">"
+    if len(head) < 12 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
+        raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
+    if plane.syntax.is_implicit_VR:
+        return start + 8, struct.unpack_from("<L", head, 4)[0]
+    if head[4:6] not in (b"OB", b"OW"):
+        raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
+    return start + 12, struct.unpack_from(f"{order}L", head, 8)[0]
+
+
+def _check_native_size(path: Path, planes: list[_Plane]) -> None:
+    """Refuse uncompressed pixel data that is shorter than its header says, before memory is taken for it."""
+    plane = planes[0]
+    if plane.decoder is not None:
+        return
+    expected = max(item.frame + 1 for item in planes) * plane.form.frame_bytes
+    with path.open("rb") as file:
+        offset, length = _find_pixel_data(file, plane)
+        length = min(length, os.fstat(file.fileno()).st_size - offset)
+    if length < expected:
+        raise PixelError(
+            f"the pixel data is truncated: {max(length, 0)} of {expected} bytes",
+            uid=plane.uid,
+            advice="Retrieve the series again.",
+        )
+
+
+def _check_memory(planes: list[_Plane], itemsize: int) -> None:
+    needed = len(planes) * planes[0].form.rows * planes[0].form.columns * itemsize
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > present:
+        raise PixelError(
+            f"the volume would take {needed / 2**30:.1f} GiB, and this machine has {present / 2**30:.1f} GiB",
+            uid=planes[0].uid,
+        )
+
+
+def _by_path(planes: list[_Plane]) -> Iterator[tuple[Path, list[_Plane]]]:
+    paths: dict[Path, list[_Plane]] = {}
+    for plane in planes:
+        paths.setdefault(plane.piece.path, []).append(plane)
+    yield from paths.items()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import read_dicom, whole_number
+from .dicom_file import raw_text, read_header, whole_number
 from .geometry import spacing_mm
 from .part10 import parse_part10_header
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
@@ -71,16 +71,16 @@ class SourceSeries:
             No file is a slice of a volume.
         """
         files = tuple(dict.fromkeys(Path(path) for path in paths))
-        found = _without_copies((path, read_dicom(path, stop_before_pixels=True)) for path in files)
-        images = [(path, header) for path, header in found if header.SOPClassUID in VOLUME_SOP_CLASSES]
+        found = _without_copies((path, *read_header(path)) for path in files)
+        images = [item for item in found if raw_text(item[1], "SOPClassUID") in VOLUME_SOP_CLASSES]
         if not images:
             raise NotFoundError(
                 "there is no image series",
                 uid=str(found[0][1].SeriesInstanceUID) if found else None,
                 advice=VOLUME_SOP_CLASS_NAMES,
             )
-        _check_one_series([header for _, header in images])
-        slices = [piece for path, header in images for piece in slices_of(path, header)]
+        _check_one_series([header for _, header, _ in images])
+        slices = [piece for item in images for piece in slices_of(*item)]
         try:
             chosen = choose_stack(find_stacks(slices), stack)
             ordered = chosen.ordered(allow_irregular=resample)
@@ -162,14 +162,14 @@ class SourceSeries:
         return spacing_mm(self.ijk_to_lps)
 
 
-def _without_copies(found: "Iterable[tuple[Path, Dataset]]") -> "list[tuple[Path, Dataset]]":
+def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple[Path, Dataset, int]]":
     """Return the instances, each once; refuse two with one SOP Instance UID whose data sets differ."""
     first: dict[str, Path] = {}
     kept = []
-    for path, header in found:
-        uid = str(header.SOPInstanceUID)
+    for path, header, pixel_offset in found:
+        uid = raw_text(header, "SOPInstanceUID")
         if first.setdefault(uid, path) is path:
-            kept.append((path, header))
+            kept.append((path, header, pixel_offset))
         elif _dataset_bytes(path) != _dataset_bytes(first[uid]):
             raise ConflictError(
                 "two files share one SOP Instance UID and differ",
@@ -196,11 +196,7 @@ def _check_one_series(headers: "list[Dataset]") -> None:
 
 
 def _text(header: "Dataset", name: str) -> str:
-    """Return an attribute as text, or its bytes where two of them can be compared as they are."""
     try:
-        raw = header.get_item(name)
-        if raw is not None and isinstance(raw.value, bytes) and raw.value.isascii():
-            return raw.value.decode("ascii").strip("\0 ")
-        return str(header.get(name, ""))
+        return raw_text(header, name)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(f"{name} cannot be read", uid=str(header.SOPInstanceUID)) from error

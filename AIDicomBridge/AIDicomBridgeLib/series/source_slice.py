@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .dicom_file import whole_number
+from .dicom_file import raw_text, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -77,28 +77,36 @@ class SourceSlice:
         instance's own with those of its functional groups. SOP Class and SOP Instance UID are the instance's.
     frame_number
         The frame's number from 1 on, as Referenced Frame Number has it; None in a single-frame instance.
+    frame_count
+        Frames of the instance.
+    pixel_offset
+        Where the element Pixel Data begins in the file, bytes.
     """
 
     path: Path
     header: "Dataset"
     frame_number: int | None = None
+    frame_count: int = 1
+    pixel_offset: int = 0
 
     @property
     def sop_instance_uid(self) -> str:
         """SOP Instance UID of the instance."""
-        return str(self.header.SOPInstanceUID)
+        return raw_text(self.header, "SOPInstanceUID")
 
 
-def slices_of(path: Path, header: "Dataset") -> Iterator[SourceSlice]:
+def slices_of(path: Path, header: "Dataset", pixel_offset: int) -> Iterator[SourceSlice]:
     """Yield the slices of one instance of ``VOLUME_SOP_CLASSES``, in frame order.
+
+    ``header`` and ``pixel_offset`` are what :func:`~.dicom_file.read_header` gives.
 
     Raises
     ------
     BadDicomError
         The functional groups of a multi-frame instance are absent, damaged, or not one for each frame.
     """
-    if header.SOPClassUID not in MULTI_FRAME_CLASSES:
-        yield SourceSlice(path, header)
+    if raw_text(header, "SOPClassUID") not in MULTI_FRAME_CLASSES:
+        yield SourceSlice(path, header, pixel_offset=pixel_offset)
         return
     count = whole_number(header, "NumberOfFrames", 1)
     try:
@@ -112,7 +120,7 @@ def slices_of(path: Path, header: "Dataset") -> Iterator[SourceSlice]:
         for number, group in enumerate(groups, start=1):
             frame = _copied(common)
             _add_groups(frame, group)
-            yield SourceSlice(path, frame, number)
+            yield SourceSlice(path, frame, number, count, pixel_offset)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(
             f"the image has no usable functional groups for its {count} frames", uid=str(header.SOPInstanceUID)

@@ -34,6 +34,29 @@ _AXES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True, eq=False)
+class _Geometry:
+    """Positions (n, 3), orientations (n, 6) and pixel spacings (n, 2) of slices."""
+
+    positions: np.ndarray
+    orientations: np.ndarray
+    spacings: np.ndarray
+
+    @classmethod
+    def of(cls, slices: Sequence[SourceSlice]) -> "_Geometry":
+        names = ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)
+        return cls(*(np.stack([_numbers(piece.header, *name) for piece in slices]) for name in names))
+
+    def part(self, indices: Sequence[int]) -> "_Geometry":
+        at = list(indices)
+        return _Geometry(self.positions[at], self.orientations[at], self.spacings[at])
+
+    @property
+    def depth(self) -> int:
+        """How many slices lie over each other at most."""
+        return slices_at_one_position(self.positions, self.orientations[0])
+
+
+@dataclass(frozen=True, eq=False)
 class Stack:
     """Slices of one size, orientation and pixel spacing, none at the position of another as far as can be told.
 
@@ -42,11 +65,14 @@ class Stack:
 
     name: str
     slices: tuple[SourceSlice, ...]
+    geometry: _Geometry
 
     def ordered(self, *, allow_irregular: bool) -> SliceStack:
         """Return order and affine of the slices; see :func:`~.geometry.stack_slices`."""
         return stack_slices(
-            *_geometry(self.slices),
+            self.geometry.positions,
+            self.geometry.orientations,
+            self.geometry.spacings,
             single_slice_spacing=_slice_thickness(self.slices[0].header),
             allow_irregular=allow_irregular,
         )
@@ -67,10 +93,14 @@ def find_stacks(slices: Sequence[SourceSlice]) -> list[Stack]:
     GeometryError
         A pixel spacing is not positive.
     """
+    geometry = _Geometry.of(slices)
+    if (geometry.spacings <= 0).any():
+        raise GeometryError("the pixel spacing is not positive")
     stacks = []
-    for group in _parallel(slices):
-        name = f"{_orientation_name(group[0].header)}, {group[0].header.Rows} x {group[0].header.Columns}"
-        stacks += [Stack(f"{name}{detail}", tuple(part)) for detail, part in _apart(group)]
+    for (rows, columns), group in _parallel(slices, geometry):
+        name = f"{_orientation_name(geometry.orientations[group[0]])}, {rows} x {columns}"
+        for detail, part in _apart(slices, geometry, group):
+            stacks.append(Stack(name + detail, tuple(slices[index] for index in part), geometry.part(part)))
     return sorted(stacks, key=lambda stack: -len(stack.slices))
 
 
@@ -95,58 +125,40 @@ def choose_stack(stacks: Sequence[Stack], number: int | None) -> Stack:
     raise GeometryError(f"{what.strip()}: {listed}", advice="Choose one by its number (--stack N).")
 
 
-def _parallel(slices: Sequence[SourceSlice]) -> list[list[SourceSlice]]:
-    """Return the slices grouped by size, orientation and pixel spacing."""
-    _, orientations, spacings = _geometry(slices)
-    if (spacings <= 0).any():
-        raise GeometryError("the pixel spacing is not positive")
-    groups: list[tuple[tuple, list[SourceSlice]]] = []
-    for piece, orientation, spacing in zip(slices, orientations, spacings, strict=True):
-        size = whole_number(piece.header, "Rows", 0), whole_number(piece.header, "Columns", 0)
+def _parallel(slices: Sequence[SourceSlice], geometry: _Geometry) -> list[tuple[tuple[int, int], list[int]]]:
+    """Return the slices' indices grouped by size, orientation and pixel spacing, each with its (rows, columns)."""
+    sizes = [(whole_number(piece.header, "Rows", 0), whole_number(piece.header, "Columns", 0)) for piece in slices]
+    for piece, size in zip(slices, sizes, strict=True):
         if not all(0 < length <= 65535 for length in size):
             raise BadDicomError("an image has no Rows or Columns", uid=piece.sop_instance_uid)
-        for (first_size, first_orientation, first_spacing), group in groups:
-            if (
-                size == first_size
-                and np.abs(orientation - first_orientation).max() <= DIRECTION_TOLERANCE
-                and np.abs(spacing - first_spacing).max() <= SPACING_TOLERANCE * np.abs(first_spacing).max()
-            ):
-                group.append(piece)
-                break
-        else:
-            groups.append(((size, orientation, spacing), [piece]))
-    return [group for _, group in groups]
+    groups: list[tuple[tuple[int, int], list[int]]] = []
+    left = np.arange(len(slices))
+    while left.size:
+        first = left[0]
+        turned = np.abs(geometry.orientations[left] - geometry.orientations[first]).max(axis=1)
+        scaled = np.abs(geometry.spacings[left] / geometry.spacings[first] - 1).max(axis=1)
+        same = (turned <= DIRECTION_TOLERANCE) & (scaled <= SPACING_TOLERANCE)
+        same &= np.array([sizes[index] == sizes[first] for index in left])
+        groups.append((sizes[first], left[same].tolist()))
+        left = left[~same]
+    return groups
 
 
-def _apart(group: list[SourceSlice]) -> Iterator[tuple[str, list[SourceSlice]]]:
+def _apart(slices: Sequence[SourceSlice], geometry: _Geometry, group: list[int]) -> Iterator[tuple[str, list[int]]]:
     """Yield the parts of parallel slices that lie over each other, each with what tells it apart."""
-    positions, orientations, _ = _geometry(group)
-    depth = slices_at_one_position(positions, orientations[0])
+    depth = geometry.part(group).depth
     for count in (1, 2) if depth > 1 else ():
         for keywords in combinations(_DISTINGUISHING, count):
-            parts: dict[tuple[str, ...], list[SourceSlice]] = {}
-            for piece in group:
-                parts.setdefault(tuple(str(piece.header.get(k, "")) for k in keywords), []).append(piece)
-            if len(parts) == depth and all(_lie_apart(part) for part in parts.values()):
+            parts: dict[tuple[str, ...], list[int]] = {}
+            for index in group:
+                values = tuple(str(slices[index].header.get(keyword, "")) for keyword in keywords)
+                parts.setdefault(values, []).append(index)
+            if len(parts) == depth and all(geometry.part(part).depth == 1 for part in parts.values()):
                 for values, part in sorted(parts.items()):
                     texts = (f"{_DISTINGUISHING[k]} {value}" for k, value in zip(keywords, values, strict=True))
                     yield ", " + ", ".join(texts), part
                 return
     yield "", group
-
-
-def _lie_apart(part: list[SourceSlice]) -> bool:
-    positions, orientations, _ = _geometry(part)
-    return slices_at_one_position(positions, orientations[0]) == 1
-
-
-def _geometry(slices: Sequence[SourceSlice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (n, 3) positions, (n, 6) orientations and (n, 2) pixel spacings."""
-    return (
-        np.stack([_numbers(piece.header, "ImagePositionPatient", 3) for piece in slices]),
-        np.stack([_numbers(piece.header, "ImageOrientationPatient", 6) for piece in slices]),
-        np.stack([_numbers(piece.header, "PixelSpacing", 2) for piece in slices]),
-    )
 
 
 def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
@@ -170,8 +182,7 @@ def slice_position(header: "Dataset") -> np.ndarray:
     return _numbers(header, "ImagePositionPatient", 3)
 
 
-def _orientation_name(header: "Dataset") -> str:
-    orientation = _numbers(header, "ImageOrientationPatient", 6)
+def _orientation_name(orientation: np.ndarray) -> str:
     normal = np.abs(np.cross(orientation[:3], orientation[3:]))
     axis = int(normal.argmax())
     return _AXES[axis] if normal[axis] > np.cos(np.radians(1)) else f"oblique {_AXES[axis]}"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, NotFoundError
-from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from ..progress import CancelToken, ProgressCallback
 from .dicom_file import has_dicom_prefix, is_part10_file, read_dicom
 from .geometry import spacing_mm
-from .pixels import decode_slice
+from .pixels import read_voxels
 from .source_series import SourceSeries
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES
 
@@ -28,11 +28,14 @@ class ImageVolume:
         4x4 affine, (i, j, k, 1) to LPS millimetres; its source's, but for the regular grids that networks see.
     source
         The series that it was read from.
+    decoder
+        What decoded the pixel data; ``"uncompressed"`` where it only had to be read.
     """
 
     voxels: np.ndarray
     ijk_to_lps: np.ndarray
     source: SourceSeries
+    decoder: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -72,20 +75,8 @@ def read_volume(
         As :meth:`SourceSeries.from_files`.
     """
     series = find_series(series_or_paths_or_folder, stack=stack, resample=resample)
-    voxels = np.empty((0, 0, 0), dtype=np.int16)
-    path, dataset = series.slices[0].path, read_dicom(series.slices[0].path)
-    for k, piece in enumerate(series.slices):
-        check_cancel(cancel)
-        if piece.path != path:
-            path, dataset = piece.path, read_dicom(piece.path)
-        values = decode_slice(dataset, piece.header, piece.frame_number)
-        if k == 0:  # not before: only a decoded slice proves the size that the headers claim
-            voxels = np.empty(series.shape, dtype=values.dtype)
-        if values.dtype != voxels.dtype and voxels.dtype == np.int16:  # one fractional or large slice widens the volume
-            voxels = voxels.astype(np.float32)
-        voxels[k] = values
-        report(progress, "read", k + 1, len(series.slices), "slices")
-    return ImageVolume(voxels, series.ijk_to_lps, series)
+    voxels, decoder = read_voxels(series.slices, progress=progress, cancel=cancel)
+    return ImageVolume(voxels, series.ijk_to_lps, series, decoder)
 
 
 def find_series(

@@ -318,15 +318,15 @@ def _checked(value: object, kind: type[_Kind]) -> _Kind:
 
 
 def _read_slices(path: Path, uid: str) -> "list[SourceSlice]":
-    from ..series.dicom_file import read_dicom
+    from ..series.dicom_file import read_header
     from ..series.source_slice import slices_of
 
-    header = read_dicom(path, stop_before_pixels=True)
+    header, pixel_offset = read_header(path)
     if str(header.SOPInstanceUID) != uid:
         raise BadDicomError(
             f"the file {path.name} has changed while it was worked on", uid=uid, advice="Load it again."
         )
-    return list(slices_of(path, header))
+    return list(slices_of(path, header, pixel_offset))
 
 
 def _describe_end(status: int | None) -> tuple[str, str]:

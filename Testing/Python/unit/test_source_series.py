@@ -186,10 +186,11 @@ def test_a_file_without_its_transfer_syntax_is_refused_by_name(tmp_path: Path) -
         read_volume(path)
 
 
-def test_a_declared_size_is_believed_only_with_its_pixels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "words"), [(65535, "65535 x 65535 is not accepted"), (8192, "truncated")])
+def test_a_declared_size_is_believed_only_with_its_pixels(tmp_path: Path, size: int, words: str) -> None:
     datasets = make_series(body_phantom((40, 8, 8)))
     for dataset in datasets:
-        dataset.Rows = dataset.Columns = 65535  # 320 GiB of voxels
+        dataset.Rows = dataset.Columns = size  # 320 or 5 GiB of voxels
 
-    with pytest.raises(PixelError, match="truncated"):
+    with pytest.raises(PixelError, match=words):
         read_volume(save_series(datasets, tmp_path))

@@ -1,0 +1,207 @@
+"""The fastest decoder that is installed for each compressed transfer syntax.
+
+Measured for 512 x 512 CT slices on two cores, milliseconds a slice: JPEG-LS 2.1 with imagecodecs in threads against 4.1
+with pyjpegls, JPEG 2000 12.6 against 22.8 with pylibjpeg-openjpeg, RLE 0.5 with pylibjpeg-rle against 2.6 with pydicom.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import PixelError
+from .pixel_format import PixelFormat
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG_BASELINE, _JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+_HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+_JPEG = (_JPEG_BASELINE, _JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS)
+_IMAGECODECS = {
+    _JPEG_BASELINE: "jpeg8_decode",
+    _JPEG_EXTENDED: "jpeg8_decode",
+    **dict.fromkeys(_JPEG_LOSSLESS, "ljpeg_decode"),
+    **dict.fromkeys(_JPEG_LS, "jpegls_decode"),
+    **dict.fromkeys((*_JPEG_2000, *_HTJ2K), "jpeg2k_decode"),
+}
+_ADVICE = "Install the decoders with: pip install imagecodecs pylibjpeg-rle."
+_LARGEST_RLE_RATIO = 64  # two bytes stand for 128 at most
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """What turns one encoded frame into cells.
+
+    Attributes
+    ----------
+    name
+        For people: ``"imagecodecs (jpegls_decode)"``.
+    decode
+        Takes the encoded frame and its format; gives (rows, columns) integers.
+    low_bits
+        It gives values in the lowest bits; else native cells, with ``high_bit`` where the header has it.
+    """
+
+    name: str
+    decode: Callable[[bytes, PixelFormat], np.ndarray]
+    low_bits: bool = True
+
+    def cells(self, encoded: bytes, syntax: str, form: PixelFormat, uid: str) -> np.ndarray:
+        """Return the cells of one frame, (rows, columns).
+
+        Raises
+        ------
+        PixelError
+            The frame is damaged or is of another size than its header says; no memory is taken before that is known.
+        """
+        from pydicom.uid import UID
+
+        _check_size(encoded, syntax, form, uid)
+        try:
+            cells = np.asarray(self.decode(encoded, form))
+        except Exception as error:  # decoders raise nearly anything on damaged input
+            raise PixelError(
+                f"the pixel data ({UID(syntax).name}) cannot be decoded by {self.name}",
+                uid=uid,
+                advice="Retrieve the series again; if it stays so, the archive holds damaged pixel data.",
+            ) from error
+        if cells.shape != (form.rows, form.columns) or cells.dtype.kind not in "iu":
+            raise PixelError(
+                f"the pixel data has the shape {cells.shape} instead of {(form.rows, form.columns)}", uid=uid
+            )
+        return cells
+
+
+def choose_decoder(syntax: str, uid: str) -> Decoder:
+    """Return the fastest installed decoder for a compressed transfer syntax.
+
+    Raises
+    ------
+    PixelError
+        No decoder is installed for it, or it is none of images.
+    """
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    if syntax == _RLE and find_spec("rle"):
+        return Decoder("pylibjpeg-rle", _decode_rle, low_bits=False)
+    if syntax in _IMAGECODECS and find_spec("imagecodecs"):
+        return _imagecodecs_decoder(_IMAGECODECS[syntax])
+    try:
+        decoder = get_decoder(UID(syntax))
+    except NotImplementedError as error:
+        raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}", uid=uid) from error
+    if decoder.is_available:
+        plugin = decoder.available_plugins[0]
+        return Decoder(
+            f"pydicom ({plugin})", lambda data, form: _decode_with_pydicom(data, form, syntax), low_bits=syntax != _RLE
+        )
+    if find_spec("SimpleITK") and syntax not in _HTJ2K:
+        return Decoder("SimpleITK (GDCM)", lambda data, form: _decode_with_simpleitk(data, form, syntax))
+    raise PixelError(f"no decoder is installed for {UID(syntax).name}", uid=uid, advice=_ADVICE)
+
+
+def _imagecodecs_decoder(function: str) -> Decoder:
+    import imagecodecs
+
+    decode = getattr(imagecodecs, function)
+    return Decoder(f"imagecodecs ({function})", lambda data, _: decode(data))
+
+
+def _decode_rle(data: bytes, form: PixelFormat) -> np.ndarray:
+    from rle.rle import decode_frame  # type: ignore[import-not-found]
+
+    cells = decode_frame(data, form.rows * form.columns, form.bits_allocated, "<")
+    return np.frombuffer(bytearray(cells), f"<u{form.bits_allocated // 8}").reshape(form.rows, form.columns)
+
+
+def _decode_with_pydicom(data: bytes, form: PixelFormat, syntax: str) -> np.ndarray:
+    from pydicom.pixels import pixel_array
+
+    return np.array(pixel_array(_frame_dataset(data, form, syntax), raw=True))
+
+
+def _decode_with_simpleitk(data: bytes, form: PixelFormat, syntax: str) -> np.ndarray:
+    import tempfile
+    from pathlib import Path
+
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder:  # 0700; the file tells nothing of a patient
+        path = Path(folder, "frame.dcm")
+        _frame_dataset(data, form, syntax).save_as(path, enforce_file_format=True)
+        array: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return array.reshape(form.rows, form.columns)
+
+
+def _frame_dataset(data: bytes, form: PixelFormat, syntax: str) -> "Dataset":
+    """Return an image of this one frame and nothing else."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
+
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = UID(syntax)
+    image.SOPClassUID, image.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.Rows, image.Columns = form.rows, form.columns
+    image.BitsAllocated, image.BitsStored, image.HighBit = form.bits_allocated, form.bits_stored, form.high_bit
+    image.PixelRepresentation = int(form.signed)
+    image.PixelData = encapsulate([data])
+    image["PixelData"].VR = "OB"
+    return image
+
+
+def _check_size(encoded: bytes, syntax: str, form: PixelFormat, uid: str) -> None:
+    """Refuse a frame whose own header claims another size than the data set's: a decoder believes the frame."""
+    size: Any = (form.rows, form.columns)
+    if syntax == _RLE:
+        if len(encoded) * _LARGEST_RLE_RATIO < form.frame_bytes:
+            raise PixelError("the pixel data (RLE) is truncated", uid=uid, advice="Retrieve the series again.")
+    elif syntax in _JPEG:
+        size = _jpeg_size(encoded)
+    elif syntax in (*_JPEG_2000, *_HTJ2K):
+        size = _jpeg2000_size(encoded)
+    if size != (form.rows, form.columns):
+        raise PixelError(
+            "the pixel data is damaged: it holds no frame"
+            if size is None
+            else f"the pixel data holds a frame of {size} instead of {(form.rows, form.columns)}",
+            uid=uid,
+            advice="Retrieve the series again.",
+        )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return rows and columns of the frame header (SOF0 to SOF15, or JPEG-LS's SOF55); None if there is none."""
+    offset = 2
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
+        if marker == 0xFF:  # a filling byte
+            offset += 1
+            continue
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = struct.unpack_from(">HH", data, offset + 5)
+            return rows, columns
+        offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
+    return None
+
+
+def _jpeg2000_size(data: bytes) -> tuple[int, int] | None:
+    """Return rows and columns of the SIZ marker segment; None if there is none, or more than one component."""
+    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if start < 0 or len(data) < start + 42:
+        return None
+    width, height, left, top = struct.unpack_from(">4I", data, start + 8)
+    components = struct.unpack_from(">H", data, start + 40)[0]
+    return (height - top, width - left) if components == 1 else None
