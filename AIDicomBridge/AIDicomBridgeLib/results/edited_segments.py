@@ -12,7 +12,7 @@ _WORD = 2**64 - 1
 
 def with_fingerprints(labels: LabelVolume) -> LabelVolume:
     """Return the labels with a fingerprint of its voxels on every segment, as they are now; the array is shared."""
-    found = _fingerprints(labels.labels)
+    found = {label: text for layer in labels.layers for label, text in _fingerprints(layer).items()}
     segments = tuple(replace(segment, fingerprint=found.get(segment.label, "0")) for segment in labels.segments)
     return replace(labels, segments=segments)
 
@@ -24,7 +24,7 @@ def mark_edited(labels: LabelVolume) -> LabelVolume:
     """
     if not any(segment.fingerprint and segment.algorithm_type == "AUTOMATIC" for segment in labels.segments):
         return labels
-    found = _fingerprints(labels.labels)
+    found = {label: text for layer in labels.layers for label, text in _fingerprints(layer).items()}
     segments = tuple(
         replace(segment, algorithm_type="SEMIAUTOMATIC")
         if segment.algorithm_type == "AUTOMATIC" and segment.fingerprint not in (None, found.get(segment.label, "0"))

@@ -99,21 +99,28 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
     intensity, unit = voxel_values(volume.modality, volume.source.headers[0]) or (None, None)
     voxel_ml = abs(float(np.linalg.det(labels.ijk_to_lps[:3, :3]))) / 1000  # also right for sheared and oblique axes
     even = volume.source.is_evenly_spaced
-    shapes = label_shapes(labels.labels, labels.ijk_to_lps)
+    shapes: dict[int, LabelShape] = {}
+    layers: dict[int, np.ndarray] = {}
+    for layer in labels.layers:
+        found = label_shapes(layer, labels.ijk_to_lps)
+        shapes |= found
+        layers |= dict.fromkeys(found, layer)
     measured = []
     for segment in labels.segments:
         shape = shapes.get(segment.label)
         if shape is None:
             measured.append(SegmentMeasurements(segment=segment, voxel_count=0, volume_ml=0.0))
             continue
-        statistics = _statistics(_values_inside(labels.labels, segment.label, shape, volume.voxels))
+        statistics = _statistics(_values_inside(layers[segment.label], segment.label, shape, volume.voxels))
         if statistics is None:
             raise PixelError("voxels inside a segment are not finite numbers", uid=volume.source.series_uid)
         measured.append(
             SegmentMeasurements(
                 segment=segment,
                 voxel_count=shape.voxel_count,
-                volume_ml=shape.voxel_count * voxel_ml if even else _uneven_volume_ml(labels, segment.label, shape),
+                volume_ml=shape.voxel_count * voxel_ml
+                if even
+                else _uneven_volume_ml(labels, layers[segment.label], segment.label, shape),
                 surface_area_mm2=shape.surface_area_mm2 if even else None,
                 longest_diameter_mm=shape.longest_diameter_mm if even else None,
                 centroid_lps_mm=shape.centroid_lps_mm if even else None,
@@ -125,10 +132,10 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
     return measured
 
 
-def _uneven_volume_ml(labels: LabelVolume, label: int, shape: LabelShape) -> float:
+def _uneven_volume_ml(labels: LabelVolume, layer: np.ndarray, label: int, shape: LabelShape) -> float:
     """Return the volume where slices stand for different extents; what has a form is not measured there."""
     row, column = labels.ijk_to_lps[:3, 0], labels.ijk_to_lps[:3, 1]
-    counts = np.count_nonzero(labels.labels[shape.box] == label, axis=(1, 2))
+    counts = np.count_nonzero(layer[shape.box] == label, axis=(1, 2))
     extents = labels.source.slice_extents_mm[shape.box[0]]
     return float(counts @ extents) * float(np.linalg.norm(np.cross(row, column))) / 1000
 

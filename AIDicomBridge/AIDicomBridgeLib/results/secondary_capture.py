@@ -239,7 +239,7 @@ def _check_grid(labels: LabelVolume, volume: ImageVolume) -> None:
 
 def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[int]:
     if slices is None:
-        return [k for k, plane in enumerate(labels.labels) if plane.any()]
+        return [k for k in range(len(labels.labels)) if labels.plane(k).any()]
     chosen = sorted(set(slices))
     if chosen and not 0 <= chosen[0] <= chosen[-1] < len(labels.labels):
         raise GeometryError(f"the slices {chosen} are not all within 0 to {len(labels.labels) - 1}")
@@ -248,7 +248,7 @@ def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[in
 
 def _key_slices(labels: LabelVolume) -> list[int]:
     """Return slices spread over the labelled part, by its voxels: a quarter, half and three quarters lie below."""
-    counts = np.array([np.count_nonzero(plane) for plane in labels.labels])
+    counts = np.array([np.count_nonzero(labels.plane(k)) for k in range(len(labels.labels))])
     if not counts.any():
         return [len(counts) // 2]
     shares = (np.arange(_KEY_SLICES) + 1) / (_KEY_SLICES + 1) * counts.sum()
@@ -279,7 +279,7 @@ def _overlay(
 ) -> np.ndarray:
     return draw_overlay(
         volume.voxels[k],
-        labels.labels[k],
+        labels.plane(k),
         labels.segments,
         size=size,
         window=window,

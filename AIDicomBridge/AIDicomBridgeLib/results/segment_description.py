@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EncodingError
 from .codes import coded_concept, read_code
 from .equipment import algorithm_identification, fit
+from .frame_plan import present_segments
 from .labels import Code, LabelVolume, Provenance, Segment
 
 if TYPE_CHECKING:
@@ -116,24 +117,32 @@ def read_segment(item: "Dataset") -> Segment:
 
 
 def segment_items(segmentation: "Dataset", labels: LabelVolume) -> "dict[int, Dataset]":
-    """Return the Segment Sequence item of every label value.
-
-    BINARY segmentations number their segments 1, 2, 3 ... in label order, LABELMAP ones by label value.
+    """Return the Segment Sequence item of every label value that the segmentation describes: those with voxels.
 
     Raises
     ------
     EncodingError
-        The segmentation does not describe the segments of these labels.
+        The segmentation describes other segments than these labels have.
     """
     items = [item for item in segmentation.get("SegmentSequence", []) if int(item.SegmentNumber) != 0]
-    names = [fit(segment.name) for segment in labels.segments]
-    if [str(item.SegmentLabel) for item in items] != names:
+    segments = {segment.tracking_uid: segment for segment in labels.segments}
+    if None not in segments:
+        pairs = [(segments.get(str(item.get("TrackingUID", ""))), item) for item in items]
+    else:  # built without tracking UIDs of the labels' own: by name and order
+        expected = labels.segments if len(items) == len(labels.segments) else present_segments(labels)
+        named = [
+            segment if fit(segment.name) == str(item.SegmentLabel) else None
+            for segment, item in zip(expected, items, strict=False)
+        ]
+        pairs = list(zip(named, items, strict=False)) if len(expected) == len(items) else [(None, segmentation)]
+    found = {segment.label: item for segment, item in pairs if segment is not None}
+    if len(found) < len(pairs) or not found:
         raise EncodingError(
             "the segmentation does not describe the segments of these labels",
             uid=str(segmentation.SOPInstanceUID),
             advice="Pass the segmentation that was built from them.",
         )
-    return {segment.label: item for segment, item in zip(labels.segments, items, strict=True)}
+    return found
 
 
 def _first(item: Any, name: str) -> Any:

@@ -1,6 +1,7 @@
 """DICOM Segmentation: :func:`build_segmentation` and its way back, :func:`read_segmentation`."""
 
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +11,15 @@ import numpy as np
 from ..errors import BadDicomError, BridgeError, ConflictError, EncodingError, GeometryError
 from ..series.dicom_file import read_dicom
 from ..series.source_series import SourceSeries
-from .equipment import (
-    CONTENT_CREATOR,
-    MANUFACTURER,
-    MODEL_NAME,
-    NOT_FOR_DIAGNOSTIC_USE,
-    device_serial_number,
-    read_provenance,
-    software_version,
-)
+from .equipment import CONTENT_CREATOR, NOT_FOR_DIAGNOSTIC_USE, read_provenance
+from .frame_places import frame_places
+from .frame_plan import plan_frames
+from .frame_reading import FrameData, read_fractions, read_label_layers
 from .labels import LabelVolume, Provenance
+from .profiles import COMPRESSIONS, ENCODINGS, LARGEST_ELEMENT
 from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
-from .segment_description import describe_segment, read_segment, with_tracking_uids
-from .source_frames import restore_references, single_frame_stand_ins
+from .segment_description import read_segment, with_tracking_uids
+from .segmentation_skeleton import SYNTAXES, build_skeleton, fill_skeleton
 from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-_ENCODINGS = ("BINARY", "LABELMAP")
-_LARGEST_ELEMENT = 2**32 - 2  # bytes of native pixel data (PS3.5 7.1.1)
-_POSITION_TOLERANCE = 0.1  # of a voxel: positions and directions are written with few decimals
 
 
 def build_segmentation(
@@ -40,6 +34,9 @@ def build_segmentation(
     *,
     encoding: str = "BINARY",
     compression: str | None = None,
+    fractional_type: str = "PROBABILITY",
+    empty: str = "encode",
+    largest_bytes: int = LARGEST_ELEMENT,
     series_description: str | None = None,
     series_number: int | None = None,
     new_uid: Callable[[], str] = fresh_uid,
@@ -48,17 +45,26 @@ def build_segmentation(
 ) -> "Dataset":
     """Return the labels as one DICOM Segmentation in the study of their source.
 
-    Frames without content are left out. Labels without any content give one empty frame per segment (one in all for
-    LABELMAP) on the first slice: an object must have a frame, and readers then see every segment with no voxel.
+    Frames and segments without a voxel are left out. Labels without any voxel give one empty frame per segment (one in
+    all for LABELMAP) on the first slice: an object must have a frame, and readers then see every segment with no voxel.
 
     Parameters
     ----------
     encoding
-        ``BINARY``: one bit per voxel, frames per segment; what every PACS takes. Its Segment Numbers must run 1, 2, 3
-        without gaps, so they count the segments in label order. ``LABELMAP``: one frame per slice with the label
-        values as Segment Numbers; older PACS refuse it over DIMSE.
+        ``BINARY``: one bit per voxel, frames per segment; what every PACS takes, and the one that holds segments which
+        overlap. Its Segment Numbers must run 1, 2, 3 without gaps, so they count the segments in label order.
+        ``LABELMAP``: one frame per slice with the label values as Segment Numbers; older PACS refuse it over DIMSE.
+        ``FRACTIONAL``: the labels' probabilities in steps of 1/255, frames per segment; few viewers show it.
     compression
-        ``"RLE"`` for a LABELMAP (about 40 times smaller); None for Explicit VR Little Endian.
+        For LABELMAP and FRACTIONAL: ``"RLE"`` (label maps about 40 times smaller) or ``"JPEG-LS"`` (smaller still, read
+        by fewer); None for Explicit VR Little Endian. There is no Deflate: archives would have to inflate unseen data.
+    fractional_type
+        What FRACTIONAL fractions are: ``PROBABILITY``, or ``OCCUPANCY`` (the part of the voxel that is filled).
+    empty
+        ``refuse`` raises where there is no voxel, instead of ``encode``.
+    largest_bytes
+        Most bytes of uncompressed pixel data. A larger LABELMAP is compressed by RLE; the others are refused before
+        anything is made (see :func:`~.frame_plan.split_labels`).
     series_description, series_number
         Made from the provenance and from the source's number where not given.
     new_uid
@@ -68,82 +74,76 @@ def build_segmentation(
     content_creator
         Content Creator's Name, as a DICOM person name.
 
+    Returns
+    -------
+    pydicom.Dataset
+        Like highdicom's Segmentation (``highdicom.seg.Segmentation.from_dataset`` takes it), with the functional groups
+        still as bytes: pydicom decodes them when they are asked for.
+
     Raises
     ------
     EncodingError
-        The encoding is not supported, the source has no frame of reference, its identity cannot be carried, or the
-        pixel data would exceed 4 GiB.
+        The encoding is not supported or does not fit the labels, the source has no frame of reference, its identity
+        cannot be carried, or the pixel data would be too large.
+    DependencyError
+        JPEG-LS is wanted and no encoder is installed.
     """
-    from highdicom import PlanePositionSequence
-    from highdicom.seg import Segmentation
-    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
-
-    if encoding not in _ENCODINGS or compression not in (None, "RLE") or (compression and encoding != "LABELMAP"):
+    supported = encoding in ENCODINGS and compression in (None, *(() if encoding == "BINARY" else COMPRESSIONS))
+    if not supported or fractional_type not in ("PROBABILITY", "OCCUPANCY") or empty not in ("encode", "refuse"):
         raise EncodingError(
             f"the encoding {encoding} {compression or 'uncompressed'} is not supported",
-            advice="Supported are BINARY, LABELMAP, and LABELMAP with RLE compression.",
+            advice="Supported are BINARY, and LABELMAP and FRACTIONAL with no, RLE or JPEG-LS compression.",
         )
-    now = now or datetime.now()
-    source, provenance = labels.source, labels.provenance
+    source = labels.source
     if not source.frame_of_reference_uid:
         raise EncodingError(
             "the source has no Frame of Reference UID, which a segmentation needs", uid=source.series_uid
         )
     labels = with_tracking_uids(labels, new_uid)
-    headers = normalised_headers(source)
-    numbers = {
-        segment.label: segment.label if encoding == "LABELMAP" else order
-        for order, segment in enumerate(labels.segments, start=1)
-    }
-    pixels, positions = _renumbered(labels.labels, numbers), None
-    if not labels.labels.any():
-        pixels = pixels[:1]
-        positions = [PlanePositionSequence("PATIENT", [float(v) for v in headers[0].ImagePositionPatient])]
+    plan = plan_frames(labels, encoding)
+    if plan.is_empty and empty == "refuse":
+        raise EncodingError("no segment has a voxel: there is nothing to encode", uid=source.series_uid)
+    if plan.pixel_bytes > largest_bytes and compression is None:
+        if encoding != "LABELMAP":
+            raise EncodingError(
+                f"the segmentation would hold {plan.pixel_bytes} bytes of pixel data, more than {largest_bytes}",
+                uid=source.series_uid,
+                advice="Split the labels with split_labels, or use LABELMAP with RLE compression.",
+            )
+        compression = "RLE"
+    header = normalised_headers(source, first=1)[0]
     with encoding_errors("the segmentation", source.series_uid):
-        segmentation = Segmentation(
-            source_images=single_frame_stand_ins(source, headers),
-            pixel_array=pixels,
-            plane_positions=positions,
-            segmentation_type=encoding,
-            segment_descriptions=[
-                describe_segment(segment, numbers[segment.label], provenance) for segment in labels.segments
-            ],
+        segmentation = build_skeleton(
+            source,
+            header,
+            plan,
+            labels.provenance,
+            fractional_type=fractional_type,
+            transfer_syntax_uid=SYNTAXES[compression],
             series_instance_uid=new_uid(),
-            series_number=series_number or result_series_number(ResultKind.SEGMENTATION, headers[0]),
+            series_number=series_number or result_series_number(ResultKind.SEGMENTATION, header),
             sop_instance_uid=new_uid(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=MODEL_NAME,
-            software_versions=software_version(),
-            device_serial_number=device_serial_number(provenance),
-            content_description=_content_description(provenance),
+            content_description=_content_description(labels.provenance),
             content_creator_name=content_creator,
-            content_label="SEGMENTATION",
-            transfer_syntax_uid=RLELossless if compression else ExplicitVRLittleEndian,
-            omit_empty_frames=positions is None,
         )
-        restore_references(segmentation, source)
         complete_result(
             segmentation,
-            headers[0],
+            header,
             ResultKind.SEGMENTATION,
-            provenance=provenance,
+            provenance=labels.provenance,
             series_description=series_description,
-            now=now,
+            now=now or datetime.now(),
         )
-    if len(segmentation.PixelData) > _LARGEST_ELEMENT:
-        raise EncodingError(
-            f"the segmentation would hold {len(segmentation.PixelData)} bytes of pixel data, more than DICOM's 4 GiB",
-            uid=source.series_uid,
-            advice="Use LABELMAP with RLE compression.",
-        )
+        fill_skeleton(segmentation, labels, plan)
     return segmentation
 
 
 def read_segmentation(dataset_or_path: "Dataset | Path | str", source: SourceSeries) -> LabelVolume:
-    """Return a BINARY or LABELMAP segmentation as labels on the grid of its source.
+    """Return a segmentation of any producer as labels on the grid of its source.
 
-    The slice of each frame is found by its position, never by its order. Label values are the Segment Numbers.
+    The slice of each frame is found by its position, never by its order; a slice without a frame has no segment. Label
+    values are the Segment Numbers. Segments that overlap come in further layers. FRACTIONAL gives the fractions as
+    probabilities (float16), and as labels the segment with the largest fraction, from one half on.
 
     Raises
     ------
@@ -154,14 +154,12 @@ def read_segmentation(dataset_or_path: "Dataset | Path | str", source: SourceSer
     GeometryError
         Its frames do not lie on the slices of ``source``.
     EncodingError
-        It is FRACTIONAL, or its segments overlap, which one label array cannot hold.
+        It is larger than what can be held: more than 16 segments overlap, or fractions take more than 8 GiB.
     """
     dataset = read_dicom(dataset_or_path) if isinstance(dataset_or_path, Path | str) else dataset_or_path
     uid = str(dataset.get("SOPInstanceUID", ""))
     if dataset.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
         raise BadDicomError("the object is no DICOM Segmentation", uid=uid)
-    if dataset.get("SegmentationType") not in _ENCODINGS:
-        raise EncodingError("only BINARY and LABELMAP segmentations can be read", uid=uid)
     for name, expected in (
         ("StudyInstanceUID", source.study_uid),
         ("FrameOfReferenceUID", source.frame_of_reference_uid),
@@ -169,23 +167,40 @@ def read_segmentation(dataset_or_path: "Dataset | Path | str", source: SourceSer
         if str(dataset.get(name, "")) != expected:
             raise ConflictError(f"the segmentation has another {name} than the series", uid=uid)
     try:
-        segments = [read_segment(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) != 0]
-        array = _read_frames(dataset, source, np.dtype(np.uint8 if max(s.label for s in segments) < 256 else np.uint16))
-        return LabelVolume(array, tuple(segments), source=source, provenance=_read_provenance(dataset))
+        return _read(dataset, source)
     except BridgeError as error:
         raise type(error)(error.what, uid=error.uid or uid, advice=error.advice) from error
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise BadDicomError("the segmentation lacks what DICOM requires of it", uid=uid) from error
 
 
-def _renumbered(array: np.ndarray, numbers: dict[int, int]) -> np.ndarray:
-    """Return the labels as Segment Numbers: the same array where nothing changes, else a copy."""
-    if all(label == number for label, number in numbers.items()):
-        return array
-    table = np.zeros(max(numbers) + 1, dtype=array.dtype)
-    for label, number in numbers.items():
-        table[label] = number
-    return table[array]
+def _read(dataset: "Dataset", source: SourceSeries) -> LabelVolume:
+    kind = dataset.get("SegmentationType")
+    if kind not in ENCODINGS:
+        raise BadDicomError(f"the segmentation type {str(kind)[:16]!r} is unknown")
+    if (int(dataset.Rows), int(dataset.Columns)) != source.shape[1:]:
+        raise GeometryError(f"the frames have another size than the slices of the series {source.shape[1:]}")
+    segments = tuple(read_segment(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) != 0)
+    numbers = [segment.label for segment in segments]
+    if not numbers or len(set(numbers)) < len(numbers) or not 1 <= min(numbers) <= max(numbers) <= 65535:
+        raise BadDicomError("the segments are not numbered each by a number of its own")
+    places = frame_places(dataset, source)
+    unknown = {place.segment_number for place in places} - set(numbers)
+    if kind != "LABELMAP" and unknown:
+        raise BadDicomError(f"a frame belongs to the segment {min(unknown)}, which is not described")
+    if kind == "LABELMAP" and int(dataset.get("PixelPaddingValue") or 0) != 0:
+        raise BadDicomError("the background of the label map is not 0")
+    data = FrameData.of(dataset, source.shape)
+    dtype = np.dtype(np.uint16 if max(numbers) > 255 or data.bits == 16 else np.uint8)
+    provenance = _read_provenance(dataset)
+    if kind == "FRACTIONAL":
+        maximum = int(dataset.MaximumFractionalValue)
+        if not 1 <= maximum <= 255 or data.bits != 8:
+            raise BadDicomError("the maximum fractional value is not from 1 to 255")
+        labels, fractions = read_fractions(data, places, numbers, maximum, dtype)
+        return LabelVolume(labels, segments, source=source, probabilities=fractions, provenance=provenance)
+    first, *others = read_label_layers(data, places, dtype)
+    return LabelVolume(first, segments, source=source, further_layers=tuple(others), provenance=provenance)
 
 
 def _content_description(provenance: Provenance | None) -> str:
@@ -200,74 +215,3 @@ def _read_provenance(dataset: "Dataset") -> Provenance | None:
         if item.get("SegmentationAlgorithmIdentificationSequence"):
             return read_provenance(item.SegmentationAlgorithmIdentificationSequence[0])
     return None
-
-
-def _read_frames(dataset: "Dataset", source: SourceSeries, dtype: np.dtype) -> np.ndarray:
-    """Return the frames put together on the source's grid, (k, j, i)."""
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    groups = dataset.PerFrameFunctionalGroupsSequence
-    if (int(dataset.Rows), int(dataset.Columns)) != source.shape[1:]:
-        raise GeometryError(f"the frames have another size than the slices of the series {source.shape[1:]}")
-    if len(groups) != int(dataset.NumberOfFrames):
-        raise BadDicomError("the number of frames contradicts the functional groups")
-    lps_to_ijk = np.linalg.inv(source.ijk_to_lps)
-    result = np.zeros(source.shape, dtype)
-    for group, frame in zip(groups, _frames(dataset), strict=True):
-        plane = result[_slice_of(group, shared, source, lps_to_ijk)]
-        if dataset.SegmentationType == "BINARY":
-            number = int(_group(group, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-            inside = frame.astype(bool)
-        else:
-            number, inside = 0, frame != 0
-        if plane[inside].any():
-            raise EncodingError(
-                "the segments overlap, which one label array cannot hold", advice="Read them one by one with dcmqi."
-            )
-        plane[inside] = number or frame[inside]
-    return result
-
-
-def _slice_of(group: "Dataset", shared: "Dataset", source: SourceSeries, lps_to_ijk: np.ndarray) -> int:
-    """Return the slice k of the source on which a frame lies."""
-    orientation = _group(group, shared, "PlaneOrientationSequence").ImageOrientationPatient
-    spacing = _group(group, shared, "PixelMeasuresSequence").PixelSpacing
-    row, column = np.asarray(orientation[:3], float) * spacing[1], np.asarray(orientation[3:], float) * spacing[0]
-    position = np.append(np.asarray(_group(group, shared, "PlanePositionSequence").ImagePositionPatient, float), 1.0)
-    i, j, k = (lps_to_ijk @ position)[:3]
-    # A small difference of direction or spacing counts by how far it moves the last voxel of the frame.
-    steps = lps_to_ijk[:3, :3] @ (np.stack([row, column], axis=1) - source.ijk_to_lps[:3, :2])
-    drift = np.abs(steps).max() * max(source.shape[1:])
-    off_grid = max(abs(i), abs(j), abs(k - round(k)), drift)
-    if off_grid > _POSITION_TOLERANCE or not 0 <= round(k) < source.shape[0]:
-        raise GeometryError(
-            "a frame of the segmentation does not lie on a slice of the series",
-            advice="The segmentation was made on another grid; resample it in Slicer.",
-        )
-    return round(k)
-
-
-def _group(group: "Dataset", shared: "Dataset", name: str) -> "Dataset":
-    return (group.get(name) or shared[name].value)[0]
-
-
-def _frames(dataset: "Dataset") -> Iterator[np.ndarray]:
-    """Yield the frames, each (j, i); one at a time, as unpacked bits take eight times their stored size."""
-    rows, columns, count = int(dataset.Rows), int(dataset.Columns), int(dataset.NumberOfFrames)
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        from pydicom.pixels import iter_pixels
-
-        yield from iter_pixels(dataset)
-        return
-    size, bits = rows * columns, int(dataset.BitsAllocated)
-    data = np.frombuffer(dataset.PixelData, np.uint8)
-    if bits not in (1, 8, 16) or data.size < (size * count * bits + 7) // 8:
-        raise BadDicomError("the pixel data is shorter than its frames, or not of 1, 8 or 16 bits")
-    for frame in range(count):
-        start = frame * size
-        if bits == 1:
-            first = start // 8
-            unpacked = np.unpackbits(data[first : (start + size + 7) // 8], bitorder="little")
-            values = unpacked[start - first * 8 :][:size]
-        else:
-            values = data[start * bits // 8 : (start + size) * bits // 8].view(f"<u{bits // 8}")
-        yield values.reshape(rows, columns)

@@ -33,17 +33,17 @@ def labels(request: pytest.FixtureRequest, tmp_path: Path) -> LabelVolume:
 def test_dciodvfy_finds_no_error_in_any_result(labels: LabelVolume, tmp_path: Path) -> None:
     volume = read_volume(labels.source)
     segmentation = build_segmentation(labels)
-    results = [
-        segmentation,
-        build_segmentation(labels, encoding="LABELMAP"),
-        build_segmentation(labels, encoding="LABELMAP", compression="RLE"),
-        build_measurement_report(labels, measure(labels, volume), segmentation=segmentation, observer_name="A^B"),
-        build_secondary_captures(labels, volume, segmentation=segmentation, slices=[5])[0],
-    ]
-    assert {type(result).__name__: dciodvfy_errors(result, tmp_path) for result in results} == {
-        "Segmentation": [],
-        "Comprehensive3DSR": [],
-        "SCImage": [],
+    results = {
+        "BINARY": segmentation,
+        "LABELMAP": build_segmentation(labels, encoding="LABELMAP"),
+        "LABELMAP, RLE": build_segmentation(labels, encoding="LABELMAP", compression="RLE"),
+        "report": build_measurement_report(
+            labels, measure(labels, volume), segmentation=segmentation, observer_name="A^B"
+        ),
+        "capture": build_secondary_captures(labels, volume, segmentation=segmentation, slices=[5])[0],
+    }
+    assert {name: dciodvfy_errors(result, tmp_path) for name, result in results.items()} == {
+        name: [] for name in results
     }
 
 
