@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import GeometryError, NotFoundError
 from ..series.source_series import SourceSeries
+from .dicom_database import file_in
 from .volume_node import INSTANCE_UIDS_ATTRIBUTE
 
 
@@ -21,6 +22,18 @@ class SourceFiles:
     def remember(self, source: SourceSeries) -> None:
         """Keep the source of a series that we loaded ourselves."""
         self._by_instances[source.sop_instance_uids] = source
+
+    def unread_files(self, node: Any, database: Any) -> list[Path]:
+        """Return the files from which a volume node's source can be read, in slice order; empty if it is known already.
+
+        Also empty where the node names no DICOM instances, or the database lacks one of them. To read the headers
+        takes a second for some hundred files: a panel has it done elsewhere and :meth:`remember` told.
+        """
+        uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+        if not uids or uids in self._by_instances:
+            return []
+        paths = [file_in(database, uid) for uid in uids]
+        return [path for path in paths if path is not None] if None not in paths else []
 
     def source_of(self, node: Any, database: Any = None) -> SourceSeries:
         """Return the source of a volume node.
@@ -58,8 +71,8 @@ class SourceFiles:
     @staticmethod
     def _read(uids: tuple[str, ...], database: Any) -> SourceSeries:
         is_open = database is not None and database.isOpen
-        paths = [database.fileForInstance(uid) for uid in uids] if is_open else []
-        missing = [uid for uid, path in zip(uids, paths, strict=False) if not path or not Path(path).is_file()]
+        paths = [file_in(database, uid) for uid in uids] if is_open else []
+        missing = [uid for uid, path in zip(uids, paths, strict=False) if path is None or not path.is_file()]
         if not paths or missing:
             raise NotFoundError(
                 f"the files of {len(missing) or len(uids)} instances of the volume node are not known here",

@@ -81,6 +81,11 @@ class EndpointChooser:
         self._combo.blockSignals(False)
         self._changed()
 
+    def look(self) -> None:
+        """List anew if something else is saved than is listed: Slicer's DICOM module may have changed its servers."""
+        if list(self._saved) != self._entries:
+            self.refresh()
+
     def show_credentials(self) -> None:
         """Show what is known for the chosen endpoint; it may have been entered at another chooser."""
         known = self._saved.credentials(self.endpoint) if self.endpoint else ("", "")
@@ -90,7 +95,10 @@ class EndpointChooser:
 
     def _changed(self, _index: int = -1) -> None:
         endpoint = self.endpoint
-        self._combo.setToolTip(endpoint.address if endpoint else _("No archive is known yet: press Add."))
+        tip = endpoint.address if endpoint else _("No archive is known yet: press Add.")
+        if self.entry is not None and self.entry.from_slicer:
+            tip = _("{address}\nFrom Slicer's DICOM settings, which are only read.").format(address=tip)
+        self._combo.setToolTip(tip)
         self.show_credentials()
         for row in self._rows:
             row.setVisible(isinstance(endpoint, DicomWebEndpoint))

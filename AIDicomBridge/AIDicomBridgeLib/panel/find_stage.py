@@ -1,31 +1,47 @@
 """Stage 1, Find: which archive, which study, which series."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
+from ..errors import BridgeError, JobCancelled
 from ..mrml.slicer_packages import ensure_packages
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import SeriesRecord, StudyRecord
 from .availability import set_available
+from .doctor import DoctorTable
 from .endpoint_chooser import EndpointChooser
 from .endpoint_form import EndpointForm
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
+from .study_tree import StudyTree
 from .task_runner import Call, Flow, TaskRunner
 
 ANY_MODALITY = 0
-MODALITIES = ("CT", "MR", "PT")
+MODALITIES = ("CT", "MR", "PT", "NM", "US", "MG", "XA", "CR", "DX", "RTSTRUCT", "SEG", "SR")
 # Most studies that a query may bring into the tree: more than a person reads, and a guard against an empty query.
 STUDY_LIMIT = 500
-_RESULT_MODALITIES = {"SEG", "SR", "OT", "PR", "KO", "RTSTRUCT", "RTDOSE", "RTPLAN", "DOC", "REG", "SC"}
-_COLUMN_WIDTHS = (85, 65, 55)  # of those after the first, which takes what is left
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """One series that is chosen, with its study and where it was found."""
+
+    endpoint: Endpoint
+    study: StudyRecord
+    series: SeriesRecord
+
+    @property
+    def title(self) -> str:
+        """Modality, number and description, never the patient."""
+        number = f"{self.series.series_number}: " if self.series.series_number else ""
+        return f"{self.series.modality} {number}{self.series.series_description}".strip()
 
 
 class FindStage:
-    """Queries an archive and lets a person choose one series.
+    """Queries an archive and lets a person choose series.
 
     Parameters
     ----------
@@ -41,66 +57,71 @@ class FindStage:
         self._ui, self._runner, self._saved = ui, runner, saved
         self._on_endpoints_changed = on_endpoints_changed
         self._origin: Endpoint | None = None  # where the studies shown were found
-        self._studies: dict[str, StudyRecord] = {}
-        self._series: dict[str, list[SeriesRecord]] = {}
-        self._items: dict[str, Any] = {}
+        self._asked: set[str] = set()  # the studies whose series were asked for
         self.status = StageStatus("find", ui.findCollapsibleButton.layout(), runner)
         self._form = EndpointForm(ui, self._save_endpoint)
+        self._doctor = DoctorTable(ui, lambda: runner.start(self._doctor_flow(store_test_object=True)))
+        self._tree = StudyTree(ui.studyTree, runner.notify)
         ui.modalityComboBox.addItem(_("any"))
         for modality in MODALITIES:
             ui.modalityComboBox.addItem(modality)
-        header = ui.studyTree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        for column, width in enumerate(_COLUMN_WIDTHS, start=1):
-            ui.studyTree.setColumnWidth(column, width)
         self.chooser = EndpointChooser(
             saved,
             *(ui.endpointComboBox, ui.findCredentials, ui.findUserLineEdit, ui.findPasswordLineEdit),
             rows=(ui.findCredentialsLabel,),
-            on_change=runner.notify,
+            on_change=self._endpoint_chosen,
         )
         ui.addEndpointButton.connect("clicked()", self._form.show)
         ui.editEndpointButton.connect("clicked()", self._edit_endpoint)
         ui.removeEndpointButton.connect("clicked()", self._remove_endpoint)
         ui.testEndpointButton.connect("clicked()", lambda: runner.start(self._test_flow()))
+        ui.doctorButton.connect("clicked()", lambda: runner.start(self._doctor_flow()))
         ui.findButton.connect("clicked()", lambda: runner.start(self._find_flow()))
         for field in (ui.patientNameLineEdit, ui.patientIDLineEdit, ui.accessionLineEdit, ui.studyDateLineEdit):
             field.connect("returnPressed()", ui.findButton.click)
         ui.studyDateLineEdit.setToolTip(_("YYYYMMDD, or a range YYYYMMDD-YYYYMMDD of which either end may be missing."))
         ui.patientNameLineEdit.setToolTip(_("* and ? stand for any letters."))
-        ui.studyTree.connect("itemSelectionChanged()", runner.notify)
 
     @property
-    def selected_series(self) -> tuple[Endpoint, StudyRecord, SeriesRecord] | None:
-        """The series that is chosen, with its study and where it was found; None if none is."""
-        uid = self._selected_uid()
-        for study_uid, listed in self._series.items():
-            for series in listed:
-                if series.series_uid == uid and self._origin is not None:
-                    return self._origin, self._studies[study_uid], series
-        return None
+    def chosen(self) -> list[FoundSeries]:
+        """The series that are chosen, from top to bottom."""
+        if self._origin is None:
+            return []
+        return [FoundSeries(self._origin, study, series) for study, series in self._tree.chosen_series]
 
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui, entry = self._ui, self.chooser.entry
         self.chooser.show_credentials()
         missing = "" if entry else _("No archive is known yet: press Add.")
-        foreign = (
-            _("This one is kept in Slicer's DICOM settings; remove it there.") if entry and entry.from_slicer else ""
+        from_slicer = entry is not None and entry.from_slicer
+        foreign = _("This one is kept in Slicer's DICOM settings; remove it there.") if from_slicer else ""
+        change = (
+            _("Make an entry of your own from this one, which Slicer's DICOM module keeps; Slicer's stays as it is.")
+            if from_slicer
+            else _("Change how this archive is reached.")
         )
         set_available(ui.findButton, _("List the studies that match everything entered above."), busy, missing)
         set_available(ui.testEndpointButton, _("Ask the archive whether it answers us."), busy, missing)
-        set_available(ui.editEndpointButton, _("Change how this archive is reached."), missing)
+        tip = _("Try every service of the archive that we use, and say what to change. Nothing is stored there.")
+        set_available(ui.doctorButton, tip, busy, missing)
+        self._doctor.update(busy, missing)
+        set_available(ui.editEndpointButton, change, missing)
         set_available(ui.removeEndpointButton, _("Forget this archive."), missing, foreign)
-        ui.addEndpointButton.setToolTip(_("Write down a further archive."))
-        if not busy:
-            self._fetch_series_of_selected_study()
+        ui.addEndpointButton.setToolTip(
+            _("Write down a further archive. The servers of Slicer's DICOM module are in the list by themselves.")
+        )
+
+    def list_series(self) -> None:
+        """Ask for the series of the studies that are chosen, unless that was done or something runs."""
+        new = [study.study_uid for study in self._tree.chosen_studies if study.study_uid not in self._asked]
+        if new and not self._runner.busy:
+            self._runner.start(self._series_flow(new))
 
     def clear(self) -> None:
         """Forget what was found."""
-        self._studies, self._series, self._items, self._origin = {}, {}, {}, None
-        self._ui.studyTree.clear()
+        self._origin, self._asked = None, set()
+        self._tree.clear()
         self.status.clear()
 
     def _find_flow(self) -> Flow:
@@ -110,7 +131,13 @@ class FindStage:
             endpoint = self.chooser.connectable()
             studies = yield Call("find_studies", endpoint=endpoint, **self._keys())
         self._origin = endpoint
-        self._show_studies(studies)
+        if not studies:
+            self.status.say(_("No study matches."))
+        elif len(studies) >= STUDY_LIMIT:
+            self.status.say(_("The first {count} studies; enter more to find fewer.").format(count=len(studies)))
+        else:
+            self.status.say(_("Studies found: {count}. Choose one to see its series.").format(count=len(studies)))
+        self._tree.show_studies(studies)
 
     def _test_flow(self) -> Flow:
         with self.status.running(_("Asking the archive whether it answers...")):
@@ -119,12 +146,32 @@ class FindStage:
             yield Call("verify", endpoint=endpoint)
         self.status.say(_("{name} answers.").format(name=endpoint.name))
 
-    def _series_flow(self, study_uid: str) -> Flow:
-        self._series[study_uid] = []  # asked once, whatever comes of it
+    def _doctor_flow(self, store_test_object: bool = False) -> Flow:
+        self._doctor.hide()
+        with self.status.running(_("Trying the services of the archive...")):
+            ensure_packages("pynetdicom", "platformdirs")
+            endpoint = self.chooser.connectable()
+            report = yield Call("diagnose", endpoint=endpoint, store_test_object=store_test_object)
+        self._doctor.show(report)
+        if report.healthy:
+            self.status.say(_("{name}: every service that was tried works.").format(name=endpoint.name))
+        else:
+            self.status.warn(_("{name}: not every service works; the table says why.").format(name=endpoint.name))
+
+    def _series_flow(self, study_uids: list[str]) -> Flow:
+        self._asked |= set(study_uids)  # once, whatever comes of it
+        count = 0
         with self.status.running(_("Asking for the series of the study...")):
-            listed = yield Call("find_series", endpoint=self._origin, study_uid=study_uid)
-        if study_uid in self._items:
-            self._show_series(study_uid, listed)
+            try:
+                for study_uid in study_uids:
+                    listed = yield Call("find_series", endpoint=self._origin, study_uid=study_uid)
+                    self._tree.show_series(study_uid, listed)
+                    count += len(listed)
+            except (BridgeError, JobCancelled):
+                self._asked -= set(study_uids)
+                self._ui.studyTree.clearSelection()  # choosing the study again asks again
+                raise
+        self.status.say(_("Series in the study: {count}.").format(count=count))
 
     def _keys(self) -> dict[str, object]:
         ui = self._ui
@@ -139,70 +186,9 @@ class FindStage:
             keys["modalities"] = MODALITIES[ui.modalityComboBox.currentIndex - 1]
         return keys | {"limit": STUDY_LIMIT}
 
-    def _show_studies(self, studies: list[StudyRecord]) -> None:
-        tree = self._ui.studyTree
-        tree.setSortingEnabled(False)
-        for study in studies:
-            item = qt.QTreeWidgetItem(tree)
-            patient = f"{study.patient_name} ({study.patient_id})" if study.patient_id else study.patient_name
-            _fill(
-                item,
-                study.study_uid,
-                ", ".join(text for text in (patient, study.study_description) if text) or _("Study"),
-                iso_date(study.study_date),
-                "/".join(study.modalities),
-                study.instance_count,
-                _("Accession number: {accession}\nSeries: {series}\nStudy UID: {uid}").format(
-                    accession=study.accession_number or "-", series=study.series_count or "?", uid=study.study_uid
-                ),
-            )
-            self._studies[study.study_uid] = study
-            self._items[study.study_uid] = item
-        tree.setSortingEnabled(True)
-        if not studies:
-            self.status.say(_("No study matches."))
-        elif len(studies) >= STUDY_LIMIT:
-            self.status.say(_("The first {count} studies; enter more to find fewer.").format(count=len(studies)))
-        else:
-            self.status.say(_("Studies found: {count}. Choose one to see its series.").format(count=len(studies)))
-        if len(studies) == 1:
-            tree.setCurrentItem(self._items[studies[0].study_uid])
-
-    def _show_series(self, study_uid: str, listed: list[SeriesRecord]) -> None:
-        self._series[study_uid] = listed
-        parent, tree = self._items[study_uid], self._ui.studyTree
-        tree.setSortingEnabled(False)
-        images = []
-        for series in listed:
-            item = qt.QTreeWidgetItem(parent)
-            title = f"{series.series_number}: {series.series_description}".strip(": ")
-            tip = _("Body part: {part}\nSeries UID: {uid}").format(part=series.body_part or "-", uid=series.series_uid)
-            _fill(
-                item,
-                series.series_uid,
-                title or _("Series"),
-                iso_date(series.series_date),
-                series.modality,
-                series.instance_count,
-                tip,
-            )
-            self._items[series.series_uid] = item
-            if series.modality not in _RESULT_MODALITIES:
-                images.append(item)
-        tree.setSortingEnabled(True)
-        parent.setExpanded(True)
-        self.status.say(_("Series in the study: {count}.").format(count=len(listed)))
-        if len(images) == 1 and self._selected_uid() == study_uid:
-            tree.setCurrentItem(images[0])
-
-    def _selected_uid(self) -> str:
-        chosen = self._ui.studyTree.selectedItems()
-        return str(chosen[0].data(0, qt.Qt.UserRole)) if chosen else ""
-
-    def _fetch_series_of_selected_study(self) -> None:
-        uid = self._selected_uid()
-        if uid in self._studies and uid not in self._series and not self._runner.busy:
-            self._runner.start(self._series_flow(uid))
+    def _endpoint_chosen(self) -> None:
+        self._doctor.hide()  # its report is of another archive
+        self._runner.notify()
 
     def _edit_endpoint(self) -> None:
         entry = self.chooser.entry
@@ -220,19 +206,3 @@ class FindStage:
             self._saved.remove(entry.endpoint)
             self.chooser.refresh()
             self._on_endpoints_changed()
-
-
-def _fill(item: Any, uid: str, title: str, date: str, modality: str, count: int | None, tip: str) -> None:
-    item.setData(0, qt.Qt.UserRole, uid)
-    for column, text in enumerate((title, date, modality)):
-        item.setText(column, text)
-    for column in range(4):
-        item.setToolTip(column, tip)
-    if count is not None:
-        item.setData(3, qt.Qt.DisplayRole, count)  # as a number, so that it sorts as one
-    item.setTextAlignment(3, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-
-
-def iso_date(text: str) -> str:
-    """Return a DICOM date as 2026-01-02; anything else as it is."""
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text

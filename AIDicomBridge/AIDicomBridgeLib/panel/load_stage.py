@@ -1,23 +1,43 @@
-"""Stage 2, Load: the chosen series becomes a volume node; or a volume of the scene is taken."""
+"""Stage 2, Load: chosen series become volume nodes; or a volume of the scene is taken."""
 
+import hashlib
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from ..errors import (
+    BadDicomError,
+    BridgeError,
+    ConflictError,
+    GeometryError,
+    IncompleteError,
+    NotFoundError,
+    PixelError,
+)
+from ..mrml.dicom_database import Filing, open_database
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import volume_node_from
+from ..progress import Progress
 from .availability import set_available
-from .find_stage import FindStage
+from .find_stage import FindStage, FoundSeries
 from .private_folder import PrivateFolder
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
 from .views import show_in_slices
 
+# Filing an instance in Slicer's database takes some milliseconds of the main thread; then the window gets its turn.
+BITE_S = 0.02
+# What is wrong with one series says nothing about the next one; a broken connection does.
+OF_ONE_SERIES = (IncompleteError, NotFoundError, BadDicomError, ConflictError, GeometryError, PixelError)
+
 
 class LoadStage:
-    """Retrieves the chosen series, whole, and loads it.
+    """Retrieves the chosen series, each of them whole, and loads them.
 
     Parameters
     ----------
@@ -26,16 +46,20 @@ class LoadStage:
     sources
         Learns which files a volume node came from.
     folder
-        Where retrieved instances are kept for this session.
+        Where retrieved instances are kept for this session, unless Slicer's DICOM database takes them.
     """
 
     def __init__(
         self, ui: Any, runner: TaskRunner, find: FindStage, sources: SourceFiles, folder: PrivateFolder
     ) -> None:
-        self._ui, self._find, self._sources, self._folder = ui, find, sources, folder
+        self._ui, self._runner, self._find = ui, runner, find
+        self._sources, self._folder = sources, folder
+        self._unread = True  # a volume was chosen, and nobody has looked for its source yet
+        self._tried: list[FoundSeries] = []  # what was to be loaded last, and what of it is not loaded
+        self._failed: list[FoundSeries] = []
         self.status = StageStatus("load", ui.loadCollapsibleButton.layout(), runner)
         ui.loadButton.connect("clicked()", lambda: runner.start(self.flow()))
-        ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: runner.notify())
+        ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chosen)
 
     @property
     def volume_node(self) -> Any:
@@ -44,40 +68,131 @@ class LoadStage:
 
     def missing_series(self) -> str:
         """Return why no series can be retrieved, or an empty text."""
-        return "" if self._find.selected_series else _("Choose a series in stage 1 first.")
+        return "" if self._find.chosen else _("Choose a series in stage 1 first.")
+
+    def missing_single_series(self) -> str:
+        """Return why there is not exactly one series to go on with, or an empty text."""
+        count = len(self._find.chosen)
+        if count > 1:
+            return _("This takes exactly one series, and {count} are chosen in stage 1.").format(count=count)
+        return self.missing_series()
 
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
-        chosen = self._find.selected_series
+        chosen = self._find.chosen
         title = _("none")
-        if chosen:
-            _endpoint, _study, series = chosen
-            number = f"{series.series_number}: " if series.series_number else ""
-            title = f"{series.modality} {number}{series.series_description}".strip()
-            if series.instance_count is not None:
-                title = _("{title} ({count} images)").format(title=title, count=series.instance_count)
+        if len(chosen) > 1:
+            title = _("{count} series: {titles}").format(
+                count=len(chosen), titles=", ".join(found.title for found in chosen)
+            )
+        elif chosen:
+            title, count = chosen[0].title, chosen[0].series.instance_count
+            if count is not None:
+                title = _("{title} ({count} images)").format(title=title, count=count)
         self._ui.seriesLabel.setText(title)
+        again = bool(self._failed) and self._tried == chosen
+        self._ui.loadButton.setText(_("Try again") if again else _("Retrieve and load"))
         tip = _("Bring the series to this machine, check that it is complete, and load it as a volume.")
         set_available(self._ui.loadButton, tip, busy, self.missing_series())
 
+    def read_source(self) -> None:
+        """Have the files behind the chosen volume read, if somebody else loaded it, unless something runs."""
+        if not self._unread or self._runner.busy:
+            return
+        self._unread = False
+        database = open_database()
+        if self.volume_node is not None and database is not None:
+            paths = self._sources.unread_files(self.volume_node, database)
+            if paths:
+                self._runner.start(self._source_flow(paths))
+
     def flow(self) -> Flow:
-        """Retrieve, read and load the chosen series; return its volume node."""
+        """Retrieve, read and load the chosen series, the second time what failed; return the first volume node."""
+        again = bool(self._failed) and self._tried == self._find.chosen
+        chosen, nodes, places = self._failed if again else self._find.chosen, [], []
+        errors: list[tuple[FoundSeries, BridgeError]] = []
+        self._tried, self._failed = self._find.chosen, chosen
         with self.status.running(_("Retrieving the series...")):
             ensure_packages("pynetdicom", "platformdirs")
-            endpoint, study, series = self._find.selected_series
-            place = {"folder": self._folder.path, "study_uid": study.study_uid, "series_uid": series.series_uid}
-            retrieved = yield Call("retrieve", endpoint=endpoint, **place)
-            retrieved.raise_if_incomplete()
-            self.status.say(_("Reading the images..."))
-            paths = yield Call("paths", **place)
-            volume = yield Call("read", paths=paths)
-            self._sources.remember(volume.source)
-            node = volume_node_from(volume, slicer.mrmlScene)
-        self._ui.volumeComboBox.setCurrentNode(node)
-        show_in_slices(node)
-        self.status.say(
-            _("Complete: {count} images by {method}, loaded as a volume.").format(
-                count=len(retrieved.succeeded), method=retrieved.method
+            for number, found in enumerate(chosen, 1):
+                if len(chosen) > 1:
+                    self.status.say(
+                        _("Series {number} of {count}: {title}...").format(
+                            number=number, count=len(chosen), title=found.title
+                        )
+                    )
+                try:
+                    node, place = yield from self._one_series(found)
+                except OF_ONE_SERIES as error:
+                    if len(chosen) == 1:
+                        raise
+                    errors.append((found, error))
+                else:
+                    nodes.append(node)
+                    places.append(place)
+            if errors and not nodes:
+                raise errors[0][1]
+        self._failed = [found for found, _error in errors]
+        self._ui.volumeComboBox.setCurrentNode(nodes[0])
+        show_in_slices(nodes[0])
+        if errors:
+            sentence = _("{loaded} of {count} series are loaded. {error}").format(
+                loaded=len(nodes), count=len(chosen), error=errors[0][1]
             )
+            self.status.warn(sentence, "\n".join(f"{found.title}: {error}" for found, error in errors))
+        else:
+            self.status.say(" ".join(dict.fromkeys(places)))
+        return nodes[0]
+
+    def _one_series(self, found: FoundSeries) -> Flow:
+        """Retrieve one series, file it, and load it; return its volume node and a sentence on where its files are."""
+        study_uid, series_uid = found.study.study_uid, found.series.series_uid
+        folder = self._folder.path / "retrieved" / hashlib.sha256(series_uid.encode()).hexdigest()[:16]
+        place = {"folder": folder, "study_uid": study_uid, "series_uid": series_uid}
+        retrieved = yield Call("retrieve", endpoint=found.endpoint, **place)
+        retrieved.raise_if_incomplete()
+        files = dict((yield Call("instances", **place)))
+        paths, where = yield from self._file(files, series_uid, folder)
+        volume = yield Call("read", paths=paths)
+        self._sources.remember(volume.source)
+        node = volume_node_from(volume, slicer.mrmlScene)
+        loaded = _("Complete: {count} images by {method}, loaded as a volume.").format(
+            count=len(retrieved.succeeded), method=retrieved.method
         )
-        return node
+        return node, f"{loaded} {where}"
+
+    def _file(self, files: dict[str, Path], series_uid: str, folder: Path) -> Flow:
+        """Put the files into Slicer's DICOM database, if it is open; return the files to use and where they are."""
+        database = open_database()
+        if database is None:
+            return list(files.values()), _("Slicer's DICOM database is not open: the files go when this module closes.")
+        filing = Filing(database, files, series_uid)
+        steps = filing.steps()
+        bite_end = time.monotonic() + BITE_S
+        try:
+            for count in steps:
+                if time.monotonic() > bite_end:
+                    self._runner.report(Progress("file in Slicer's DICOM database", count, len(files), "images"))
+                    yield
+                    bite_end = time.monotonic() + BITE_S
+        finally:
+            steps.close()
+        if filing.complete:
+            shutil.rmtree(folder, ignore_errors=True)  # the database has its own copies
+            return list(filing.filed.values()), _("The files are in Slicer's DICOM database.")
+        if filing.present:
+            where = _("Slicer's DICOM database has {count} of the images from before and keeps those as they are.")
+            return list(files.values()), where.format(count=len(filing.present))
+        return list(files.values()), _(
+            "Slicer's DICOM database did not take them: the files go when this module closes."
+        )
+
+    def _volume_chosen(self, _node: Any) -> None:
+        self._unread = True
+        self._runner.notify()
+
+    def _source_flow(self, paths: list[Path]) -> Flow:
+        with self.status.running(_("Reading where the volume comes from...")):
+            source = yield Call("source", paths=paths)
+        self._sources.remember(source)
+        self.status.clear()

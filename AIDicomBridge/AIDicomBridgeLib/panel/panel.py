@@ -48,13 +48,18 @@ class Panel:
             return
         busy = _("Wait until the running step has ended, or cancel it.") if self.runner.busy else ""
         tip = _("Retrieve and load the chosen series, run the model, and show what would be sent; you confirm it then.")
-        missing = (self.load.missing_series(), self.segment.missing_model(), self.send.missing_destination())
+        missing = (self.load.missing_single_series(), self.segment.missing_model(), self.send.missing_destination())
         set_available(self._ui.runAllButton, tip, busy, *missing)
-        for stage in (self.load, self.segment, self.send, self.find):  # last: it may start to ask for series
+        for stage in (self.find, self.load, self.segment, self.send):
             stage.update(busy)
+        # What a choice asks for is fetched at once; either does nothing while something runs.
+        self.find.list_series()
+        self.load.read_source()
 
     def enter(self) -> None:
         """Take note that the person has opened the module."""
+        self.find.chooser.look()
+        self.send.chooser.look()
         self.send.outbox.look()
 
     def scene_about_to_close(self) -> None:

@@ -21,12 +21,12 @@ from ..series.source_series import SourceSeries
 from .availability import set_available
 from .confirmation import Confirmation
 from .endpoint_chooser import EndpointChooser
-from .find_stage import iso_date
 from .outbox_list import OutboxList
 from .private_folder import PrivateFolder
 from .profile_chooser import ProfileChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
+from .study_tree import iso_date
 from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 

@@ -1,11 +1,14 @@
 """Runs the panel's flows: each is a generator that asks the worker for one thing after another and never blocks.
 
 A flow reads like a plain function. Where it needs the worker it yields a :class:`Call` and gets back what the call
-returned, while the window stays alive; an error or a cancel is raised at that place::
+returned, while the window stays alive; an error or a cancel is raised at that place. Work that only the main thread may
+do is done in small bites, with a bare ``yield`` between them::
 
     def flow(self):
         studies = yield Call("find_studies", endpoint=endpoint)
-        self.show(studies)
+        for study in studies:
+            self.show(study)
+            yield
 """
 
 from collections.abc import Callable, Generator
@@ -19,7 +22,7 @@ from ..worker.client import Worker
 
 POLL_INTERVAL_MS = 30
 
-Flow = Generator["Call", Any, Any]
+Flow = Generator["Call | None", Any, Any]
 
 
 class Call:
@@ -52,6 +55,7 @@ class TaskRunner:
         self.on_progress: Callable[[Progress], None] | None = None
         self._flow: Flow | None = None
         self._task: int | None = None
+        self._paused = False  # the flow goes on at the next tick
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_INTERVAL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -65,6 +69,11 @@ class TaskRunner:
         """Say that what can be done may have changed."""
         self.on_change()
 
+    def report(self, progress: Progress) -> None:
+        """Show how far a step of the main thread's own has come."""
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
     def start(self, flow: Flow) -> None:
         """Run a flow; what it raises of BridgeError and JobCancelled it has shown itself. Ignored while one runs."""
         if self.busy:
@@ -76,12 +85,13 @@ class TaskRunner:
         self._advance(lambda: next(flow))
 
     def cancel(self) -> None:
-        """Stop the running flow at once: the worker's process is killed, the flow sees JobCancelled."""
+        """Stop the running flow at once: it sees JobCancelled, and if it waits for the worker, that is killed."""
         flow = self._flow
         if flow is None:
             return
-        self.worker.cancel()
-        self._task = None
+        if not self._paused:  # else the worker has nothing to do, and may keep what it has loaded
+            self.worker.cancel()
+        self._task, self._paused = None, False
         self._advance(lambda: flow.throw(JobCancelled("Cancelled.")))
 
     def close(self) -> None:
@@ -92,14 +102,17 @@ class TaskRunner:
         self.worker.close()
 
     def _poll(self) -> None:
-        """Hand the worker's news to the flow."""
+        """Let a flow that made a pause go on, and hand the worker's news to the one that waits for it."""
+        if self._paused:
+            self._paused = False
+            self._advance(lambda flow=self._flow: next(flow))
         for event in self.worker.poll():
             flow = self._flow
             if flow is None or event.task != self._task:
                 continue  # of a flow that was cancelled
             if event.kind == "progress":
-                if self.on_progress is not None and event.progress is not None:
-                    self.on_progress(event.progress)
+                if event.progress is not None:
+                    self.report(event.progress)
                 continue
             self._task = None
             if event.kind == "done":
@@ -108,11 +121,14 @@ class TaskRunner:
                 failure = event.error or JobCancelled("Cancelled.")
                 self._advance(lambda flow=flow, failure=failure: flow.throw(failure))
 
-    def _advance(self, step: Callable[[], Call]) -> None:
-        """Let the flow go on to its next call, or to its end."""
+    def _advance(self, step: Callable[[], "Call | None"]) -> None:
+        """Let the flow go on to its next call or pause, or to its end."""
         try:
             request = step()
             while True:
+                if request is None:
+                    self._paused = True
+                    return
                 try:
                     self._task = self.worker.submit(request.name, **request.arguments)
                     return
@@ -126,5 +142,6 @@ class TaskRunner:
 
     def _end(self) -> None:
         self._flow = self._task = self.on_progress = None
+        self._paused = False
         self._timer.stop()
         self.on_change()

@@ -25,6 +25,7 @@ from ..results.measurements import measure
 from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
+from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume, read_volume
 from .messages import ResultFile
 
@@ -75,10 +76,14 @@ class Calls:
         with connect(endpoint) as client, InstanceStore(folder) as store:
             return client.retrieve(study_uid, series_uid, into=store, progress=self._progress)
 
-    def paths(self, *, folder: Path | str, study_uid: str, series_uid: str | None = None) -> list[Path]:
-        """Return the files that the instance store in ``folder`` holds of a study or series."""
+    def instances(self, *, folder: Path | str, study_uid: str, series_uid: str) -> list[tuple[str, Path]]:
+        """Return what the instance store in ``folder`` holds of a series: SOP Instance UIDs and files."""
         with InstanceStore(folder) as store:
-            return [instance.path for instance in store.instances(study_uid, series_uid)]
+            return [(found.sop_instance_uid, found.path) for found in store.instances(study_uid, series_uid)]
+
+    def source(self, *, paths: Paths) -> SourceSeries:
+        """Return the series that files are, sorted and checked, without its voxels."""
+        return SourceSeries.from_files(paths)
 
     def read(self, *, paths: Paths) -> ImageVolume:
         """Return the volume of one series, from its files."""

@@ -1,24 +1,196 @@
 """Stage 2 by clicks: series become volumes, and volumes of the scene are taken."""
 
-from shell.steps import SLOW_S, add_endpoint, find_and_load, runner_of, segment
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from AIDicomBridgeLib.mrml.source_files import SourceFiles
+from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.series.instance_store import InstanceStore
+from pydicom import dcmread
+from shell.steps import SLOW_S, add_endpoint, find, find_and_load, load, runner_of, segment
+from synthetic import body_phantom, make_series, save_series
 
 
-def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series, monkeypatch):
-    """Slicer's database is asked for the files of the node's instances."""
+def database():
     import slicer
-    from pydicom import dcmread
 
+    return slicer.dicomDatabase
+
+
+def own_copies(temporary: Path) -> list[Path]:
+    """Return the retrieved files that the panel itself keeps."""
+    return list(temporary.glob("aidicombridge-*/retrieved/**/*.dcm"))
+
+
+def uids(files) -> list[str]:
+    return [str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in files]
+
+
+def press_load(shell) -> None:
+    shell.click(shell.ui.loadButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+
+
+def test_what_was_retrieved_is_filed_in_slicers_database(shell, archive, series, temporary):
+    find_and_load(shell, archive)
+    assert "10 images by C-GET" in shell.ui.loadStatusLabel.text
+    assert "are in Slicer's DICOM database" in shell.ui.loadStatusLabel.text
+    filed = [dcmread(database().fileForInstance(uid)) for uid in uids(series)]
+    assert filed == [dcmread(path) for path in series]
+    assert database().updates >= 1, "else Slicer's browser does not show them"
+    assert own_copies(temporary) == []
+    assert segment(shell) is not None
+
+
+def test_what_slicers_database_has_is_never_altered(shell, archive, series, tmp_path, temporary):
+    changed = dcmread(series[3])
+    changed.PatientComments = "corrected here"
+    changed.save_as(tmp_path / "changed.dcm")
+    database().prepareInsert()
+    database().insert(str(tmp_path / "changed.dcm"))
+    kept = Path(database().fileForInstance(str(changed.SOPInstanceUID)))
+    before = kept.read_bytes()
+    find_and_load(shell, archive)
+    assert kept.read_bytes() == before
+    assert "has 1 of the images from before and keeps those" in shell.ui.loadStatusLabel.text
+    assert all(database().fileForInstance(uid) for uid in uids(series))
+    assert len(own_copies(temporary)) == 10, "what was retrieved is what is loaded"
+    assert segment(shell) is not None
+    load(shell)
+    assert database().inserted == 10, "nothing is filed twice"
+
+
+def test_without_slicers_database_the_panel_keeps_the_files(shell, archive, temporary):
+    database().isOpen = False
+    find_and_load(shell, archive)
+    assert "database is not open" in shell.ui.loadStatusLabel.text
+    assert len(own_copies(temporary)) == 10
+    assert segment(shell) is not None
+
+
+def test_a_database_that_takes_nothing_loses_nothing(shell, archive, temporary):
+    with mock.patch.object(database(), "insert"):
+        find_and_load(shell, archive)
+    assert "database did not take them" in shell.ui.loadStatusLabel.text
+    assert len(own_copies(temporary)) == 10
+    assert segment(shell) is not None
+
+
+def test_cancel_while_files_are_filed_leaves_no_part_of_a_series(shell, archive, monkeypatch):
+    monkeypatch.setattr("AIDicomBridgeLib.panel.load_stage.BITE_S", 0)
+    add_endpoint(shell, archive.endpoint)
+    find(shell)
+    series_uid = archive.store.instances()[0].series_uid
+    shell.click(shell.ui.loadButton)
+    shell.wait_until(lambda: database().inserted >= 3, SLOW_S)
+    assert 0 < len(database().filesForSeries(series_uid)) < 10
+    shell.click(shell.ui.loadCancelButton)
+    assert database().filesForSeries(series_uid) == ()
+    assert shell.ui.volumeComboBox.nodeCount() == 0
+    assert shell.ui.loadStatusLabel.text == "Cancelled."
+    assert shell.ui.loadButton.text == "Try again"
+    load(shell)
+    assert len(database().filesForSeries(series_uid)) == 10
+    assert shell.ui.loadButton.text == "Retrieve and load"
+
+
+def test_the_scene_is_closed_while_files_are_filed(shell, archive, monkeypatch):
+    monkeypatch.setattr("AIDicomBridgeLib.panel.load_stage.BITE_S", 0)
+    add_endpoint(shell, archive.endpoint)
+    find(shell)
+    shell.click(shell.ui.loadButton)
+    shell.wait_until(lambda: database().inserted >= 3, SLOW_S)
+    shell.scene.Clear(0)
+    shell.process()
+    assert not runner_of(shell).busy
+    assert database().filesForSeries(archive.store.instances()[0].series_uid) == ()
+
+
+def test_a_partial_retrieve_is_not_loaded_and_can_be_tried_again(shell, archive):
+    add_endpoint(shell, archive.endpoint)
+    find(shell)
+    lost = archive.store.instances()[4].path
+    away = lost.rename(lost.with_suffix(".away"))
+    press_load(shell)
+    assert "of 10 instances did not arrive" in shell.ui.loadStatusLabel.text
+    assert shell.ui.loadDetailsButton.isVisible()
+    assert shell.ui.volumeComboBox.nodeCount() == 0
+    assert database().inserted == 0
+    assert shell.ui.loadButton.text == "Try again"
+    away.rename(lost)
+    load(shell)
+    assert "Complete: 10 images" in shell.ui.loadStatusLabel.text
+
+
+@pytest.fixture
+def study(tmp_path):
+    """An archive with a study of two CT series, and one whose slices do not stack up to a volume."""
+    with InstanceStore(tmp_path / "study") as store, Archive(store) as running:
+        for number in (1, 2, 3):
+            datasets = make_series(body_phantom((5, 32, 32)), study_uid="1.2.3", series_number=number)
+            if number == 3:
+                datasets[2].ImagePositionPatient = [0, 0, 700]
+            for dataset in datasets:
+                dataset.SeriesDescription = ("Head", "Chest", "Gap")[number - 1]
+            for path in save_series(datasets, tmp_path / f"series-{number}"):
+                store.add_file(path)
+        yield running
+
+
+def choose_series(shell, running, *titles: str) -> None:
+    add_endpoint(shell, running.endpoint)
+    shell.type(shell.ui.accessionLineEdit, "SYN0001", enter=True)
+    shell.wait_until(lambda: "Series in the study: 3" in shell.ui.findStatusLabel.text, SLOW_S)
+    for number, title in enumerate(titles):
+        shell.click_item(shell.ui.studyTree, title, extend=number > 0)
+
+
+def test_several_series_are_loaded_at_once(shell, study):
+    choose_series(shell, study, "1: Head", "2: Chest")
+    press_load(shell)
+    nodes = [shell.ui.volumeComboBox.nodeFromIndex(row) for row in range(shell.ui.volumeComboBox.nodeCount())]
+    assert sorted(node.GetName() for node in nodes) == ["CT: 1: Head", "CT: 2: Chest"]
+    assert database().inserted == 10
+    assert "Complete: 5 images" in shell.ui.loadStatusLabel.text
+    assert "exactly one series, and 2" in shell.ui.runAllButton.toolTip
+    shell.click_item(shell.ui.studyTree, "2: Chest")
+    assert shell.ui.runAllButton.isEnabled()
+
+
+def test_one_series_that_is_no_volume_does_not_keep_the_others_back(shell, study):
+    choose_series(shell, study, "1: Head", "3: Gap")
+    press_load(shell)
+    assert [shell.ui.volumeComboBox.nodeFromIndex(row).GetName() for row in range(1)] == ["CT: 1: Head"]
+    assert "1 of 2 series are loaded" in shell.ui.loadStatusLabel.text
+    shell.click(shell.ui.loadDetailsButton)
+    assert shell.ui.loadDetails.plainText.startswith("CT 3: Gap: ")
+    assert shell.ui.loadButton.text == "Try again"
+    press_load(shell)
+    assert shell.ui.volumeComboBox.nodeCount() == 1, "the second time only what failed is tried"
+
+
+def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series):
+    """Slicer's database is asked for the files of the node's instances, and the worker reads their headers."""
+    add_endpoint(shell, archive.endpoint)
+    database().prepareInsert()
+    for path in series:
+        database().insert(str(path))
     node = shell.logic.loadSeries(series)
-    shell.widget.panel.segment._sources._by_instances.clear()
+    shell.logic.sourceFiles._by_instances.clear()  # as if it had been loaded by another
+    with mock.patch.object(SourceFiles, "_read", side_effect=AssertionError("headers are read on the main thread")):
+        shell.choose(shell.ui.volumeComboBox, node.GetName())
+        shell.wait_until(shell.ui.segmentButton.isEnabled, SLOW_S)
+        segment(shell)
+
+
+def test_a_volume_whose_files_are_unknown_is_refused_in_place(shell, series):
+    node = shell.logic.loadSeries(series)
+    shell.logic.sourceFiles._by_instances.clear()
     shell.choose(shell.ui.volumeComboBox, node.GetName())
     shell.click(shell.ui.segmentButton)
     shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
     assert "not known here" in shell.ui.segmentStatusLabel.text
-    files = {str(dcmread(path).SOPInstanceUID): str(path) for path in series}
-    database = type("Database", (), {"isOpen": True, "fileForInstance": staticmethod(files.get)})
-    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    add_endpoint(shell, archive.endpoint)
-    segment(shell)
 
 
 def test_a_volume_that_is_no_dicom_is_refused_in_place(shell):

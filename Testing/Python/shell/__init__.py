@@ -10,7 +10,7 @@ It adds to slicer-core, which has the nodes, the logics and ``slicer.util`` of S
 It shows that the panel's code runs: its widgets, signals, parameters, timers and nodes. It does **not** show that
 Slicer finds and loads the module; PythonQt's conversions, overloads and ownership; Qt 5 where it differs from Qt 6; the
 look, menus and popups of CTK's and Slicer's own widgets; threads, which starve in Slicer; rendering; the DICOM
-database; translations; the installation of packages. These need Slicer itself.
+database's SQL and its browser; translations; the installation of packages. These need Slicer itself.
 """
 
 import sys

@@ -15,6 +15,7 @@ from PySide6.QtCore import QObject, QSettings, Signal
 from PySide6.QtWidgets import QApplication, QMessageBox, QVBoxLayout
 
 from . import pythonqt
+from .dicom_database import DicomDatabase
 from .looks import qMRMLWidget
 from .pythonqt import close_class
 
@@ -31,6 +32,7 @@ class qSlicerApplication(QApplication):
         self._folder = tempfile.TemporaryDirectory(prefix="shell-")
         self._modules = ModuleManager()
         self._views = Views(core) if views else None
+        self._dicom_database = DicomDatabase(Path(self._folder.name, "DICOM"))
         self.setOrganizationName("NA-MIC")
         self.setApplicationName("Slicer")
         # Every QSettings(), also one made by the panel, is this file and never that of a user.
@@ -41,7 +43,7 @@ class qSlicerApplication(QApplication):
     def end(self) -> None:
         pythonqt.disconnect_all(self)
         self._settings.sync()
-        self._settings = self._views = self._core = None
+        self._settings = self._views = self._core = self._dicom_database = None
         self._folder.cleanup()
 
     def settings(self) -> QSettings:
@@ -60,6 +62,10 @@ class qSlicerApplication(QApplication):
 
     def applicationLogic(self) -> Any:
         return self._core.application_logic
+
+    def dicomDatabase(self) -> DicomDatabase:
+        """Return what Slicer's DICOM module puts into ``slicer.dicomDatabase``; not in Slicer."""
+        return self._dicom_database
 
     def mrmlScene(self) -> Any:
         return self._core.scene

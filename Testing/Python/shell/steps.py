@@ -34,6 +34,7 @@ def add_endpoint(shell, endpoint, name: str = "Archive") -> None:
 
 
 def find(shell) -> None:
+    shell.wait_until(shell.ui.findButton.isEnabled, SLOW_S, "the end of what runs by itself")
     shell.type(shell.ui.accessionLineEdit, "SYN0001", enter=True)
     shell.wait_until(shell.ui.loadButton.isEnabled, SLOW_S, "a chosen series")
     picture(shell, "1-find")

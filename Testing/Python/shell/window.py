@@ -59,7 +59,7 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         modules = app.moduleManager().modules
         for name, logic in core.module_logics.items():
             app.moduleManager().add(application.LoadableModule(name, logic))
-        names = {"app": app, "modules": modules, **looks.SLICER}
+        names = {"app": app, "modules": modules, "dicomDatabase": app.dicomDatabase(), **looks.SLICER}
         for cls in (
             application.qSlicerScriptedLoadableModule,
             application.qSlicerScriptedLoadableModuleWidget,
@@ -267,14 +267,27 @@ class Window:
         self.process()
         self._click_at(box.view(), index)
 
-    def click_item(self, view: Any, text: str, *, column: int | None = None, double: bool = False) -> None:
-        """Click on the first item of a list, table or tree that shows exactly this text; its branch must be open."""
+    def click_item(
+        self, view: Any, text: str, *, column: int | None = None, double: bool = False, extend: bool = False
+    ) -> None:
+        """Click on the first item of a list, table or tree that shows exactly this text; its branch must be open.
+
+        ``extend`` holds Ctrl down, so that what was chosen stays chosen.
+        """
         self._reach(view)
         for index in self._indexes(view.model(), qt.QModelIndex()):
             if index.data() == text and column in {None, index.column()}:
-                self._click_at(view, index, double=double)
+                self._click_at(view, index, double=double, extend=extend)
                 return
         raise AssertionError(f"No item shows {text!r}; there are {self.texts(view)}")
+
+    def click_header(self, view: Any, column: int) -> None:
+        """Click on the title of a column, which sorts by it; a second click turns the order around."""
+        self._reach(view)
+        header = view.header() if hasattr(view, "header") else view.horizontalHeader()
+        spot = qt.QPoint(header.sectionViewportPosition(column) + header.sectionSize(column) // 2, header.height // 2)
+        QTest.mouseClick(header.viewport(), qt.Qt.LeftButton, qt.Qt.NoModifier, spot)
+        self.process()
 
     def texts(self, view: Any) -> list[str]:
         """Return the texts of a list, table or tree, row by row, children after their parent."""
@@ -310,13 +323,14 @@ class Window:
         assert widget.isEnabled(), f"{name} is disabled"
         assert not widget.visibleRegion().isEmpty(), f"{name} is covered or has no size"
 
-    def _click_at(self, view: Any, index: Any, *, double: bool = False) -> None:
+    def _click_at(self, view: Any, index: Any, *, double: bool = False, extend: bool = False) -> None:
         view.scrollTo(index)
         self.process()
         place = view.visualRect(index)
         assert not place.isEmpty(), f"the item {index.data()!r} is not shown"
         spot = qt.QPoint(min(place.left() + 8, place.right()), place.center().y())
-        QTest.mouseClick(view.viewport(), qt.Qt.LeftButton, qt.Qt.NoModifier, spot)
+        modifier = qt.Qt.ControlModifier if extend else qt.Qt.NoModifier
+        QTest.mouseClick(view.viewport(), qt.Qt.LeftButton, modifier, spot)
         if double:
             QTest.mouseDClick(view.viewport(), qt.Qt.LeftButton, qt.Qt.NoModifier, spot)
         self.process()

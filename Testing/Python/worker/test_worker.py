@@ -151,8 +151,11 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
     (series,) = result_of(worker, "find_series", endpoint=endpoint, study_uid=study.study_uid)
     ids = {"study_uid": study.study_uid, "series_uid": series.series_uid}
     assert result_of(worker, "retrieve", endpoint=endpoint, folder=store, **ids).complete
-    paths = result_of(worker, "paths", folder=store, **ids)
+    found = dict(result_of(worker, "instances", folder=store, **ids))
+    paths = list(found.values())
     assert len(paths) == 12
+    source = result_of(worker, "source", paths=paths)
+    assert set(source.sop_instance_uids) == set(found)
 
     volume = result_of(worker, "read", paths=paths)
     expected = read_volume(paths)
@@ -226,7 +229,7 @@ def test_errors_arrive_as_the_engine_raised_them(worker: Worker, archive: Archiv
 
 
 def test_an_unforeseen_failure_is_named_without_its_text(worker: Worker):
-    error = error_of(worker, "paths", folder=3, study_uid=CANARY)
+    error = error_of(worker, "instances", folder=3, study_uid=CANARY, series_uid=CANARY)
     assert type(error) is WorkerError
     assert str(error).startswith("The step failed in an unforeseen way: TypeError in ")
     assert CANARY not in str(error)
@@ -473,7 +476,7 @@ def test_no_patient_data_and_no_secret_in_arguments_environment_or_names(
         monkeypatch.setenv(f"AIDICOMBRIDGE_DICOMWEB_{name}", value)
     (study,) = result_of(worker, "find_studies", endpoint=archive.endpoint, patient_name=CANARY)
     result_of(worker, "retrieve", endpoint=archive.endpoint, study_uid=study.study_uid, folder=tmp_path / "store")
-    paths = result_of(worker, "paths", folder=tmp_path / "store", study_uid=study.study_uid)
+    paths = list((tmp_path / "store").rglob("*.dcm"))
     result_of(worker, "read", paths=paths)
     service = DicomWebEndpoint("", f"http://127.0.0.1:{silent.port}/dicom-web", (canaries[3], canaries[2]))
     worker.submit("find_studies", endpoint=service, patient_name=CANARY)
