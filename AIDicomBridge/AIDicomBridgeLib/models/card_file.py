@@ -171,7 +171,7 @@ def _decision(table: CardTable | None, segment_count: int, classes: int) -> Deci
             f'[[segments]] with the activation "{activation}", and there are {segment_count}'
         )
     return Decision(
-        tuple(range(wanted - segment_count, segment_count + 1)),
+        tuple(range(segment_count + 1 - wanted, segment_count + 1)),  # with softmax the first channel is the background
         activation,
         table.get("outputs_are_probabilities", bool, False),
         table.number("threshold", 0.01, 0.99, 0.5),
