@@ -1,0 +1,165 @@
+"""Files mutated at random are read, or refused by a named error: no crash, no other exception.
+
+``AIDICOMBRIDGE_MUTATIONS=10000 python -m pytest Testing/Python/unit/test_mutated_files.py`` tries that many, each time
+others, and prints the largest time and memory.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import BridgeError
+from AIDicomBridgeLib.results.source_headers import normalised_headers
+from AIDicomBridgeLib.series.header_scan import scan_header
+from AIDicomBridgeLib.series.volume import read_volume
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from synthetic import body_phantom, make_enhanced, make_series
+
+imagecodecs = pytest.importorskip("imagecodecs")
+COUNT = int(os.environ.get("AIDICOMBRIDGE_MUTATIONS", "300"))
+KINDS = ("explicit", "implicit", "RLE", "JPEG-LS", "JPEG 2000", "HTJ2K", "JPEG lossless", "Enhanced", "Enhanced RLE")
+_ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
+    "JPEG-LS": (JPEGLSLossless, imagecodecs.jpegls_encode),
+    "JPEG 2000": (
+        JPEG2000Lossless,
+        lambda p: imagecodecs.jpeg2k_encode(p, level=0, codecformat="j2k", reversible=True),
+    ),
+    "HTJ2K": (HTJ2KLossless, imagecodecs.htj2k_encode),
+    "JPEG lossless": (JPEGLosslessSV1, imagecodecs.ljpeg_encode),
+}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("originals")
+    files = []
+    for kind in KINDS:
+        datasets = make_series(body_phantom((3, 40, 48)))
+        image = make_enhanced(datasets) if kind.startswith("Enhanced") else datasets[1]
+        if kind == "implicit":
+            image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        elif kind.endswith("RLE"):
+            image.compress(RLELossless)
+        elif kind in _ENCODERS:
+            syntax, encode = _ENCODERS[kind]
+            plane = np.frombuffer(image.PixelData, "<u2").reshape(40, 48)
+            image.file_meta.TransferSyntaxUID = syntax
+            image.PixelData = encapsulate([bytes(encode(plane))])
+            image["PixelData"].VR = "OB"
+        path = folder / f"{kind}.dcm"
+        image.save_as(path, enforce_file_format=True)
+        files.append(path.read_bytes())
+    return files
+
+
+# Where (a share of the header or of the file), how, and with which bytes.
+mutations = st.lists(
+    st.tuples(
+        st.sampled_from(["header", "anywhere"]),
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["replace", "insert", "remove", "cut", "number", "swap VR"]),
+        st.binary(min_size=1, max_size=8),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def mutate(content: bytes, steps: list[tuple[str, float, str, bytes]]) -> bytes:
+    for region, share, how, patch in steps:
+        end = min(len(content), 2200) if region == "header" else len(content)
+        at = 132 + int(share * max(end - 132, 1))
+        if how == "replace":
+            content = content[:at] + patch + content[at + len(patch) :]
+        elif how == "insert":
+            content = content[:at] + patch + content[at:]
+        elif how == "remove":
+            content = content[:at] + content[at + len(patch) :]
+        elif how == "cut":
+            content = content[: max(at, 140)]
+        elif how == "number":  # the value or length of a 16-bit number becomes extreme
+            at = content.find(b"US\x02\x00", at)
+            content = content if at < 0 else content[: at + 4] + patch[:1] * 2 + content[at + 6 :]
+        else:
+            at = next((i for i in range(at, min(at + 200, len(content) - 2)) if content[i : i + 2].isalpha()), at)
+            content = content[:at] + (b"SQ", b"UN", b"OB", b"UT")[patch[0] % 4] + content[at + 2 :]
+    return content
+
+
+@pytest.fixture(scope="module")
+def worst() -> Iterator[dict[str, float]]:
+    """Collect the largest time; print it with the process's largest memory in long runs."""
+    seen = {"seconds": 0.0, "refused": 0, "read": 0}
+    yield seen
+    if COUNT > 300:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"\n{seen}; at most {peak:.2f} GiB in this process")  # noqa: T201
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(index=st.integers(0, len(KINDS) - 1), steps=mutations)
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    database=None,
+    derandomize=COUNT <= 300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_only_named_errors(originals, worst, tmp_path: Path, index: int, steps: list) -> None:
+    path = tmp_path / "mutated.dcm"
+    path.write_bytes(mutate(originals[index], steps))
+    start = time.perf_counter()
+    try:
+        volume = read_volume([path])
+        volume.voxels.sum()
+        normalised_headers(volume.source)
+        refusal = None
+    except BridgeError as error:
+        refusal = str(error)
+    assert refusal is None or ("." in refusal and "Synthetic^Sample" not in refusal)
+    worst["read" if refusal is None else "refused"] += 1
+    worst["seconds"] = max(worst["seconds"], time.perf_counter() - start)
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(index=st.integers(0, len(KINDS) - 1), steps=mutations)
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    database=None,
+    derandomize=COUNT <= 300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_the_quick_scan_finds_what_pydicom_finds(originals, tmp_path: Path, index: int, steps: list) -> None:
+    content = mutate(originals[index], steps)
+    scanned = scan_header(content)
+    if scanned is None:
+        return
+    path = tmp_path / "mutated.dcm"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        try:
+            expected = dcmread(file, stop_before_pixels=True)
+        except Exception:  # noqa: BLE001 - pydicom raises nearly anything; then there is nothing to compare
+            return
+        assert file.tell() == scanned[1]
+    assert set(scanned[0].keys()) == set(expected.keys())
+    for tag in expected.keys():  # noqa: SIM118 - iterating would convert the values
+        ours, theirs = scanned[0].get_item(tag), expected.get_item(tag)
+        if theirs.is_raw:  # pydicom converts the character set at once
+            assert (ours.VR, ours.value) == (theirs.VR, theirs.value)
