@@ -6,22 +6,7 @@ import time
 from unittest import mock
 
 import numpy as np
-import pytest
-from shell.steps import SLOW_S, child_of, find_and_load, is_running, picture, runner_of, segment, volumes
-
-
-def test_a_network_with_weights_fetched_by_a_click(shell, archive):
-    find_and_load(shell, archive)
-    shell.choose(shell.ui.modelComboBox, "mindgrab")
-    assert not shell.ui.segmentButton.isEnabled()
-    shell.click(shell.ui.fetchWeightsButton)
-    shell.wait_until(lambda: not runner_of(shell).busy, 3 * SLOW_S)
-    if "cannot be downloaded" in shell.ui.segmentStatusLabel.text:
-        pytest.skip(f"MindGrab's weights: {shell.ui.segmentStatusLabel.text}")
-    assert "on this machine" in shell.ui.weightsLabel.text
-    assert not shell.ui.fetchWeightsButton.isEnabled()
-    segment(shell)
-    assert list(volumes(shell)) == ["Brain"]
+from shell.steps import SLOW_S, child_of, find_and_load, is_running, picture, segment
 
 
 def test_the_segment_editor_is_one_click_away(shell, archive, monkeypatch):

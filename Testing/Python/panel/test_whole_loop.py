@@ -11,7 +11,6 @@ from shell.steps import (
     find,
     load,
     modalities,
-    runner_of,
     segment,
     send,
     volumes,
@@ -81,24 +80,6 @@ def test_one_button_for_all_of_it_sends_nothing_unasked(shell, archive):
     shell.click(shell.ui.scCheckBox)
     send(shell)
     assert set(modalities(archive)) == {"CT", "SEG", "SR"}
-
-
-def test_cancel_during_retrieve_and_during_send(shell, archive):
-    add_endpoint(shell, archive.endpoint)
-    find(shell)
-    shell.click(shell.ui.loadButton)
-    shell.click(shell.ui.loadCancelButton)
-    assert shell.ui.volumeComboBox.nodeCount() == 0
-    load(shell)
-    segment(shell)
-    shell.click(shell.ui.scCheckBox)
-    shell.click(shell.ui.sendButton)
-    shell.click(shell.ui.confirmButton)
-    shell.click(shell.ui.sendCancelButton)
-    assert shell.ui.sendStatusLabel.text == "Cancelled."
-    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the list of the outbox")
-    send(shell)
-    assert "have arrived" in shell.ui.sendStatusLabel.text
 
 
 def test_the_sample_series_can_be_segmented_and_sent(shell, archive):

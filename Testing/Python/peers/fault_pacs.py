@@ -13,7 +13,9 @@ from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
     CTImageStorage,
+    SegmentationStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -43,6 +45,8 @@ class DimseFaults:
         Never answer a query.
     silent_get
         Never answer a C-GET.
+    silent_store
+        Take segmentations and reports too, and never answer a C-STORE.
     move_port
         Where it sends what is moved to AIDICOMBRIDGE.
     listed_uid
@@ -56,6 +60,7 @@ class DimseFaults:
     offers_get: bool = True
     silent: bool = False
     silent_get: bool = False
+    silent_store: bool = False
     move_port: int = 0
     listed_uid: str = ""
 
@@ -67,7 +72,7 @@ class FaultyPacs:
         self.datasets = datasets
         self.faults = faults
         self.stored: list[str] = []
-        self.get_requests = 0
+        self.get_requests = self.store_requests = 0
         self.endpoint: DimseEndpoint
         self._released = threading.Event()
 
@@ -105,6 +110,9 @@ class FaultyPacs:
             yield 0xFF00, dataset
 
     def store(self, event: Any) -> int:
+        self.store_requests += 1
+        if self.faults.silent_store:
+            self._released.wait(30)
         uid = str(event.request.AffectedSOPInstanceUID)
         if self.faults.abort_at_store and len(self.stored) + 1 == self.faults.abort_at_store:
             self.faults.abort_at_store = 0
@@ -143,6 +151,9 @@ def faulty_pacs(
     if peer.faults.offers_get:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
     entity.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    if peer.faults.silent_store:
+        for result in (SegmentationStorage, Comprehensive3DSRStorage):
+            entity.add_supported_context(result)
     entity.add_requested_context(CTImageStorage)
     handlers = [
         *((evt.EVT_C_FIND, peer.find), (evt.EVT_C_GET, peer.get)),

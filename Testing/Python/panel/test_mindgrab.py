@@ -1,0 +1,76 @@
+"""The whole loop by clicks with a trained network and a hospital's archive: what comes back is the edited node."""
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib import connect, read_segmentation
+from AIDicomBridgeLib.series.instance_store import InstanceStore
+from AIDicomBridgeLib.series.source_series import SourceSeries
+from shell.steps import SLOW_S, add_endpoint, find, load, runner_of, segment, send, volumes
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """MindGrab's weights, fetched by the first test that presses the button."""
+    return tmp_path_factory.mktemp("weights")
+
+
+def fetch_weights(shell, weights, home) -> None:
+    """Press Fetch weights; a second test takes over what the first has fetched, as a second session would."""
+    home.mkdir(parents=True, exist_ok=True)
+    for path in weights.iterdir():
+        (home / path.name).write_bytes(path.read_bytes())
+    shell.choose(shell.ui.modelComboBox, "mindgrab")
+    if not shell.ui.fetchWeightsButton.isEnabled():
+        return
+    shell.click(shell.ui.fetchWeightsButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, 3 * SLOW_S)
+    if "cannot be downloaded" in shell.ui.segmentStatusLabel.text:
+        pytest.skip(f"MindGrab's weights: {shell.ui.segmentStatusLabel.text}")
+    for path in home.iterdir():
+        (weights / path.name).write_bytes(path.read_bytes())
+
+
+def voxels_of(node) -> dict[str, np.ndarray]:
+    """Return where each segment of a node is, on the grid of its reference volume."""
+    import slicer
+
+    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
+    return {
+        segmentation.GetSegment(i).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(node, i, reference) != 0
+        for i in ids
+    }
+
+
+@pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
+def test_find_load_segment_edit_send_verify(shell, clinic, series, tmp_path, weights, protocol):
+    import slicer
+
+    endpoint = getattr(clinic, protocol)
+    add_endpoint(shell, endpoint, "Clinic")
+    find(shell)
+    load(shell)
+    fetch_weights(shell, weights, tmp_path / "home" / "weights")
+    assert "on this machine" in shell.ui.weightsLabel.text
+    node = segment(shell)
+    assert list(volumes(shell)) == ["Brain"]
+    before = volumes(shell)["Brain"]
+    edited = np.array(slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_1"), dtype=np.uint8)
+    edited[2:4, 10:40, 12:50] = 1
+    reference = shell.ui.volumeComboBox.currentNode()
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, "Segment_1", reference)
+    shell.wait_until(lambda: volumes(shell)["Brain"] > before, what="a recount after the edit")
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    assert "All 2 objects have arrived at Clinic" in shell.ui.sendStatusLabel.text
+    assert [text for text in shell.texts(shell.ui.resultsTable) if "arrived" in text] == ["arrived, unchanged"] * 2
+    with connect(endpoint) as client, InstanceStore(tmp_path / "back") as store:
+        (study,) = client.find_studies(accession_number="SYN0001")
+        (found,) = [one for one in client.find_series(study.study_uid) if one.modality == "SEG"]
+        client.retrieve(study.study_uid, found.series_uid, into=store).raise_if_incomplete()
+        (sent,) = store.instances()
+        labels = read_segmentation(sent.path, SourceSeries.from_files(series))
+    (brain,) = labels.segments
+    assert brain.algorithm_type == "SEMIAUTOMATIC"
+    np.testing.assert_array_equal(labels.labels == brain.label, voxels_of(node)["Brain"])
