@@ -6,19 +6,21 @@ from slicer.i18n import tr as _
 
 from ..errors import BridgeError
 
+_OPTION_IN_BRACKETS = re.compile(r"\s*\([^()]*--\w[^()]*\)")
+_COMMAND = re.compile(r"aidicombridge |--\w")
+_SENTENCE_END = re.compile(r"(?<=[.!?]) ")
+
 
 def panel_text(error: BridgeError) -> str:
-    """Return the error's sentence, with what to do at the panel."""
+    """Return the error's sentences, with what to do at the panel; what can be done by a command only is left out."""
     text = str(error)
     for pattern, words in (
         (r"allow any body part \(--any-body-part\)", _("tick 'Run on this body part all the same'")),
         (r"Use --device auto or --device cpu", _("Choose the device auto or cpu in stage 3")),
         (r"Fetch them with: aidicombridge models fetch \S+", _("Press 'Fetch weights' in stage 3.")),
         (r"Fetch it again with 'aidicombridge models fetch'", _("Press 'Fetch weights' in stage 3 again")),
-        (
-            r"fetch the file elsewhere and give it with --from",
-            _("fetch them elsewhere and put them into the folder that the tooltip of 'Fetch weights' names"),
-        ),
+        (r"give it with --from", _("take it with 'From file...' in stage 3")),
     ):
         text = re.sub(pattern, words, text)
-    return text
+    text = _OPTION_IN_BRACKETS.sub("", text)
+    return " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _COMMAND.search(sentence))

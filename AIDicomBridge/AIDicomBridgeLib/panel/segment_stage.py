@@ -1,6 +1,7 @@
 """Stage 3, Segment: a model turns the volume into a segmentation node."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -8,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import BodyPartError, DependencyError, NotFoundError
+from ..inference.memory_plan import MemoryPlan, format_bytes
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.weights import WeightsFolder
@@ -42,6 +44,8 @@ class SegmentStage:
     ----------
     on_model_chosen
         Called with the model's name when a person chooses another.
+    file_dialog
+        That for a file of weights, which was opened last; None before.
     segments
         The list of what came out, or of another segmentation that is chosen.
     """
@@ -51,6 +55,7 @@ class SegmentStage:
         self._cards = dict(Catalogue.load())
         self.on_model_chosen: Callable[[str], None] | None = None
         self.segments = SegmentList(ui.segmentsTable)
+        self.file_dialog: Any = None
         self.status = StageStatus("segment", ui.segmentCollapsibleButton.layout(), runner)
         ui.cardLabel.setTextFormat(qt.Qt.PlainText)
         for name in self._cards:
@@ -63,15 +68,18 @@ class SegmentStage:
         )
         ui.modelComboBox.connect("currentIndexChanged(int)", lambda _index: self._model_chosen())
         ui.fetchWeightsButton.connect("clicked()", lambda: runner.start(self._fetch_flow()))
+        ui.weightsFileButton.connect("clicked()", self._choose_weights_file)
+        ui.planButton.connect("clicked()", lambda: runner.start(self._plan_flow()))
         ui.segmentButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.editSegmentsButton.connect("clicked()", self._edit)
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self.segments.watch)
-        ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._offer_any_body_part(False))
+        ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._forget_plan())
+        ui.deviceComboBox.connect("currentIndexChanged(int)", lambda _index: self._forget_plan())
         ui.anyBodyPartCheckBox.setToolTip(
             _("The image header names another body part than the model is made for. Tick this only if it is wrong.")
         )
-        self._offer_any_body_part(False)
+        self._forget_plan()
 
     @property
     def card(self) -> ModelCard | None:
@@ -94,13 +102,17 @@ class SegmentStage:
         ui, card = self._ui, self.card
         no_volume = "" if self._load.volume_node else _("Choose or load a volume in stage 2 first.")
         set_available(ui.segmentButton, _("Run the model on the volume."), busy, no_volume, self.missing_model())
+        plan_tip = _("Work out how the model would run here and what memory it would need, without running it.")
+        set_available(ui.planButton, plan_tip, busy, no_volume, self.missing_model())
         none = "" if ui.segmentationComboBox.currentNode() else _("There is no segmentation yet.")
         set_available(
             ui.editSegmentsButton, _("Draw, erase, rename, and choose what a segment is; then come back."), none
         )
         present, sentence = self._weights_state()
         unneeded = _("There is nothing to fetch.") if present else ""
-        set_available(ui.fetchWeightsButton, self._fetch_tip(), busy, unneeded)
+        set_available(ui.fetchWeightsButton, _("Download the weights and check their SHA-256."), busy, unneeded)
+        file_tip = _("Take the weights, or the package that holds them, from a file: for machines without network.")
+        set_available(ui.weightsFileButton, file_tip, busy, unneeded)
         ui.weightsLabel.setText(sentence)
         if card is not None:
             use = _("Not for diagnostic use.") if card.not_for_diagnostic_use else ""
@@ -113,20 +125,10 @@ class SegmentStage:
     def flow(self) -> Flow:
         """Run the model on the chosen volume; return the segmentation node."""
         with self.status.running(_("Segmenting...")):
-            ensure_packages("platformdirs", "safetensors")
-            if self.card.network is not None:
-                ensure_torch()
             volume_node = self._load.volume_node
-            source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
-            image_volume_from(volume_node, source)  # refuses a volume that is not on its source's grid any more
+            what = yield from self._plan(volume_node)
             try:
-                labels = yield Call(
-                    "segment",
-                    paths=list(source.paths),
-                    model=self._ui.modelComboBox.currentText,
-                    device=self._ui.deviceComboBox.currentText,
-                    any_body_part=self._ui.anyBodyPartCheckBox.checked,
-                )
+                labels = yield Call("segment", **what, any_body_part=self._ui.anyBodyPartCheckBox.checked)
             except BodyPartError:
                 self._offer_any_body_part(True)
                 raise
@@ -141,6 +143,51 @@ class SegmentStage:
             show_surfaces(node, self._ui.show3DCheckBox.checked)
         return node
 
+    def _plan_flow(self) -> Flow:
+        with self.status.running(_("Working out what the model needs...")):
+            yield from self._plan(self._load.volume_node)
+        self.status.clear()
+
+    def _plan(self, volume_node: Any) -> Flow:
+        """Show how the model will run, or refuse it; return what the worker needs to run it."""
+        ensure_packages("platformdirs", "safetensors")
+        if self.card.network is not None:
+            ensure_torch()
+        source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
+        image_volume_from(volume_node, source)  # refuses a volume that is not on its source's grid any more
+        what = {
+            "paths": list(source.paths),
+            "model": self._ui.modelComboBox.currentText,
+            "device": self._ui.deviceComboBox.currentText,
+        }
+        self._show_plan((yield Call("plan", **what)))
+        return what
+
+    def _show_plan(self, plan: MemoryPlan | None) -> None:
+        label = self._ui.planLabel
+        if plan is None:
+            label.setText(_("rules: little more than the volume itself"))
+            label.setToolTip("")
+            return
+        needed, free = (
+            (plan.device_bytes, plan.device_available) if plan.device_bytes else (plan.host_bytes, plan.host_available)
+        )
+        label.setText(
+            _("{device}, {precision}, about {needed} of {free} free").format(
+                device=plan.device,
+                precision=plan.precision,
+                needed=format_bytes(needed),
+                free=format_bytes(free) if free is not None else _("an unknown amount"),
+            )
+        )
+        label.setToolTip(plan.describe())
+
+    def _forget_plan(self) -> None:
+        """Forget what was worked out and what a person allowed: both hold for one volume and one model."""
+        self._ui.planLabel.setText(_("worked out when the model is run"))
+        self._ui.planLabel.setToolTip("")
+        self._offer_any_body_part(False)
+
     def close(self) -> None:
         """Stop watching the segmentation."""
         self.segments.close()
@@ -148,13 +195,20 @@ class SegmentStage:
     def _model_chosen(self) -> None:
         if self.on_model_chosen is not None:
             self.on_model_chosen(self._ui.modelComboBox.currentText)
-        self._offer_any_body_part(False)
+        self._forget_plan()
         self._runner.notify()
 
-    def _fetch_flow(self) -> Flow:
+    def _choose_weights_file(self) -> None:
+        self.file_dialog = qt.QFileDialog(self._ui.segmentCollapsibleButton, _("Weights of the model"))
+        self.file_dialog.setFileMode(qt.QFileDialog.ExistingFile)
+        self.file_dialog.connect("fileSelected(QString)", lambda path: self._runner.start(self._fetch_flow(path)))
+        self.file_dialog.open()
+
+    def _fetch_flow(self, path: str = "") -> Flow:
         with self.status.running(_("Fetching the weights...")):
             ensure_packages("platformdirs", "safetensors")
-            yield Call("fetch_weights", model=self._ui.modelComboBox.currentText)
+            model, from_file = self._ui.modelComboBox.currentText, Path(path) if path else None
+            yield Call("fetch_weights", model=model, from_file=from_file)
         self.status.say(_("The weights are here, and are the ones that the model's card names."))
 
     def _weights_state(self) -> tuple[bool, str]:
@@ -179,14 +233,6 @@ class SegmentStage:
             show_surfaces(node, shown)
 
     def _offer_any_body_part(self, offered: bool) -> None:
-        """Offer to overrule the header, or take the offer and its tick back: it holds for one volume and one model."""
+        """Offer to overrule the header, or take the offer and its tick back."""
         self._ui.anyBodyPartCheckBox.setChecked(False)
         self._ui.anyBodyPartCheckBox.setVisible(offered)
-
-    def _fetch_tip(self) -> str:
-        tip = _("Download the weights and check their SHA-256.")
-        try:
-            folder = WeightsFolder.default().folder
-        except DependencyError:
-            return tip
-        return _("{tip} They are kept in {folder}.").format(tip=tip, folder=folder)

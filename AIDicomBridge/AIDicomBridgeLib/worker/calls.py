@@ -110,9 +110,9 @@ class Calls:
         self._models.release()
         self._volume = None
 
-    def fetch_weights(self, *, model: ModelName) -> Path:
-        """Fetch a model's weights and return their file."""
-        return WeightsFolder.default().fetch(find_card(model), progress=self._progress)
+    def fetch_weights(self, *, model: ModelName, from_file: Path | None = None) -> Path:
+        """Fetch a model's weights, or take them from a file, and return their file."""
+        return WeightsFolder.default().fetch(find_card(model), from_file=from_file, progress=self._progress)
 
     def export(
         self,

@@ -1,11 +1,14 @@
 """The whole loop by clicks with a trained network and a hospital's archive: what comes back is the edited node."""
 
+import re
+
 import numpy as np
 import pytest
 from AIDicomBridgeLib import connect, read_segmentation
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from shell.steps import SLOW_S, add_endpoint, find, load, runner_of, segment, send, volumes
+from synthetic import body_phantom, make_series, save_series
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +77,50 @@ def test_find_load_segment_edit_send_verify(shell, clinic, series, tmp_path, wei
     (brain,) = labels.segments
     assert brain.algorithm_type == "SEMIAUTOMATIC"
     np.testing.assert_array_equal(labels.labels == brain.label, voxels_of(node)["Brain"])
+
+
+def test_another_body_part_is_run_only_on_a_persons_word(shell, tmp_path, weights):
+    datasets = make_series(body_phantom((8, 40, 48)))
+    for dataset in datasets:
+        dataset.BodyPartExamined = "CHEST"
+    chest = shell.logic.loadSeries(save_series(datasets, tmp_path / "chest"))
+    shell.choose(shell.ui.volumeComboBox, chest.GetName())
+    fetch_weights(shell, weights, tmp_path / "home" / "weights")
+    shell.click(shell.ui.planButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert re.fullmatch(r"cpu, \w+, about [\d.]+ [MG]B of [\d.]+ GB free", shell.ui.planLabel.text)
+    assert shell.ui.segmentationComboBox.nodeCount() == 0
+    assert not shell.ui.anyBodyPartCheckBox.isVisible()
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "the series says CHEST" in shell.ui.segmentStatusLabel.text
+    assert "tick 'Run on this body part all the same'" in shell.ui.segmentStatusLabel.text
+    assert not shell.ui.anyBodyPartCheckBox.checked
+    shell.click(shell.ui.anyBodyPartCheckBox)
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert shell.ui.segmentStatusLabel.text.startswith("Done")
+    shell.choose(shell.ui.modelComboBox, "ct-tissues")
+    assert not shell.ui.anyBodyPartCheckBox.isVisible()
+    assert shell.ui.planLabel.text == "worked out when the model is run"
+
+
+def test_weights_come_from_a_file_where_there_is_no_network(shell, tmp_path, weights):
+    import qt
+
+    fetch_weights(shell, weights, tmp_path / "home" / "weights")
+    (fetched,) = weights.iterdir()
+    (tmp_path / "home" / "weights" / fetched.name).unlink()
+    (tmp_path / "wrong").write_bytes(b"something else")
+    shell.choose(shell.ui.modelComboBox, "ct-tissues")
+    shell.choose(shell.ui.modelComboBox, "mindgrab")
+    for path, sentence in (
+        (tmp_path / "wrong", "is not the one that the card names"),
+        (fetched, "The weights are here"),
+    ):
+        shell.click(shell.ui.weightsFileButton)
+        dialog = shell.widget.panel.segment.file_dialog
+        shell.type(dialog.findChild(qt.QLineEdit, "fileNameEdit"), str(path), enter=True)
+        shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+        assert sentence in shell.ui.segmentStatusLabel.text
+    assert not shell.ui.weightsFileButton.isEnabled()
