@@ -162,15 +162,7 @@ class JobReport:
             "decoder": self.volume.decoder if self.volume else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "measurements": [measured.to_dict() for measured in self.measurements],
-            "results": [
-                {
-                    "kind": result.kind,
-                    "sop_instance_uid": str(result.dataset.SOPInstanceUID),
-                    "series_uid": str(result.dataset.SeriesInstanceUID),
-                    "path": str(result.path) if result.path else None,
-                }
-                for result in self.results
-            ],
+            "results": [result.to_dict() for result in self.results],
             "warnings": self.warnings,
             "deliveries": [delivery.to_dict() for delivery in self.deliveries],
         }

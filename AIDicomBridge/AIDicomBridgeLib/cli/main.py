@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import archive_commands, demo_command, endpoint_commands, job_commands, models_commands, outbox_commands
+from . import (
+    archive_commands,
+    demo_command,
+    encode_command,
+    endpoint_commands,
+    job_commands,
+    models_commands,
+    outbox_commands,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +48,7 @@ app.command()(archive_commands.doctor)
 app.command()(archive_commands.find)
 app.command()(archive_commands.get)
 app.command()(job_commands.segment)
+app.command()(encode_command.encode)
 app.command()(archive_commands.send)
 app.command()(job_commands.run)
 app.add_typer(endpoint_commands.app, name="endpoints")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import BridgeError, ModelError
 
 
 class CardTable:
@@ -15,11 +15,14 @@ class CardTable:
         What the TOML parser gave.
     where
         How complaints call the table: ``"card.toml [input]"``.
+    error
+        What complaints are raised as.
     """
 
-    def __init__(self, values: Any, where: str) -> None:
+    def __init__(self, values: Any, where: str, error: type[BridgeError] = ModelError) -> None:
+        self.error = error
         if not isinstance(values, Mapping):
-            raise ModelError(f"{where} must be a table")
+            raise error(f"{where} must be a table")
         self.values, self.where = values, where
         self.children: list[CardTable] = []
         self.asked: set[str] = set()
@@ -33,12 +36,14 @@ class CardTable:
         if key not in self.values:
             if default is not None:
                 return default
-            raise ModelError(f"{self.where} lacks the key '{key}'")
+            raise self.error(
+                f"{self.where} lacks the key '{key}'", advice=f"It has: {', '.join(self.values) or 'none'}."
+            )
         value = self.values[key]
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise ModelError(f"{self.where}: '{key}' must be of type {kind.__name__}, not {value!r}")
+            raise self.error(f"{self.where}: '{key}' must be of type {kind.__name__}, not {value!r}")
         return value
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
@@ -46,14 +51,14 @@ class CardTable:
         value: str = self.get(key, str, default)
         if value not in allowed:
             listed = ", ".join(f'"{word}"' for word in allowed if word)
-            raise ModelError(f"{self.where}: '{key}' must be one of {listed}, not {value!r}")
+            raise self.error(f"{self.where}: '{key}' must be one of {listed}, not {value!r}")
         return value
 
     def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
         """Return a number that must lie within limits."""
         value: float = self.get(key, float, default)
         if not low <= value <= high:
-            raise ModelError(f"{self.where}: '{key}' must lie within {low:g} and {high:g}, not be {value:g}")
+            raise self.error(f"{self.where}: '{key}' must lie within {low:g} and {high:g}, not be {value:g}")
         return value
 
     def get_list(self, key: str, kind: type, *, length: int | None = None, default: list | None = None) -> tuple:
@@ -62,12 +67,12 @@ class CardTable:
         typed = [float(item) if kind is float and type(item) is int else item for item in items]
         if any(type(item) is not kind for item in typed) or (length is not None and len(typed) != length):
             count = f"{length} " if length is not None else ""
-            raise ModelError(f"{self.where}: '{key}' must be a list of {count}{kind.__name__} values, not {items!r}")
+            raise self.error(f"{self.where}: '{key}' must be a list of {count}{kind.__name__} values, not {items!r}")
         return tuple(typed)
 
     def table(self, key: str) -> "CardTable":
         """Return a sub-table."""
-        child = CardTable(self.get(key, dict), f"{self.where} [{key}]")
+        child = CardTable(self.get(key, dict), f"{self.where} [{key}]", self.error)
         self.children.append(child)
         return child
 
@@ -79,7 +84,9 @@ class CardTable:
     def tables(self, key: str) -> "list[CardTable]":
         """Return an array of tables, empty where there is none."""
         rows = self.get(key, list, [])
-        children = [CardTable(row, f"{self.where} [[{key}]] {number}") for number, row in enumerate(rows, start=1)]
+        children = [
+            CardTable(row, f"{self.where} [[{key}]] {number}", self.error) for number, row in enumerate(rows, start=1)
+        ]
         self.children += children
         return children
 
@@ -88,6 +95,6 @@ class CardTable:
         unknown = sorted(set(self.values) - self.asked)
         if unknown:
             allowed = ", ".join(sorted(self.asked))
-            raise ModelError(f"{self.where} has the unknown key '{unknown[0]}'", advice=f"Its keys are: {allowed}.")
+            raise self.error(f"{self.where} has the unknown key '{unknown[0]}'", advice=f"Its keys are: {allowed}.")
         for child in self.children:
             child.refuse_unknown_keys()

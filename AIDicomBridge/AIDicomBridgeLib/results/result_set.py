@@ -32,7 +32,7 @@ class ResultObject:
     Attributes
     ----------
     kind
-        ``seg``, ``sr`` or ``sc``.
+        ``seg``, ``sr``, ``sc`` or ``pm``.
     dataset
         The object, with file meta information.
     path
@@ -42,6 +42,15 @@ class ResultObject:
     kind: str
     dataset: "Dataset"
     path: Path | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return kind, UIDs and path as plain values for ``--json``."""
+        return {
+            "kind": self.kind,
+            "sop_instance_uid": str(self.dataset.SOPInstanceUID),
+            "series_uid": str(self.dataset.SeriesInstanceUID),
+            "path": str(self.path) if self.path else None,
+        }
 
 
 def encode_results(
@@ -147,7 +156,7 @@ def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list
 
 def refuse_taken_folder(folder: Path) -> None:
     """Raise :class:`ConflictError` if the folder holds a result: two results, perhaps of two patients, must not mix."""
-    for kind in OUTPUTS:
+    for kind in (*OUTPUTS, "pm"):
         taken = next(iter(sorted(folder.glob(f"{kind}-*.dcm"))), None)
         if taken is not None:
             raise ConflictError(f"the folder {folder} already holds {taken.name}", advice="Choose an empty folder.")

@@ -55,6 +55,7 @@ def test_every_command_has_help_worth_reading() -> None:
         ["demo"],
         ["echo"],
         ["doctor"],
+        ["encode"],
         ["find"],
         ["get"],
         ["segment"],

@@ -1,0 +1,165 @@
+"""Results of any program, in files, as DICOM objects: :func:`encode_files`, one call for every kind of result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import EncodingError
+from ..series.source_series import SourceSeries
+from ..series.volume import read_volume
+from .classification_report import build_classification_report
+from .detection_report import build_detection_report
+from .grid_file import read_grid, read_labels, read_pictures
+from .labels import LabelVolume
+from .measurements import measure
+from .parametric_map import build_parametric_map
+from .profiles import DestinationProfile, find_profile
+from .quantities import NO_UNITS, PROBABILITY
+from .result_description import SUFFIXES, ResultDescription, read_description
+from .result_set import ResultObject, encode_results
+from .secondary_capture import build_picture_captures
+from .segmentation import build_segmentation
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+KINDS = ("seg", "sr", "fractional", "classification", "detection", "sc", "pm")
+
+
+def encode_files(
+    source: SourceSeries,
+    kind: str,
+    files: Sequence[Path],
+    *,
+    profile: DestinationProfile | str | None = None,
+) -> list[ResultObject]:
+    """Return the objects that the files describe.
+
+    Parameters
+    ----------
+    kind
+        ``seg`` (labels), ``sr`` (their measurements, with the segmentation), ``fractional`` (probabilities),
+        ``classification``, ``detection``, ``sc`` (outlines of labels, or any pictures), ``pm`` (a float volume).
+    files
+        One description (``.toml`` or ``.json``; a map does without) and, but for classification and detection, the
+        data: ``.npy``, or an image on the grid of the source. Pictures may be several files.
+    profile
+        How the destination wants them.
+
+    Raises
+    ------
+    EncodingError
+        A file cannot be read or does not fit the kind of result; the text names file, table and key.
+    GeometryError
+        Data is on another grid than the source.
+    """
+    if kind not in KINDS:
+        raise EncodingError(f"{kind!r} is no kind of result", advice=f"Choose from {', '.join(KINDS)}.")
+    profile = find_profile(profile)
+    described = [path for path in files if path.suffix.lower() in SUFFIXES]
+    data = [path for path in files if path not in described]
+    if len(described) > 1 or (not described and kind != "pm"):
+        raise EncodingError(f"{kind} needs one description, a .toml or .json file, not {len(described)}")
+    description = read_description(described[0], kind, source) if described else ResultDescription()
+    if kind in ("classification", "detection"):
+        _expect(data, 0, kind)
+        return [ResultObject("sr", _report(source, kind, description, profile))]
+    if kind == "pm":
+        _expect(data, 1, kind)
+        return [ResultObject("pm", _map(source, data[0], description))]
+    if kind == "sc" and not description.segments:
+        return _pictures(source, data, description)
+    _expect(data, 1, kind)
+    if kind == "fractional":
+        return [ResultObject("seg", _fractional(source, data[0], description, profile))]
+    labels = LabelVolume(
+        read_labels(data[0], source), description.segments, source=source, provenance=description.provenance
+    )
+    volume = read_volume(source)
+    return encode_results(
+        labels,
+        volume,
+        measure(labels, volume),
+        profile=profile,
+        outputs=(kind,),
+        series_description=description.series_description,
+    )
+
+
+def _expect(data: Sequence[Path], count: int, kind: str) -> None:
+    if len(data) != count:
+        names = f": {', '.join(path.name for path in data)}" if data else ""
+        raise EncodingError(f"{kind} needs {count} data file{'s' * (count != 1)}, not {len(data)}{names}")
+
+
+def _report(source: SourceSeries, kind: str, said: ResultDescription, profile: DestinationProfile) -> "Dataset":
+    options: dict[str, Any] = {
+        "provenance": said.provenance,
+        "sr_class": profile.report_class,
+        "observer_name": said.observer_name,
+        "series_description": said.series_description,
+    }
+    if kind == "classification":
+        return build_classification_report(said.classifications, source, **options)
+    return build_detection_report(said.detections, source, looked_for=said.looked_for, **options)
+
+
+def _map(source: SourceSeries, path: Path, said: ResultDescription) -> "Dataset":
+    values = read_grid(path, source)
+    if values.ndim != 3:
+        raise EncodingError(f"the file {path.name} holds {values.shape[0]} channels; a map is one volume")
+    return build_parametric_map(
+        values,
+        source,
+        quantity=said.quantity or PROBABILITY,
+        unit=said.unit or NO_UNITS,
+        description=said.description,
+        window=said.window,
+        provenance=said.provenance,
+        series_description=said.series_description,
+    )
+
+
+def _pictures(source: SourceSeries, data: Sequence[Path], said: ResultDescription) -> list[ResultObject]:
+    if not data:
+        raise EncodingError("sc needs a picture, or labels with a description of their segments")
+    pictures = [read_pictures(path) for path in data]
+    if len({picture.shape[1:] for picture in pictures}) > 1:
+        raise EncodingError("pictures of one series must have one size")
+    captures = build_picture_captures(
+        np.concatenate(pictures),
+        source,
+        description=said.description,
+        slices=said.slices,
+        provenance=said.provenance,
+        series_description=said.series_description,
+    )
+    return [ResultObject("sc", capture) for capture in captures]
+
+
+def _fractional(source: SourceSeries, path: Path, said: ResultDescription, profile: DestinationProfile) -> "Dataset":
+    values = read_grid(path, source)
+    probabilities = values[None] if values.ndim == 3 else values
+    segments = tuple(sorted(said.segments, key=lambda segment: segment.label))
+    if len(probabilities) != len(segments):
+        raise EncodingError(
+            f"the file {path.name} holds {len(probabilities)} volumes, and [[segments]] {len(segments)}"
+        )
+    # Where no segment is more likely than not, there is background.
+    numbers = np.array([0, *(segment.label for segment in segments)], np.uint16)
+    best = np.where(probabilities.max(axis=0) > 0.5, probabilities.argmax(axis=0) + 1, 0)
+    labels = LabelVolume(
+        numbers[best],
+        segments,
+        source=source,
+        probabilities=probabilities,
+        provenance=said.provenance,
+    )
+    return build_segmentation(
+        labels,
+        encoding="FRACTIONAL",
+        compression=profile.compression,
+        series_description=said.series_description,
+    )
