@@ -44,7 +44,8 @@ def encode_files(
         ``classification``, ``detection``, ``sc`` (outlines of labels, or any pictures), ``pm`` (a float volume).
     files
         One description (``.toml`` or ``.json``; a map does without) and, but for classification and detection, the
-        data: ``.npy``, or an image on the grid of the source. Pictures may be several files.
+        data: ``.npy``, or an image on the grid of the source. Labels are one volume of label values, or one mask per
+        segment (masks may overlap). Pictures may be several files.
     profile
         How the destination wants them.
 
@@ -74,9 +75,7 @@ def encode_files(
     _expect(data, 1, kind)
     if kind == "fractional":
         return [ResultObject("seg", _fractional(source, data[0], description, profile))]
-    labels = LabelVolume(
-        read_labels(data[0], source), description.segments, source=source, provenance=description.provenance
-    )
+    labels = _labels(source, data[0], description)
     volume = read_volume(source)
     return encode_results(
         labels,
@@ -137,6 +136,23 @@ def _pictures(source: SourceSeries, data: Sequence[Path], said: ResultDescriptio
         series_description=said.series_description,
     )
     return [ResultObject("sc", capture) for capture in captures]
+
+
+def _labels(source: SourceSeries, path: Path, said: ResultDescription) -> LabelVolume:
+    """Return the labels of one volume, or of one mask per segment; where masks overlap, in several arrays."""
+    values = read_labels(path, source)
+    if values.ndim == 3:
+        return LabelVolume(values, said.segments, source=source, provenance=said.provenance)
+    if len(values) != len(said.segments):
+        raise EncodingError(f"the file {path.name} holds {len(values)} masks for {len(said.segments)} [[segments]]")
+    layers = [np.zeros(source.shape, np.uint16)]
+    for segment, mask in zip(said.segments, values, strict=True):
+        inside = mask != 0
+        if all(layer[inside].any() for layer in layers):
+            layers.append(np.zeros(source.shape, np.uint16))
+        next(layer for layer in layers if not layer[inside].any())[inside] = segment.label
+    first, *others = layers
+    return LabelVolume(first, said.segments, source=source, further_layers=tuple(others), provenance=said.provenance)
 
 
 def _fractional(source: SourceSeries, path: Path, said: ResultDescription, profile: DestinationProfile) -> "Dataset":

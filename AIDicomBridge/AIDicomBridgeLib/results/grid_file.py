@@ -42,7 +42,7 @@ def read_grid(path: Path, source: SourceSeries) -> np.ndarray:
 
 
 def read_labels(path: Path, source: SourceSeries) -> np.ndarray:
-    """Return a file's label array on the grid of ``source``, (k, j, i) uint8 or uint16.
+    """Return a file's labels on the grid of ``source``, uint8 or uint16: (k, j, i), or (mask, k, j, i).
 
     Raises
     ------
@@ -52,14 +52,12 @@ def read_labels(path: Path, source: SourceSeries) -> np.ndarray:
         As :func:`read_grid`.
     """
     array = read_grid(path, source)
-    if array.ndim != 3:
-        raise EncodingError(
-            f"the file {path.name} holds {array.shape[0]} channels; labels are one volume of whole numbers"
-        )
     low, high = array.min(), array.max()
     whole = array.dtype.kind in "biu" or (np.isfinite(low) and np.isfinite(high) and not np.any(array % 1))
     if not whole or low < 0 or high > 65535:
-        raise EncodingError(f"the values of {path.name}, {low:g} to {high:g}, are no labels: whole numbers from 0 on")
+        raise EncodingError(
+            f"the values of {path.name}, {low:g} to {high:g}, are no labels, which are whole numbers from 0 on"
+        )
     return array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
 
 

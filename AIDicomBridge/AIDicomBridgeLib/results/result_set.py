@@ -89,7 +89,7 @@ def encode_results(
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
     labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # once: all objects of one result track the same things
-    nothing = not labels.labels.any()
+    nothing = not any(layer.any() for layer in labels.layers)
     if nothing and profile.empty == "refuse":
         raise EncodingError("no segment has a voxel: there is nothing to send", uid=labels.source.series_uid)
     segmentations: list[Dataset] = []

@@ -89,6 +89,28 @@ def test_a_segmentation_becomes_a_segmentation(folder: Path) -> None:
     assert (back.provenance.model, back.provenance.version) == ("lungnet", "1.2")
 
 
+def test_probabilities_become_a_fractional_segmentation(folder: Path) -> None:
+    (segmentation,) = _encoded(COMMANDS["fractional"])
+    assert (segmentation.SegmentationType, segmentation.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    back = read_segmentation(segmentation, find_series(folder / "ct"))
+    assert np.allclose(back.probabilities, np.load("probabilities.npy"), atol=0.0025)  # half a step of 1/255
+
+
+def test_masks_that_overlap_become_segments_that_overlap(folder: Path) -> None:
+    segments = DESCRIPTIONS["lungs.toml"]
+    second = segments[segments.index("[[segments]]") :].replace("label = 1", "label = 2").replace("Right", "Left")
+    (folder / "two.toml").write_text(segments + second)
+    masks = np.zeros((2, 12, 64, 72), bool)
+    masks[0, 3:8, 10:30, 20:40] = masks[1, 5:9, 20:50, 30:50] = True
+    np.save(folder / "masks.npy", masks)
+    (segmentation,) = _encoded("aidicombridge encode ct --as seg --from masks.npy --from two.toml --out two")
+    back = read_segmentation(segmentation, find_series(folder / "ct"))
+    assert [np.array_equal(back.mask(segment), mask) for segment, mask in zip(back.segments, masks, strict=True)] == [
+        True,
+        True,
+    ]
+
+
 def test_a_picture_becomes_a_secondary_capture(folder: Path) -> None:
     (capture,) = _encoded(COMMANDS["sc"])
     assert np.array_equal(capture.pixel_array, np.full((30, 40, 3), 77))
