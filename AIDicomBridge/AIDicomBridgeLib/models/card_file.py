@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+from ..checked_table import CheckedTable
 from ..errors import ModelError
 from ..inference.label_rows import Decision
 from ..inference.normalisation import INTENSITY_RULES
@@ -22,7 +23,6 @@ from .card import (
     WeightsFile,
     WindowRules,
 )
-from .card_table import CardTable
 
 PROCEDURES = ("ct-tissues", "lungmask", "deepbet")
 
@@ -31,7 +31,7 @@ def read_card(path: Path) -> ModelCard:
     """Read and check a card; see :meth:`ModelCard.from_file`."""
     try:
         content = path.read_bytes()
-        table = CardTable(tomllib.loads(content.decode()), path.name)
+        table = CheckedTable(tomllib.loads(content.decode()), path.name)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
     card = _card(table, hashlib.sha256(content).hexdigest())
@@ -39,7 +39,7 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
-def _card(table: CardTable, sha256: str) -> ModelCard:
+def _card(table: CheckedTable, sha256: str) -> ModelCard:
     has_network = "network" in table
     if not has_network and "rules" not in table:
         raise ModelError(f"{table.where} needs [network] or [rules]")
@@ -76,7 +76,7 @@ def _card(table: CardTable, sha256: str) -> ModelCard:
     )
 
 
-def read_input(table: CardTable) -> InputRules:
+def read_input(table: CheckedTable) -> InputRules:
     """Return the ``[input]`` table."""
     orientation = table.get("orientation", str, "")
     axes = sorted("LPS".find({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in orientation)
@@ -97,7 +97,7 @@ def read_input(table: CardTable) -> InputRules:
     )
 
 
-def read_windows(table: CardTable | None) -> WindowRules:
+def read_windows(table: CheckedTable | None) -> WindowRules:
     """Return the ``[windows]`` table; without one the network sees the whole volume at once."""
     if table is None:
         return WindowRules()
@@ -118,7 +118,7 @@ def read_windows(table: CardTable | None) -> WindowRules:
     )
 
 
-def read_segment(table: CardTable) -> Segment:
+def read_segment(table: CheckedTable) -> Segment:
     """Return one of the ``[[segments]]``."""
     red, green, blue = table.get_list("color_rgb", int, length=3)
     if not all(0 <= level <= 255 for level in (red, green, blue)):
@@ -135,7 +135,7 @@ def read_segment(table: CardTable) -> Segment:
     )
 
 
-def _intensity(table: CardTable) -> IntensityStep:
+def _intensity(table: CheckedTable) -> IntensityStep:
     rule = table.choice("rule", tuple(INTENSITY_RULES))
     numbers = {name: table.get(name, float) for name in INTENSITY_RULES[rule]}
     step = IntensityStep(
@@ -151,7 +151,7 @@ def _intensity(table: CardTable) -> IntensityStep:
     return step
 
 
-def _network(table: CardTable, weights_format: str) -> NetworkRules:
+def _network(table: CheckedTable, weights_format: str) -> NetworkRules:
     classes = int(table.number("classes", 1, 65535))
     if weights_format not in ("safetensors", "state-dict"):
         return NetworkRules("", classes)
@@ -161,8 +161,8 @@ def _network(table: CardTable, weights_format: str) -> NetworkRules:
     return NetworkRules(architecture, classes, table.get("channels", int), table.get_list("dilations", int))
 
 
-def _decision(table: CardTable | None, segment_count: int, classes: int) -> Decision:
-    table = table or CardTable({}, "card [output]")
+def _decision(table: CheckedTable | None, segment_count: int, classes: int) -> Decision:
+    table = table or CheckedTable({}, "card [output]")
     activation = table.choice("activation", ("softmax", "sigmoid"), "softmax")
     wanted = segment_count + (activation == "softmax")
     if classes != wanted:
@@ -179,7 +179,7 @@ def _decision(table: CardTable | None, segment_count: int, classes: int) -> Deci
     )
 
 
-def _weights(table: CardTable) -> WeightsFile:
+def _weights(table: CheckedTable) -> WeightsFile:
     file, kind = table.get("file", str), table.choice("format", FORMATS, "safetensors")
     if Path(file).name != file or not file.endswith(SUFFIXES[kind]):
         endings = " or ".join(f"*{suffix}" for suffix in SUFFIXES[kind])
@@ -199,7 +199,7 @@ def _weights(table: CardTable) -> WeightsFile:
     return WeightsFile(file, table.get("size", int), sha256, kind, packaged, urls)
 
 
-def _cleanup(table: CardTable, label: int) -> Cleanup | None:
+def _cleanup(table: CheckedTable, label: int) -> Cleanup | None:
     cleanup = Cleanup(
         label,
         table.get("fill_holes", bool, False),
@@ -209,10 +209,10 @@ def _cleanup(table: CardTable, label: int) -> Cleanup | None:
     return None if cleanup == Cleanup(label) else cleanup
 
 
-def _optional_code(table: CardTable, key: str) -> Code | None:
+def _optional_code(table: CheckedTable, key: str) -> Code | None:
     code = table.optional_table(key)
     return _code(code) if code else None
 
 
-def _code(table: CardTable) -> Code:
+def _code(table: CheckedTable) -> Code:
     return Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checked_table import CheckedTable
 from ..errors import EncodingError
-from ..models.card_table import CardTable
 from ..series.source_series import SourceSeries
 from .labels import Code, Provenance, Segment
 from .measurements import Measurement
@@ -81,7 +81,7 @@ def read_description(path: Path, kind: str, source: SourceSeries) -> ResultDescr
     EncodingError
         The file cannot be read; a key is missing, unknown or has a wrong value. The text names table and key.
     """
-    table = CardTable(_parsed(path), f"the file {path.name}", EncodingError)
+    table = CheckedTable(_parsed(path), f"the file {path.name}", EncodingError)
     values: dict[str, Any] = {
         "series_description": _optional(table, "series_description", str),
         "provenance": _provenance(table.optional_table("algorithm")),
@@ -114,12 +114,12 @@ def _parsed(path: Path) -> Any:
         raise EncodingError(f"the file {path.name} cannot be read: {error}") from error
 
 
-def _optional(table: CardTable, key: str, kind: type) -> Any:
+def _optional(table: CheckedTable, key: str, kind: type) -> Any:
     table.asked.add(key)
     return table.get(key, kind) if key in table else None
 
 
-def _code(table: CardTable, key: str) -> Code:
+def _code(table: CheckedTable, key: str) -> Code:
     child = table.table(key)
     parts = [child.get(name, str) for name in ("value", "scheme", "meaning")]
     if not all(parts):
@@ -127,12 +127,12 @@ def _code(table: CardTable, key: str) -> Code:
     return Code(*parts)
 
 
-def _optional_code(table: CardTable, key: str) -> Code | None:
+def _optional_code(table: CheckedTable, key: str) -> Code | None:
     table.asked.add(key)
     return _code(table, key) if key in table else None
 
 
-def _provenance(table: CardTable | None) -> Provenance | None:
+def _provenance(table: CheckedTable | None) -> Provenance | None:
     if table is None:
         return None
     return Provenance(
@@ -146,7 +146,7 @@ def _provenance(table: CardTable | None) -> Provenance | None:
     )
 
 
-def _segment(table: CardTable, automatic: bool) -> Segment:
+def _segment(table: CheckedTable, automatic: bool) -> Segment:
     color = table.get_list("color_rgb", int, length=3) if "color_rgb" in table else None
     table.asked.add("color_rgb")
     if color and not all(0 <= level <= 255 for level in color):
@@ -167,7 +167,7 @@ def _segment(table: CardTable, automatic: bool) -> Segment:
     )
 
 
-def _with_place(table: CardTable, read: Callable[[CardTable, SourceSeries], Any], source: SourceSeries) -> Any:
+def _with_place(table: CheckedTable, read: Callable[[CheckedTable, SourceSeries], Any], source: SourceSeries) -> Any:
     """Return what ``read`` makes of a table; a complaint about its values gets the table's name."""
     try:
         return read(table, source)
@@ -177,7 +177,7 @@ def _with_place(table: CardTable, read: Callable[[CardTable, SourceSeries], Any]
         raise EncodingError(f"{table.where}: {error.what}", advice=error.advice) from error
 
 
-def _classification(table: CardTable, source: SourceSeries) -> Classification:
+def _classification(table: CheckedTable, source: SourceSeries) -> Classification:
     slices = _slices(table, source)
     images = tuple(source.slices[k].sop_instance_uid for k in slices or ())
     return Classification(
@@ -193,7 +193,7 @@ def _classification(table: CardTable, source: SourceSeries) -> Classification:
     )
 
 
-def _detection(table: CardTable, source: SourceSeries) -> Detection:
+def _detection(table: CheckedTable, source: SourceSeries) -> Detection:
     table.asked |= set(_REGIONS)
     given = [key for key in _REGIONS if key in table]
     if len(given) != 1:
@@ -218,12 +218,12 @@ def _detection(table: CardTable, source: SourceSeries) -> Detection:
     )
 
 
-def _evaluations(table: CardTable) -> tuple[Evaluation, ...]:
+def _evaluations(table: CheckedTable) -> tuple[Evaluation, ...]:
     rows = table.tables("answers")
     return tuple(Evaluation(_code(row, "question"), _code(row, "answer")) for row in rows)
 
 
-def _measurements(table: CardTable) -> tuple[Measurement, ...]:
+def _measurements(table: CheckedTable) -> tuple[Measurement, ...]:
     return tuple(
         Measurement(
             _code(row, "quantity"),
@@ -236,7 +236,7 @@ def _measurements(table: CardTable) -> tuple[Measurement, ...]:
     )
 
 
-def _map(table: CardTable | None) -> dict[str, Any]:
+def _map(table: CheckedTable | None) -> dict[str, Any]:
     if table is None:
         return {}
     quantity, unit = _optional_code(table, "quantity"), _optional_code(table, "unit")
@@ -251,13 +251,13 @@ def _map(table: CardTable | None) -> dict[str, Any]:
     }
 
 
-def _pictures(table: CardTable) -> dict[str, Any]:
+def _pictures(table: CheckedTable) -> dict[str, Any]:
     slices = table.get_list("slices", int, default=[]) if "slices" in table else None
     table.asked.add("slices")
     return {"description": table.get("description", str), "slices": slices}
 
 
-def _slices(table: CardTable, source: SourceSeries) -> tuple[int, ...] | None:
+def _slices(table: CheckedTable, source: SourceSeries) -> tuple[int, ...] | None:
     table.asked.add("slices")
     if "slices" not in table:
         return None

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import BridgeError, ModelError
+from .errors import BridgeError, ModelError
 
 
-class CardTable:
-    """One table of a card.
+class CheckedTable:
+    """One table of a file that a person writes: a model card, the description of a result.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class CardTable:
         if not isinstance(values, Mapping):
             raise error(f"{where} must be a table")
         self.values, self.where = values, where
-        self.children: list[CardTable] = []
+        self.children: list[CheckedTable] = []
         self.asked: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -70,22 +70,23 @@ class CardTable:
             raise self.error(f"{self.where}: '{key}' must be a list of {count}{kind.__name__} values, not {items!r}")
         return tuple(typed)
 
-    def table(self, key: str) -> "CardTable":
+    def table(self, key: str) -> "CheckedTable":
         """Return a sub-table."""
-        child = CardTable(self.get(key, dict), f"{self.where} [{key}]", self.error)
+        child = CheckedTable(self.get(key, dict), f"{self.where} [{key}]", self.error)
         self.children.append(child)
         return child
 
-    def optional_table(self, key: str) -> "CardTable | None":
+    def optional_table(self, key: str) -> "CheckedTable | None":
         """Return a sub-table, or None if there is none."""
         self.asked.add(key)
         return self.table(key) if key in self.values else None
 
-    def tables(self, key: str) -> "list[CardTable]":
+    def tables(self, key: str) -> "list[CheckedTable]":
         """Return an array of tables, empty where there is none."""
         rows = self.get(key, list, [])
         children = [
-            CardTable(row, f"{self.where} [[{key}]] {number}", self.error) for number, row in enumerate(rows, start=1)
+            CheckedTable(row, f"{self.where} [[{key}]] {number}", self.error)
+            for number, row in enumerate(rows, start=1)
         ]
         self.children += children
         return children
