@@ -104,6 +104,10 @@ class IncompleteError(BridgeError):
     """Some instances that the peer lists did not arrive, or did not arrive at the peer."""
 
 
+class DeadlineError(BridgeError):
+    """A whole transfer took longer than the endpoint allows."""
+
+
 class StoreError(BridgeError):
     """A C-STORE or STOW-RS request failed as a whole."""
 

@@ -18,6 +18,9 @@ from ..series.instance_store import INDEXED_ATTRIBUTES, InstanceStore, StoredIns
 from . import query
 from .dimse import (
     MAXIMUM_CONTEXTS,
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
@@ -25,6 +28,7 @@ from .dimse import (
     UNCOMPRESSED,
     VERIFICATION,
     application_entity,
+    public_storage_classes,
     send_without_delay,
 )
 from .endpoint import DimseEndpoint
@@ -32,6 +36,8 @@ from .scp_guard import ScpLimits, guarded_server
 from .storage_scp import Receiver
 
 if TYPE_CHECKING:
+    import ssl
+
     from pydicom import Dataset
     from pynetdicom.events import Event
     from pynetdicom.presentation import PresentationContext
@@ -40,13 +46,18 @@ _PENDING = 0xFF00
 _CANCELLED = 0xFE00
 _IDENTIFIER_DOES_NOT_MATCH = 0xA900
 # Group instances by this UID to answer at a level; what an answer may be asked for grows with the level.
-_UID_OF_LEVEL = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+_UID_OF_LEVEL = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "IMAGE": "SOPInstanceUID",
+}
 
 
 class Archive:
     """An archive that answers C-ECHO, C-FIND, C-GET, C-MOVE and C-STORE; a context manager.
 
-    Study Root queries at the levels STUDY, SERIES and IMAGE. It takes every public storage SOP Class in every common
+    Queries of both information models at every level. It takes every public storage SOP Class in every common
     transfer syntax except Deflated, keeps the bytes as they came, and is bound to one address, loopback by default.
 
     Parameters
@@ -61,6 +72,8 @@ class Archive:
         AE title -> (host, port) of those who may have instances sent to them.
     limits
         What one peer can make the archive hold or wait for.
+    tls
+        Serve over TLS with this context; a plain connection where not given.
     """
 
     def __init__(
@@ -72,6 +85,7 @@ class Archive:
         host: str = "127.0.0.1",
         move_destinations: Mapping[str, tuple[str, int]] | None = None,
         limits: ScpLimits | None = None,
+        tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self.store = store
         self.host = host
@@ -79,6 +93,7 @@ class Archive:
         self.ae_title = ae_title
         self.move_destinations = dict(move_destinations or {})
         self._limits = limits or ScpLimits()
+        self._tls = tls
         self._running = ExitStack()
 
     @property
@@ -88,19 +103,17 @@ class Archive:
 
     def __enter__(self) -> "Archive":
         from pynetdicom import evt
-        from pynetdicom.presentation import AllStoragePresentationContexts
 
         idle = self._limits.idle_seconds
         entity = application_entity(
             self.ae_title, association_timeout_s=idle, dimse_timeout_s=idle, connect_timeout_s=10
         )
-        for uid in (VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE):
+        study_root = (STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE)
+        for uid in (VERIFICATION, *study_root, PATIENT_ROOT_FIND, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE):
             entity.add_supported_context(uid, list(UNCOMPRESSED))
-        for context in AllStoragePresentationContexts:
+        for sop_class in public_storage_classes():
             # Both roles: a requestor that wants C-GET asks to be the SCP of the storage classes.
-            entity.add_supported_context(
-                context.abstract_syntax or "", list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True
-            )
+            entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True)
         handlers = [
             (evt.EVT_C_STORE, self._receive),
             (evt.EVT_C_FIND, self._find),
@@ -109,7 +122,7 @@ class Archive:
         ]
         try:
             self.port = self._running.enter_context(
-                guarded_server(entity, (self.host, self.port), handlers, self._limits)
+                guarded_server(entity, (self.host, self.port), handlers, self._limits, tls=self._tls)
             )
         except OSError as error:
             raise EndpointError(
@@ -168,7 +181,8 @@ class Archive:
         """Yield one mapping of attributes per object of the level that matches."""
         groups: dict[str, list[Mapping[str, str]]] = {}
         for instance in self.store.instances():
-            groups.setdefault(instance.attributes[_UID_OF_LEVEL[level]], []).append(instance.attributes)
+            uid = instance.attributes.get(_UID_OF_LEVEL[level], "")
+            groups.setdefault(uid, []).append(instance.attributes)
         for members in groups.values():
             # What an object lacks is empty here, not unknown: it must not match a key that asks for a value.
             answer = {**dict.fromkeys(INDEXED_ATTRIBUTES, ""), **members[0], **_counts(level, members)}
@@ -201,6 +215,8 @@ def _filters(identifier: "Dataset") -> dict[str, str]:
 
 def _counts(level: str, members: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return the attributes of a study or series that follow from its instances."""
+    if level == "PATIENT":
+        return {"NumberOfPatientRelatedStudies": str(len({member["StudyInstanceUID"] for member in members}))}
     if level == "STUDY":
         series = {member["SeriesInstanceUID"]: member.get("Modality", "") for member in members}
         return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AssociationError, BridgeError, EndpointError, NoContextAcceptedError, UnreachableError
 from .dimse import MAXIMUM_CONTEXTS, MAXIMUM_PDU_BYTES, application_entity, send_without_delay
 from .endpoint import DimseEndpoint
+from .reactor_pause import pause_reliably
 
 if TYPE_CHECKING:
     import ssl
@@ -70,7 +71,7 @@ def associate(
             contexts=list(contexts),
             ae_title=endpoint.ae_title,
             max_pdu=MAXIMUM_PDU_BYTES,
-            ext_neg=list(roles),
+            ext_neg=[*roles, *_user_identity(endpoint)],
             tls_args=tls,
             evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
         )
@@ -78,12 +79,29 @@ def associate(
         raise _unreachable(endpoint, f"the host {endpoint.host} is unknown") from error
     if not association.is_established:
         raise _failure(endpoint, association, connected=bool(connected), waited_s=time.monotonic() - started)
+    pause_reliably(association)
     try:
         yield association
     except BaseException:
         association.abort()
         raise
     association.release()
+
+
+def _user_identity(endpoint: DimseEndpoint) -> list[Any]:
+    """Return what says who we are (PS3.7 D.3.3.7). A positive response is asked for, so that it is not ignored."""
+    from pynetdicom.pdu_primitives import UserIdentityNegotiation
+
+    if endpoint.auth is None:
+        return []
+    user, passcode = endpoint.auth
+    item = UserIdentityNegotiation()
+    item.user_identity_type = 2 if passcode else 1
+    item.primary_field = user.encode()
+    if passcode:
+        item.secondary_field = passcode.encode()
+    item.positive_response_requested = True
+    return [item]
 
 
 def _failure(
@@ -119,9 +137,13 @@ def _failure(
 
 
 def _unreachable(endpoint: DimseEndpoint, what: str) -> UnreachableError:
-    return UnreachableError(
-        what, peer=endpoint.name, advice="Check host and port, and that the PACS runs and no firewall is in between."
-    )
+    advice = "Check host and port, and that the PACS runs and no firewall is in between."
+    if what.startswith("TLS"):
+        advice = (
+            "Leave the TLS options out if that port is a plain one; else give the certificate of the hospital's"
+            " authority as ca_file, and certificate_file and key_file if the PACS asks for ours."
+        )
+    return UnreachableError(what, peer=endpoint.name, advice=advice)
 
 
 def _why_not_connected(endpoint: DimseEndpoint) -> str:
@@ -164,6 +186,8 @@ def _rejection_advice(endpoint: DimseEndpoint, answer: Any) -> str:
         return f"Ask the PACS administrator to register our AE title {endpoint.calling_ae_title!r} with this host."
     if source_and_reason[0] == 3:
         return "The PACS is busy; try again later."
+    if endpoint.auth is not None:
+        return "Check user and passcode, or ask the PACS administrator; the log of the PACS says more."
     return "Ask the PACS administrator why; the log of the PACS says more."
 
 

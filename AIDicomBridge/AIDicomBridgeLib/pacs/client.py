@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..progress import CancelToken, ProgressCallback
 from ..series.instance_store import InstanceStore
 from .endpoint import DicomWebEndpoint, DimseEndpoint, Endpoint
-from .records import InstanceRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
+from .records import InstanceRecord, PatientRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,21 +36,49 @@ class PacsClient(Protocol):
         study_date: str | None = None,
         modalities: str | Iterable[str] | None = None,
         study_uid: str | None = None,
+        patient_birth_date: str | None = None,
+        study_time: str | None = None,
+        study_id: str | None = None,
+        study_description: str | None = None,
+        referring_physician: str | None = None,
         limit: int | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[StudyRecord]:
         """Return the studies that match all keys given.
 
-        ``*`` and ``?`` are wildcards in texts; ``study_date`` is ``YYYYMMDD`` or a range ``YYYYMMDD-YYYYMMDD`` (either
-        end may be missing). What the peer matched too loosely is filtered again here.
+        ``*`` and ``?`` are wildcards in texts; dates are ``YYYYMMDD`` or a range ``YYYYMMDD-YYYYMMDD`` (either end may
+        be missing), times ``HHMMSS`` in the same way. What the peer matched too loosely is filtered again here. With
+        ``limit`` the peer is asked to stop after so many.
         """
 
-    def find_series(
-        self, study_uid: str, *, series_uid: str | None = None, modality: str | None = None
-    ) -> list[SeriesRecord]:
-        """Return the series of one study."""
+    def find_patients(
+        self,
+        *,
+        patient_id: str | None = None,
+        patient_name: str | None = None,
+        patient_birth_date: str | None = None,
+        patient_sex: str | None = None,
+        limit: int | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[PatientRecord]:
+        """Return the patients that match; taken from their studies where the peer has no patient level."""
 
-    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        """Return the instances of one series."""
+    def find_series(
+        self,
+        study_uid: str,
+        *,
+        series_uid: str | None = None,
+        modality: str | None = None,
+        series_number: str | None = None,
+        series_description: str | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[SeriesRecord]:
+        """Return the series of one study that match."""
+
+    def find_instances(
+        self, study_uid: str, series_uid: str, *, sop_class_uid: str | None = None, cancel: CancelToken | None = None
+    ) -> list[InstanceRecord]:
+        """Return the instances of one series, of one SOP Class where given."""
 
     def retrieve(
         self,

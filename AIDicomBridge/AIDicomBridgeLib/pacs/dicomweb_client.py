@@ -17,7 +17,7 @@ from .dicomweb_store import store_instances
 from .endpoint import DicomWebEndpoint
 from .http_session import HttpSession
 from .multipart import MultipartSplitter, boundary_of
-from .records import InstanceRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
+from .records import InstanceRecord, PatientRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
 from .retrieval import ROUNDS, Retrieval, retrieve_all
 
 if TYPE_CHECKING:
@@ -48,6 +48,26 @@ class DicomWebClient:
         """Ask for one study; raises what the failure is if the service does not answer as DICOMweb."""
         self._http.get_json("/studies", "limit=1")
 
+    def find_patients(
+        self,
+        *,
+        patient_id: str | None = None,
+        patient_name: str | None = None,
+        patient_birth_date: str | None = None,
+        patient_sex: str | None = None,
+        limit: int | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[PatientRecord]:
+        """Return the patients of the studies that match; see :meth:`~.client.PacsClient.find_patients`."""
+        filters = query.patient_filters(
+            patient_id=patient_id,
+            patient_name=patient_name,
+            patient_birth_date=patient_birth_date,
+            patient_sex=patient_sex,
+        )
+        answers = self._search("/studies", query.STUDY_KEYS, filters, "StudyInstanceUID", cancel=cancel)
+        return query.patients_of(query.study_record(answer) for answer in answers)[:limit]
+
     def find_studies(
         self,
         *,
@@ -57,7 +77,13 @@ class DicomWebClient:
         study_date: str | None = None,
         modalities: str | Iterable[str] | None = None,
         study_uid: str | None = None,
+        patient_birth_date: str | None = None,
+        study_time: str | None = None,
+        study_id: str | None = None,
+        study_description: str | None = None,
+        referring_physician: str | None = None,
         limit: int | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[StudyRecord]:
         """Return the studies that match all keys given; see :meth:`~.client.PacsClient.find_studies`."""
         filters = query.study_filters(
@@ -67,31 +93,48 @@ class DicomWebClient:
             study_date=study_date,
             modalities=modalities,
             study_uid=study_uid,
+            patient_birth_date=patient_birth_date,
+            study_time=study_time,
+            study_id=study_id,
+            study_description=study_description,
+            referring_physician=referring_physician,
         )
-        answers = self._search("/studies", query.STUDY_KEYS, filters, "StudyInstanceUID", limit)
+        answers = self._search("/studies", query.STUDY_KEYS, filters, "StudyInstanceUID", limit, cancel)
         return [query.study_record(answer) for answer in answers]
 
     def find_series(
-        self, study_uid: str, *, series_uid: str | None = None, modality: str | None = None
+        self,
+        study_uid: str,
+        *,
+        series_uid: str | None = None,
+        modality: str | None = None,
+        series_number: str | None = None,
+        series_description: str | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[SeriesRecord]:
-        """Return the series of one study."""
-        query.check_uid(study_uid, "Study Instance UID")
-        filters = {}
-        if series_uid:
-            query.check_uid(series_uid, "Series Instance UID")
-            filters["SeriesInstanceUID"] = series_uid
-        if modality:
-            filters["Modality"] = modality
-        answers = self._search(f"/studies/{study_uid}/series", query.SERIES_KEYS, filters, "SeriesInstanceUID")
+        """Return the series of one study that match; see :meth:`~.client.PacsClient.find_series`."""
+        filters = query.series_filters(
+            study_uid,
+            series_uid=series_uid,
+            modality=modality,
+            series_number=series_number,
+            description=series_description,
+        )
+        del filters["StudyInstanceUID"]  # it stands in the path
+        path = f"/studies/{study_uid}/series"
+        answers = self._search(path, query.SERIES_KEYS, filters, "SeriesInstanceUID", cancel=cancel)
         return [query.series_record(answer, study_uid) for answer in answers]
 
-    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        """Return the instances of one series."""
+    def find_instances(
+        self, study_uid: str, series_uid: str, *, sop_class_uid: str | None = None, cancel: CancelToken | None = None
+    ) -> list[InstanceRecord]:
+        """Return the instances of one series; see :meth:`~.client.PacsClient.find_instances`."""
         query.check_uid(study_uid, "Study Instance UID")
         query.check_uid(series_uid, "Series Instance UID")
         path = f"/studies/{study_uid}/series/{series_uid}/instances"
-        answers = self._search(path, query.INSTANCE_KEYS, {}, "SOPInstanceUID")
-        return [query.instance_record(answer, study_uid, series_uid) for answer in answers]
+        answers = self._search(path, query.INSTANCE_KEYS, {}, "SOPInstanceUID", cancel=cancel)
+        found = [query.instance_record(answer, study_uid, series_uid) for answer in answers]
+        return [record for record in found if sop_class_uid in (None, record.sop_class_uid)]
 
     def retrieve(
         self,
@@ -115,6 +158,7 @@ class DicomWebClient:
             progress=progress,
             cancel=cancel,
             sop_instance_uids=sop_instance_uids,
+            total_timeout_s=self.endpoint.total_timeout_s,
         )
 
     def store(
@@ -125,7 +169,7 @@ class DicomWebClient:
         cancel: CancelToken | None = None,
     ) -> StoreReport:
         """Store instances at the peer; see :meth:`~.client.PacsClient.store`."""
-        return store_instances(self._http, paths_or_datasets, peer=self.endpoint.name, progress=progress, cancel=cancel)
+        return store_instances(self._http, paths_or_datasets, self.endpoint, progress=progress, cancel=cancel)
 
     def _search(
         self,
@@ -134,6 +178,7 @@ class DicomWebClient:
         filters: Mapping[str, str],
         uid_keyword: str,
         limit: int | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[Mapping[str, str]]:
         """Return the distinct answers of a QIDO-RS search that fulfil the filters, page by page."""
         sent = {keyword: _without_escapes(value) for keyword, value in query.sendable(filters).items()}
@@ -143,7 +188,8 @@ class DicomWebClient:
         seen: set[str] = set()
         offset = 0
         while limit is None or len(seen) < limit:
-            page = self._http.get_json(path, "&".join([*parameters, f"limit={_PAGE}", f"offset={offset}"]))
+            check_cancel(cancel)
+            page = self._http.get_json(path, "&".join([*parameters, f"limit={_PAGE}", f"offset={offset}"]), cancel)
             found = [self._attributes(item) for item in page]
             new = [answer for answer in found if answer.get(uid_keyword, "") not in seen]
             offset += len(page)

@@ -1,16 +1,21 @@
 """STOW-RS in batches: every instance has its own outcome, read from what the peer says about it."""
 
+import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BridgeError, EndpointError, format_status
+from ..errors import BridgeError, DeadlineError, EndpointError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from .deadline import Deadline
 from .dimse import status_meaning
+from .endpoint import DicomWebEndpoint
 from .http_session import HttpSession
 from .outgoing import OutgoingInstance, read_outgoing
+from .parallel import run_parallel
 from .records import InstanceOutcome, Outcome, StoreReport
 
 if TYPE_CHECKING:
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _BATCH_BYTES = 64 * 2**20
+_LEAST_BATCH_BYTES = 8 * 2**20
 _ATTEMPTS = 3
 _WORTH_REPEATING = (408, 429, 502, 503, 504)
 # PS3.18 table 10.5.3-1: all, some or none stored; each of them lists what became of every instance.
@@ -27,12 +33,12 @@ _WITH_LISTS = (200, 202, 409)
 def store_instances(
     http: HttpSession,
     paths_or_datasets: "Iterable[Path | str | Dataset]",
+    endpoint: DicomWebEndpoint,
     *,
-    peer: str,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> StoreReport:
-    """Send instances by STOW-RS, at most 64 MiB per request.
+    """Send instances by STOW-RS, at most 64 MiB per request, and ``endpoint.connections`` requests at once.
 
     Raises
     ------
@@ -45,51 +51,78 @@ def store_instances(
     """
     started = time.monotonic()
     instances = read_outgoing(paths_or_datasets)
-    outcomes: dict[str, InstanceOutcome] = {}
-    byte_count = 0
-    for batch, parts in _batches(instances):
-        report(progress, "store", len(outcomes), len(instances), "instances")
-        check_cancel(cancel)
-        try:
-            for outcome in _send(http, batch, parts):
-                outcomes[outcome.sop_instance_uid] = outcome
-        except EndpointError:
-            if not outcomes:
-                raise
-            break
-        except BridgeError as error:
-            if not outcomes:
-                raise
-            for item in batch:
-                outcomes[item.sop_instance_uid] = _unknown(item, error.what)
-        byte_count += sum(len(part) for part in parts)
+    sending = _Sending(http, Deadline(cancel, endpoint.total_timeout_s))
+
+    def show_progress() -> None:
+        report(progress, "store", len(sending.outcomes), len(instances), "instances")
+
+    show_progress()
+    actions = [partial(sending.send, batch, show_progress) for batch in _batches(instances, endpoint.connections)]
+    run_parallel(actions, endpoint.connections, show_progress)
     for item in instances:
-        outcomes.setdefault(item.sop_instance_uid, _unknown(item, "it was not sent"))
-    report(progress, "store", len(instances), len(instances), "instances")
+        sending.outcomes.setdefault(item.sop_instance_uid, _unknown(item, "it was not sent"))
+    show_progress()
     return StoreReport(
-        peer=peer,
-        outcomes=tuple(outcomes[item.sop_instance_uid] for item in instances),
+        peer=endpoint.name,
+        outcomes=tuple(sending.outcomes[item.sop_instance_uid] for item in instances),
         method="STOW-RS",
         seconds=time.monotonic() - started,
-        byte_count=byte_count,
+        byte_count=sending.byte_count,
     )
 
 
-def _batches(instances: Sequence[OutgoingInstance]) -> Iterator[tuple[list[OutgoingInstance], list[bytes]]]:
-    batch: list[OutgoingInstance] = []
-    parts: list[bytes] = []
-    for item in instances:
-        part = item.part10()
-        if batch and sum(len(other) for other in parts) + len(part) > _BATCH_BYTES:
-            yield batch, parts
-            batch, parts = [], []
-        batch.append(item)
-        parts.append(part)
-    if batch:
-        yield batch, parts
+class _Sending:
+    """Sends batches, from one thread or several, and enters the outcome of every instance."""
+
+    def __init__(self, http: HttpSession, cancel: CancelToken) -> None:
+        self._http = http
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._ended = False
+        self.outcomes: dict[str, InstanceOutcome] = {}
+        self.byte_count = 0
+
+    def send(self, batch: Sequence[OutgoingInstance], show_progress: Callable[[], None]) -> None:
+        """Send one batch; a failure is raised if nothing at all has been sent yet, else it is the outcome."""
+        if self._ended:
+            return
+        parts: list[bytes] = []
+        try:
+            check_cancel(self._cancel)
+            parts = [item.part10() for item in batch]
+            found = _send(self._http, batch, parts)
+        except (EndpointError, DeadlineError) as error:
+            self._ended = True  # the next batch would fare no better
+            if not self.outcomes and isinstance(error, EndpointError):
+                raise
+            return
+        except BridgeError as error:
+            if not self.outcomes:
+                raise
+            found = [_unknown(item, error.what) for item in batch]
+        with self._lock:
+            self.outcomes |= {outcome.sop_instance_uid: outcome for outcome in found}
+            self.byte_count += sum(len(part) for part in parts)
+        if threading.current_thread() is threading.main_thread():
+            show_progress()
 
 
-def _send(http: HttpSession, batch: list[OutgoingInstance], parts: list[bytes]) -> list[InstanceOutcome]:
+def _batches(instances: Sequence[OutgoingInstance], connections: int) -> list[list[OutgoingInstance]]:
+    """Return the instances in batches of bounded size, and of about one per connection where they are few."""
+    sizes = [item.byte_count for item in instances]
+    most = min(_BATCH_BYTES, max(sum(sizes) // connections, _LEAST_BATCH_BYTES)) if connections > 1 else _BATCH_BYTES
+    batches: list[list[OutgoingInstance]] = []
+    filled = most
+    for item, size in zip(instances, sizes, strict=True):
+        if filled + size > most:
+            batches.append([])
+            filled = 0
+        batches[-1].append(item)
+        filled += size
+    return batches
+
+
+def _send(http: HttpSession, batch: Sequence[OutgoingInstance], parts: list[bytes]) -> list[InstanceOutcome]:
     """Send one batch; the same bytes again if the peer is busy or the connection breaks: storing twice is storing."""
     boundary = f"aidicombridge-{uuid.uuid4().hex}"
     pieces = [f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + part for part in parts]
@@ -115,7 +148,9 @@ def _send(http: HttpSession, batch: list[OutgoingInstance], parts: list[bytes]) 
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _outcomes(http: HttpSession, batch: list[OutgoingInstance], response: "requests.Response") -> list[InstanceOutcome]:
+def _outcomes(
+    http: HttpSession, batch: Sequence[OutgoingInstance], response: "requests.Response"
+) -> list[InstanceOutcome]:
     http_status = f"HTTP {response.status_code}"
     if response.status_code not in _WITH_LISTS:
         return [

@@ -13,6 +13,9 @@ MAXIMUM_PDU_BYTES = 131072
 # PS3.8 section 9.3.2.2: presentation context IDs are the odd numbers up to 255.
 MAXIMUM_CONTEXTS = 128
 
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -39,6 +42,7 @@ COMPRESSED = (
     "1.2.840.10008.1.2.2",  # explicit VR big endian: uncompressed, but never converted to
 )
 TRANSFER_SYNTAXES = (*UNCOMPRESSED, *COMPRESSED)
+_DICOM_ROOT = "1.2.840.10008."
 _CLASS_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}  # newer than pydicom 3.0's dictionary
 # Asked for where a peer does not say which SOP Classes a study holds.
 COMMON_STORAGE_CLASSES = (
@@ -51,6 +55,13 @@ COMMON_STORAGE_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
     "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
     "1.2.840.10008.5.1.4.1.1.88.22",  # enhanced SR
+    "1.2.840.10008.5.1.4.1.1.88.33",  # comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.88.34",  # comprehensive 3D SR
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric map
+    "1.2.840.10008.5.1.4.1.1.1",  # CR
+    "1.2.840.10008.5.1.4.1.1.1.1",  # DX
+    "1.2.840.10008.5.1.4.1.1.6.1",  # ultrasound
+    "1.2.840.10008.5.1.4.1.1.12.1",  # XA
 )
 
 
@@ -82,12 +93,25 @@ def storage_contexts(
     return [build_context(sop_class, syntax) for sop_class in sop_classes for syntax in syntaxes]
 
 
+def public_storage_classes() -> list[str]:
+    """Return every storage SOP Class that pynetdicom knows; label maps and the newest SR among them."""
+    from pynetdicom.presentation import AllStoragePresentationContexts
+
+    return [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+
+
 def is_storage_class(uid: str) -> bool:
-    """Return True if pynetdicom can serve C-STORE for this SOP Class; private ones it cannot."""
-    from pynetdicom.service_class import StorageServiceClass
+    """Return True if C-STORE of this SOP Class can be served: all public storage classes, and any private class."""
+    from pynetdicom import register_uid
+    from pynetdicom.service_class import ServiceClass, StorageServiceClass
     from pynetdicom.sop_class import uid_to_service_class
 
-    return uid_to_service_class(uid) is StorageServiceClass
+    found = uid_to_service_class(uid)
+    if found is ServiceClass and not uid.startswith(_DICOM_ROOT):
+        # pynetdicom would break off the association when an instance of a class comes that it was not told of.
+        register_uid(uid, f"PrivateStorage{uid.replace('.', '_')}", StorageServiceClass)
+        return True
+    return found is StorageServiceClass
 
 
 def send_without_delay(event: "Event") -> None:

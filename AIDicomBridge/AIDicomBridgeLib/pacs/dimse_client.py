@@ -1,28 +1,25 @@
-"""The PACS client for DIMSE: C-ECHO, C-FIND, C-GET or C-MOVE, C-STORE."""
+"""The PACS client for DIMSE: C-ECHO, C-FIND, C-GET or C-MOVE, C-STORE, storage commitment."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationError, QueryError
+from ..errors import AssociationError
 from ..progress import CancelToken, ProgressCallback
-from ..series.attribute_text import attribute_texts, text_element
 from ..series.instance_store import InstanceStore
 from . import query
 from .association import associate
-from .dimse import STUDY_ROOT_FIND, UNCOMPRESSED, VERIFICATION, status_meaning
+from .dimse import UNCOMPRESSED, VERIFICATION
+from .dimse_find import DimseQuery
 from .dimse_retrieve import DimseRetriever
 from .dimse_store import store_instances
 from .endpoint import DimseEndpoint
-from .records import InstanceRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
+from .records import InstanceRecord, PatientRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
 from .retrieval import retrieve_all
+from .storage_commitment import CommitmentReport, request_commitment
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-    from pynetdicom.association import Association
-
-_PENDING = (0xFF00, 0xFF01)
-_CANCELLED = 0xFE00
 
 
 class DimseClient:
@@ -30,7 +27,7 @@ class DimseClient:
 
     def __init__(self, endpoint: DimseEndpoint) -> None:
         self.endpoint = endpoint
-        self._retriever = DimseRetriever(endpoint)
+        self._patient_ids: dict[str, str] = {}  # of studies that were found, for the Patient Root model
 
     def __enter__(self) -> "DimseClient":
         return self
@@ -55,6 +52,29 @@ class DimseClient:
                     advice="Ask the PACS administrator whether verification is allowed for our AE title.",
                 )
 
+    def find_patients(
+        self,
+        *,
+        patient_id: str | None = None,
+        patient_name: str | None = None,
+        patient_birth_date: str | None = None,
+        patient_sex: str | None = None,
+        limit: int | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[PatientRecord]:
+        """Return the patients that match; see :meth:`~.client.PacsClient.find_patients`."""
+        filters = query.patient_filters(
+            patient_id=patient_id,
+            patient_name=patient_name,
+            patient_birth_date=patient_birth_date,
+            patient_sex=patient_sex,
+        )
+        with DimseQuery(self.endpoint, cancel) as asking:
+            if self.endpoint.root == "patient":
+                return [query.patient_record(a) for a in asking.find("PATIENT", query.PATIENT_KEYS, filters, limit)]
+            studies = asking.find("STUDY", query.STUDY_KEYS, filters)
+        return query.patients_of(query.study_record(answer) for answer in studies)[:limit]
+
     def find_studies(
         self,
         *,
@@ -64,7 +84,13 @@ class DimseClient:
         study_date: str | None = None,
         modalities: str | Iterable[str] | None = None,
         study_uid: str | None = None,
+        patient_birth_date: str | None = None,
+        study_time: str | None = None,
+        study_id: str | None = None,
+        study_description: str | None = None,
+        referring_physician: str | None = None,
         limit: int | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[StudyRecord]:
         """Return the studies that match all keys given; see :meth:`~.client.PacsClient.find_studies`."""
         filters = query.study_filters(
@@ -74,32 +100,46 @@ class DimseClient:
             study_date=study_date,
             modalities=modalities,
             study_uid=study_uid,
+            patient_birth_date=patient_birth_date,
+            study_time=study_time,
+            study_id=study_id,
+            study_description=study_description,
+            referring_physician=referring_physician,
         )
-        with self._find_association() as association:
-            answers = self._find(association, "STUDY", query.STUDY_KEYS, filters, limit)
+        with DimseQuery(self.endpoint, cancel) as asking:
+            answers = asking.find("STUDY", query.STUDY_KEYS, filters, limit)
+        for answer in answers:
+            self._patient_ids[answer["StudyInstanceUID"]] = answer.get("PatientID", "")
         return [query.study_record(answer) for answer in answers]
 
     def find_series(
-        self, study_uid: str, *, series_uid: str | None = None, modality: str | None = None
+        self,
+        study_uid: str,
+        *,
+        series_uid: str | None = None,
+        modality: str | None = None,
+        series_number: str | None = None,
+        series_description: str | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[SeriesRecord]:
-        """Return the series of one study."""
-        query.check_uid(study_uid, "Study Instance UID")
-        filters = {"StudyInstanceUID": study_uid}
-        if series_uid:
-            query.check_uid(series_uid, "Series Instance UID")
-            filters["SeriesInstanceUID"] = series_uid
-        if modality:
-            filters["Modality"] = modality
-        with self._find_association() as association:
-            answers = self._find(association, "SERIES", query.SERIES_KEYS, filters)
+        """Return the series of one study that match; see :meth:`~.client.PacsClient.find_series`."""
+        filters = query.series_filters(
+            study_uid,
+            series_uid=series_uid,
+            modality=modality,
+            series_number=series_number,
+            description=series_description,
+        )
+        with DimseQuery(self.endpoint, cancel) as asking:
+            answers = asking.find("SERIES", query.SERIES_KEYS, {**self._above(asking, study_uid), **filters})
         return [query.series_record(answer, study_uid) for answer in answers]
 
-    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        """Return the instances of one series."""
-        query.check_uid(study_uid, "Study Instance UID")
-        query.check_uid(series_uid, "Series Instance UID")
-        with self._find_association() as association:
-            return self._find_instances(association, study_uid, series_uid)
+    def find_instances(
+        self, study_uid: str, series_uid: str, *, sop_class_uid: str | None = None, cancel: CancelToken | None = None
+    ) -> list[InstanceRecord]:
+        """Return the instances of one series; see :meth:`~.client.PacsClient.find_instances`."""
+        found = self._instances(study_uid, series_uid, cancel)
+        return [record for record in found if sop_class_uid in (None, record.sop_class_uid)]
 
     def retrieve(
         self,
@@ -112,10 +152,10 @@ class DimseClient:
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
         """Bring a study, or one series of it, into a store; see :meth:`~.client.PacsClient.retrieve`."""
-        expected = self._expected(study_uid, series_uid)
+        expected = self._instances(study_uid, series_uid, cancel)
         return retrieve_all(
             expected,
-            self._retriever.fetch,
+            DimseRetriever(self.endpoint, self._patient_ids.get(study_uid)).fetch,
             peer=self.endpoint.name,
             study_uid=study_uid,
             series_uid=series_uid,
@@ -123,6 +163,7 @@ class DimseClient:
             progress=progress,
             cancel=cancel,
             sop_instance_uids=sop_instance_uids,
+            total_timeout_s=self.endpoint.total_timeout_s,
         )
 
     def store(
@@ -135,91 +176,27 @@ class DimseClient:
         """Store instances at the peer; see :meth:`~.client.PacsClient.store`."""
         return store_instances(self.endpoint, paths_or_datasets, progress=progress, cancel=cancel)
 
-    def _find_association(self):  # type: ignore[no-untyped-def]
-        from pynetdicom import build_context
+    def commit(
+        self, instances: Iterable[tuple[str, str]], *, timeout_s: float = 60.0, cancel: CancelToken | None = None
+    ) -> CommitmentReport:
+        """Ask for storage commitment of (SOP Class UID, SOP Instance UID); see
+        :func:`~.storage_commitment.request_commitment`.
+        """
+        return request_commitment(self.endpoint, instances, timeout_s=timeout_s, cancel=cancel)
 
-        return associate(self.endpoint, [build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))])
-
-    def _expected(self, study_uid: str, series_uid: str | None) -> list[InstanceRecord]:
+    def _instances(self, study_uid: str, series_uid: str | None, cancel: CancelToken | None) -> list[InstanceRecord]:
         query.check_uid(study_uid, "Study Instance UID")
         if series_uid:
             query.check_uid(series_uid, "Series Instance UID")
-        with self._find_association() as association:
-            if series_uid:
-                return self._find_instances(association, study_uid, series_uid)
-            series = self._find(association, "SERIES", query.SERIES_KEYS, {"StudyInstanceUID": study_uid})
-            return [
-                record
-                for answer in series
-                for record in self._find_instances(association, study_uid, answer["SeriesInstanceUID"])
-            ]
+        with DimseQuery(self.endpoint, cancel) as asking:
+            answers = asking.study_instances(study_uid, self._above(asking, study_uid), series_uid)
+        return [query.instance_record(answer, study_uid, answer["SeriesInstanceUID"]) for answer in answers]
 
-    def _find_instances(self, association: "Association", study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        filters = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
-        answers = self._find(association, "IMAGE", query.INSTANCE_KEYS, filters)
-        return [query.instance_record(answer, study_uid, series_uid) for answer in answers]
-
-    def _find(
-        self,
-        association: "Association",
-        level: str,
-        keys: Sequence[str],
-        filters: Mapping[str, str],
-        limit: int | None = None,
-    ) -> list[Mapping[str, str]]:
-        """Send one C-FIND and return its distinct answers that fulfil the filters."""
-        request = _identifier(level, keys, query.sendable(filters))
-        uid_keyword = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}[level]
-        answers: list[Mapping[str, str]] = []
-        seen: set[str] = set()
-        enough = False
-        unanswered = QueryError(
-            "the peer did not answer the query, or broke the connection off",
-            peer=self.endpoint.name,
-            advice="Narrow the query, or raise dimse_timeout_s.",
-        )
-        try:
-            responses = association.send_c_find(request, STUDY_ROOT_FIND)
-        except RuntimeError as error:  # the association has ended since the last query
-            raise unanswered from error
-        for status, answer in responses:
-            code = status.get("Status")
-            if code is None:
-                raise unanswered
-            if code in _PENDING:
-                if answer is None or enough:
-                    continue
-                attributes = self._texts(answer, keys)
-                if query.matches(attributes, filters):
-                    answers.append(attributes)
-                    seen.add(attributes.get(uid_keyword, ""))
-                if limit is not None and len(seen) >= limit:
-                    enough = True
-                    association.send_c_cancel(1, query_model=STUDY_ROOT_FIND)
-            elif code not in (0, _CANCELLED) and not enough:
-                raise QueryError(
-                    f"the query was refused: {status_meaning(code)}",
-                    peer=self.endpoint.name,
-                    status=code,
-                    advice="Ask the PACS administrator whether queries are allowed for our AE title.",
-                )
-        return query.distinct(answers, uid_keyword, self.endpoint.name)[:limit]
-
-    def _texts(self, answer: "Dataset", keys: Sequence[str]) -> dict[str, str]:
-        try:
-            return attribute_texts(answer, keys)
-        except Exception as error:  # parsers raise nearly anything on damaged input
-            raise QueryError("an answer of the peer cannot be read", peer=self.endpoint.name) from error
-
-
-def _identifier(level: str, keys: Sequence[str], filters: Mapping[str, str]) -> "Dataset":
-    from pydicom import Dataset
-    from pydicom.datadict import tag_for_keyword
-
-    dataset = Dataset()
-    if not all(value.isascii() for value in filters.values()):
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.QueryRetrieveLevel = level
-    for keyword in keys:
-        dataset.add(text_element(tag_for_keyword(keyword) or 0, filters.get(keyword, "")))
-    return dataset
+    def _above(self, asking: DimseQuery, study_uid: str) -> dict[str, str]:
+        """Return the key of the level above the study, which the Patient Root model demands (PS3.4 C.4.1.2.2.1)."""
+        if self.endpoint.root != "patient":
+            return {}
+        if study_uid not in self._patient_ids:
+            found = asking.find("STUDY", query.STUDY_KEYS, {"StudyInstanceUID": study_uid})
+            self._patient_ids |= {answer["StudyInstanceUID"]: answer.get("PatientID", "") for answer in found}
+        return {"PatientID": self._patient_ids.get(study_uid, "")}

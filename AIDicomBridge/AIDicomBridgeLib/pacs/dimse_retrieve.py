@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import NoContextAcceptedError, NotOfferedError
 from ..progress import check_cancel
+from ..series.attribute_text import text_element
 from .association import associate
 from .dimse import (
     COMMON_STORAGE_CLASSES,
     MAXIMUM_CONTEXTS,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
     TRANSFER_SYNTAXES,
@@ -20,6 +24,7 @@ from .dimse import (
     storage_contexts,
 )
 from .endpoint import DimseEndpoint
+from .parallel import run_parallel, shares
 from .retrieval import Retrieval
 from .storage_scp import OUT_OF_RESOURCES, StorageScp
 
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 
 # A UI element in explicit VR holds 65534 bytes: 1008 UIDs of 64 characters with their separators.
 _UIDS_PER_REQUEST = 500
+_LEAST_SHARE = 10  # instances for which another association is worth its while
+_PATIENT_ID = 0x00100020
 _CLASSES_PER_ASSOCIATION = (MAXIMUM_CONTEXTS - 1) // len(TRANSFER_SYNTAXES)
 _PENDING = (0xFF00, 0xFF01)
 # Statuses that say "not this service", not "not this object": SOP Class not supported, unrecognised operation, not
@@ -43,10 +50,20 @@ class _GetNotOffered(Exception):  # noqa: N818 - not an error: the reason to try
 
 
 class DimseRetriever:
-    """Fetches missing instances from one PACS by C-GET, or by C-MOVE where it does not offer C-GET."""
+    """Fetches missing instances from one PACS by C-GET, or by C-MOVE where it does not offer C-GET.
 
-    def __init__(self, endpoint: DimseEndpoint) -> None:
+    Parameters
+    ----------
+    patient_id
+        Of the study, for a PACS of the Patient Root model.
+    """
+
+    def __init__(self, endpoint: DimseEndpoint, patient_id: str | None = None) -> None:
         self._endpoint = endpoint
+        patient_root = endpoint.root == "patient"
+        self._get_model = PATIENT_ROOT_GET if patient_root else STUDY_ROOT_GET
+        self._move_model = PATIENT_ROOT_MOVE if patient_root else STUDY_ROOT_MOVE
+        self._patient_id = patient_id if patient_root else None
         self._method = endpoint.retrieve
 
     def fetch(self, retrieval: Retrieval, round_number: int) -> str:
@@ -72,32 +89,43 @@ class DimseRetriever:
         return "C-MOVE"
 
     def _get(self, retrieval: Retrieval, round_number: int) -> None:
+        batches = list(_batches(_sop_classes(retrieval), _CLASSES_PER_ASSOCIATION))
+        at_most = self._endpoint.associations
+        whole = round_number == 1 and len(batches) == 1 and at_most == 1
+        actions = [
+            partial(self._get_on_one_association, retrieval, classes, requests)
+            for classes in batches
+            for requests in self._requests(retrieval, whole=whole, sop_classes=classes, share_count=at_most)
+        ]
+        run_parallel(actions, at_most, retrieval.show_progress)
+
+    def _get_on_one_association(
+        self, retrieval: Retrieval, classes: Sequence[str], requests: "Sequence[Dataset]"
+    ) -> None:
         from pynetdicom import build_context, build_role, evt
 
-        for classes in _batches(_sop_classes(retrieval), _CLASSES_PER_ASSOCIATION):
-            whole = round_number == 1 and len(_sop_classes(retrieval)) <= _CLASSES_PER_ASSOCIATION
-            contexts = [build_context(STUDY_ROOT_GET, list(UNCOMPRESSED)), *storage_contexts(classes)]
-            pending = _PendingGet(retrieval)
-            try:
-                with associate(
-                    self._endpoint,
-                    contexts,
-                    roles=[build_role(uid, scp_role=True) for uid in classes],
-                    handlers=[(evt.EVT_C_STORE, pending.receive)],
-                ) as association:
-                    if not _check_get_offered(association, classes, retrieval):
-                        continue
-                    for request in _requests(retrieval, whole=whole, sop_classes=classes):
-                        try:
-                            answers = association.send_c_get(request, STUDY_ROOT_GET)
-                        except RuntimeError:
-                            retrieval.round_reason = retrieval.round_reason or _ENDED
-                            break
-                        self._follow(retrieval, answers, "C-GET")
-                        if pending.failure is not None:
-                            raise pending.failure
-            except NoContextAcceptedError as error:
-                raise _GetNotOffered("no presentation context was accepted") from error
+        contexts = [build_context(self._get_model, list(UNCOMPRESSED)), *storage_contexts(classes)]
+        pending = _PendingGet(retrieval, show_progress=self._endpoint.associations == 1)
+        try:
+            with associate(
+                self._endpoint,
+                contexts,
+                roles=[build_role(uid, scp_role=True) for uid in classes],
+                handlers=[(evt.EVT_C_STORE, pending.receive)],
+            ) as association:
+                if not _check_get_offered(association, classes, retrieval):
+                    return
+                for request in requests:
+                    try:
+                        answers = association.send_c_get(request, self._get_model)
+                    except RuntimeError:
+                        retrieval.round_reason = retrieval.round_reason or _ENDED
+                        break
+                    self._follow(retrieval, answers, "C-GET", association)
+                    if pending.failure is not None:
+                        raise pending.failure
+        except NoContextAcceptedError as error:
+            raise _GetNotOffered("no presentation context was accepted") from error
 
     def _move(self, retrieval: Retrieval, round_number: int) -> None:
         from pynetdicom import build_context
@@ -111,20 +139,19 @@ class DimseRetriever:
                 host=endpoint.move_host,
                 port=endpoint.move_port,
                 sop_classes=_sop_classes(retrieval),
+                peer_host=endpoint.move_from or endpoint.host,
             ) as scp,
-            associate(endpoint, [build_context(STUDY_ROOT_MOVE, list(UNCOMPRESSED))]) as association,
+            associate(endpoint, [build_context(self._move_model, list(UNCOMPRESSED))]) as association,
         ):
-            for request in _requests(retrieval, whole=round_number == 1):
+            for request in self._requests(retrieval, whole=round_number == 1)[0]:
                 try:
-                    answers = association.send_c_move(request, endpoint.calling_ae_title, STUDY_ROOT_MOVE)
+                    answers = association.send_c_move(request, endpoint.calling_ae_title, self._move_model)
                 except RuntimeError:
                     retrieval.round_reason = retrieval.round_reason or _ENDED
                     break
-                self._follow(retrieval, self._await_answers(association, answers, retrieval), "C-MOVE")
-        if scp.rejected_ae_titles and not retrieval.arrived_count:
-            retrieval.round_reason = (
-                f"our receiver turned {scp.rejected_ae_titles[0]!r} away, since it expects {endpoint.ae_title!r}"
-            )
+                self._follow(retrieval, answers, "C-MOVE", association)
+        if scp.turned_away and not retrieval.arrived_count:
+            retrieval.round_reason = f"our receiver turned {scp.turned_away[0]} away"
         elif retrieval.round_reason and not retrieval.arrived_count:
             # All three are one status for most servers, so all three are named.
             retrieval.round_reason += (
@@ -132,9 +159,60 @@ class DimseRetriever:
                 f" {endpoint.move_host}:{endpoint.move_port} for it, or cannot send this kind of object"
             )
 
-    def _follow(self, retrieval: Retrieval, answers: "Iterable[tuple[Dataset, Any]]", operation: str) -> None:
+    def _requests(
+        self, retrieval: Retrieval, *, whole: bool, sop_classes: Sequence[str] | None = None, share_count: int = 1
+    ) -> "list[list[Dataset]]":
+        """Return the identifiers that ask for what is missing, in one list per association.
+
+        Everything at once, or instance by instance.
+        """
+        missing = retrieval.missing
+        series_uids = list(dict.fromkeys(record.series_uid for record in retrieval.expected))
+        if whole and retrieval.whole and len(missing) == len(retrieval.expected):
+            if len(series_uids) == 1:
+                return [[self._identifier("SERIES", retrieval.study_uid, series_uids[0])]]
+            return [[self._identifier("STUDY", retrieval.study_uid)]]
+        wanted = [
+            record
+            for record in missing
+            if sop_classes is None or not record.sop_class_uid or record.sop_class_uid in sop_classes
+        ]
+        return [
+            [
+                self._identifier("IMAGE", retrieval.study_uid, series_uid, some)
+                for series_uid in series_uids
+                for some in _batches(
+                    (r.sop_instance_uid for r in share if r.series_uid == series_uid), _UIDS_PER_REQUEST
+                )
+            ]
+            for share in shares(wanted, share_count, _LEAST_SHARE)
+        ]
+
+    def _identifier(
+        self, level: str, study_uid: str, series_uid: str | None = None, sop_instance_uids: list[str] | None = None
+    ) -> "Dataset":
+        from pydicom import Dataset
+
+        dataset = Dataset()
+        dataset.QueryRetrieveLevel = level
+        if self._patient_id is not None:
+            dataset.add(text_element(_PATIENT_ID, self._patient_id))
+        dataset.StudyInstanceUID = study_uid
+        if series_uid:
+            dataset.SeriesInstanceUID = series_uid
+        if sop_instance_uids:
+            dataset.SOPInstanceUID = sop_instance_uids
+        return dataset
+
+    def _follow(
+        self,
+        retrieval: Retrieval,
+        answers: "Iterator[tuple[Dataset, Any]]",
+        operation: str,
+        association: "Association",
+    ) -> None:
         """Read the answers to the last one; what it says is a reason for later, never proof of completeness."""
-        for status, _identifier in answers:
+        for status in self._await_answers(association, answers, retrieval, operation):
             code = status.get("Status")
             if code is None:
                 retrieval.round_reason = f"the peer fell silent, or broke the connection off, during the {operation}"
@@ -146,23 +224,24 @@ class DimseRetriever:
                 retrieval.round_reason = f"the {operation} ended with 0x{code:04X} ({status_meaning(code)})"
 
     def _await_answers(
-        self, association: "Association", answers: "Iterator[tuple[Dataset, Any]]", retrieval: Retrieval
-    ) -> "Iterator[tuple[Dataset, Any]]":
-        """Yield the answers of a C-MOVE; instances that arrive meanwhile count as signs of life."""
+        self, association: "Association", answers: "Iterator[tuple[Dataset, Any]]", retrieval: Retrieval, operation: str
+    ) -> "Iterator[Dataset]":
+        """Yield the status of each answer; instances that arrive meanwhile count as signs of life."""
         while True:
             arrived, deadline = retrieval.arrived_count, time.monotonic() + self._endpoint.dimse_timeout_s
             while association.dimse.msg_queue.empty() and association.is_established and time.monotonic() < deadline:
                 check_cancel(retrieval.cancel)
                 time.sleep(0.002)
                 if retrieval.arrived_count != arrived:
-                    retrieval.show_progress()
+                    if operation == "C-MOVE":
+                        retrieval.show_progress()
                     arrived, deadline = retrieval.arrived_count, time.monotonic() + self._endpoint.dimse_timeout_s
             if association.dimse.msg_queue.empty():
-                retrieval.round_reason = "the peer fell silent, or broke the connection off, during the C-MOVE"
+                retrieval.round_reason = f"the peer fell silent, or broke the connection off, during the {operation}"
                 association.abort()
                 return
-            status, identifier = next(answers)
-            yield status, identifier
+            status, _identifier = next(answers)
+            yield status
             if status.get("Status") not in _PENDING:
                 return
 
@@ -170,8 +249,9 @@ class DimseRetriever:
 class _PendingGet:
     """Receives the instances of one C-GET. An exception must not pass through pynetdicom, which would swallow it."""
 
-    def __init__(self, retrieval: Retrieval) -> None:
+    def __init__(self, retrieval: Retrieval, *, show_progress: bool) -> None:
         self._retrieval = retrieval
+        self._show_progress = show_progress
         self.failure: Exception | None = None
 
     def receive(self, event: Any) -> int:
@@ -179,7 +259,8 @@ class _PendingGet:
             try:
                 check_cancel(self._retrieval.cancel)
                 status = self._retrieval.receiver.receive(event)
-                self._retrieval.show_progress()
+                if self._show_progress:
+                    self._retrieval.show_progress()
                 self.failure = self._retrieval.receiver.failure
             except Exception as error:  # noqa: BLE001 - cancelled, or the progress callback failed: raised after the C-GET
                 self.failure = error
@@ -200,7 +281,7 @@ def _sop_classes(retrieval: Retrieval) -> list[str]:
 def _check_get_offered(association: "Association", classes: Sequence[str], retrieval: Retrieval) -> bool:
     """Return True if at least one SOP Class can come; remember why instances of the others cannot."""
     accepted = association.accepted_contexts
-    if not any(context.abstract_syntax == STUDY_ROOT_GET for context in accepted):
+    if not any(context.abstract_syntax in (STUDY_ROOT_GET, PATIENT_ROOT_GET) for context in accepted):
         raise _GetNotOffered("its presentation context was not accepted")
     receivable = {str(context.abstract_syntax) for context in accepted if context.as_scp}
     for record in retrieval.missing:
@@ -211,42 +292,6 @@ def _check_get_offered(association: "Association", classes: Sequence[str], retri
     if not receivable and not retrieval.arrived_count:
         raise _GetNotOffered("it may not send us anything on the same association (role selection refused)")
     return bool(receivable)
-
-
-def _requests(retrieval: Retrieval, *, whole: bool, sop_classes: Sequence[str] | None = None) -> "Iterator[Dataset]":
-    """Yield the identifiers that ask for what is missing: everything at once, or instance by instance."""
-    missing = retrieval.missing
-    series_uids = list(dict.fromkeys(record.series_uid for record in retrieval.expected))
-    if whole and retrieval.whole and len(missing) == len(retrieval.expected):
-        if len(series_uids) == 1:
-            yield _identifier("SERIES", retrieval.study_uid, series_uids[0])
-        else:
-            yield _identifier("STUDY", retrieval.study_uid)
-        return
-    for series_uid in series_uids:
-        uids = [
-            record.sop_instance_uid
-            for record in missing
-            if record.series_uid == series_uid
-            and (sop_classes is None or not record.sop_class_uid or record.sop_class_uid in sop_classes)
-        ]
-        for some in _batches(uids, _UIDS_PER_REQUEST):
-            yield _identifier("IMAGE", retrieval.study_uid, series_uid, some)
-
-
-def _identifier(
-    level: str, study_uid: str, series_uid: str | None = None, sop_instance_uids: list[str] | None = None
-) -> "Dataset":
-    from pydicom import Dataset
-
-    dataset = Dataset()
-    dataset.QueryRetrieveLevel = level
-    dataset.StudyInstanceUID = study_uid
-    if series_uid:
-        dataset.SeriesInstanceUID = series_uid
-    if sop_instance_uids:
-        dataset.SOPInstanceUID = sop_instance_uids
-    return dataset
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

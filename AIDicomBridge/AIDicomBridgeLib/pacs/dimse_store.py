@@ -1,7 +1,9 @@
 """C-STORE: every instance under its stored transfer syntax, every status looked at."""
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import TYPE_CHECKING
 from ..errors import BadDicomError, BridgeError, NoContextAcceptedError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .association import associate
+from .deadline import Deadline
 from .dimse import UNCOMPRESSED, VERIFICATION, class_name, status_meaning
 from .endpoint import DimseEndpoint
 from .outgoing import OutgoingInstance, read_outgoing
+from .parallel import run_parallel, shares
 from .records import InstanceOutcome, Outcome, StoreReport
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 # Two presentation contexts per kind and one for verification stay below 128.
 _KINDS_PER_ASSOCIATION = 60
 _ATTEMPTS = 3
+_LEAST_SHARE = 10  # instances for which another association is worth its while
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 
 
@@ -50,19 +55,17 @@ def store_instances(
     started = time.monotonic()
     instances = read_outgoing(paths_or_datasets)
     outcomes: dict[str, InstanceOutcome] = {}
+    cancel = Deadline(cancel, endpoint.total_timeout_s)
     sending = _Sending(endpoint, len(instances), outcomes, progress, cancel)
     for attempt in range(1, _ATTEMPTS + 1):
         open_ones = [item for item in instances if item.sop_instance_uid not in outcomes]
-        for batch in _batches_by_kind(open_ones):
-            try:
-                sending.send(batch)
-            except NoContextAcceptedError:
-                for item in batch:
-                    outcomes[item.sop_instance_uid] = _refused_context(item)
-            except BridgeError as error:
-                if attempt == 1 and not outcomes:
-                    raise
-                sending.last_reason = error.what
+        batches = [
+            share
+            for batch in _batches_by_kind(open_ones)
+            for share in shares(batch, endpoint.associations, _LEAST_SHARE)
+        ]
+        actions = [partial(sending.try_batch, batch, first=attempt == 1) for batch in batches]
+        run_parallel(actions, endpoint.associations, sending.show_progress)
     for item in instances:
         outcomes.setdefault(
             item.sop_instance_uid, InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, reason=sending.last_reason)
@@ -92,13 +95,31 @@ class _Sending:
         self._outcomes = outcomes
         self._progress = progress
         self._cancel = cancel
+        self._lock = threading.Lock()
         self.last_reason = ""
         self.byte_count = 0
 
-    def send(self, batch: Sequence[OutgoingInstance]) -> None:
+    def try_batch(self, batch: Sequence[OutgoingInstance], *, first: bool) -> None:
+        """Send a batch; a failure is raised if nothing at all has been sent yet, else remembered."""
+        try:
+            self._send(batch)
+        except NoContextAcceptedError:
+            for item in batch:
+                self._outcomes[item.sop_instance_uid] = _refused_context(item)
+        except BridgeError as error:
+            if first and not self._outcomes:
+                raise
+            self.last_reason = error.what
+
+    def show_progress(self) -> None:
+        """Report how many instances have their outcome; on the thread that asked for the transfer only."""
+        report(self._progress, "store", len(self._outcomes), self._total, "instances")
+
+    def _send(self, batch: Sequence[OutgoingInstance]) -> None:
         with associate(self._endpoint, _contexts(batch)) as association:
             for message_id, item in enumerate(batch, start=1):
-                report(self._progress, "store", len(self._outcomes), self._total, "instances")
+                if self._endpoint.associations == 1:
+                    self.show_progress()
                 check_cancel(self._cancel)
                 context = _context_for(association, item)
                 if context is None:
@@ -124,8 +145,10 @@ class _Sending:
                     self.last_reason = "the connection ended, or the peer fell silent, before it answered"
                     return
                 self._outcomes[item.sop_instance_uid] = _outcome(item.sop_instance_uid, status)
-                self.byte_count += _byte_count(item)
-        report(self._progress, "store", len(self._outcomes), self._total, "instances")
+                with self._lock:
+                    self.byte_count += item.byte_count
+        if self._endpoint.associations == 1:
+            self.show_progress()
 
 
 def _batches_by_kind(instances: Sequence[OutgoingInstance]) -> Iterator[list[OutgoingInstance]]:
@@ -145,14 +168,13 @@ def _contexts(batch: Sequence[OutgoingInstance]) -> "list[PresentationContext]":
     contexts = []
     for sop_class, syntax in dict.fromkeys(_kind(item) for item in batch):
         contexts.append(build_context(sop_class, syntax))
-        if syntax in UNCOMPRESSED:
-            contexts.append(build_context(sop_class, [other for other in UNCOMPRESSED if other != syntax]))
+        contexts.append(build_context(sop_class, [other for other in UNCOMPRESSED if other != syntax]))
     # Accepted nearly everywhere: so a peer that refuses all the others is told apart from one that breaks off.
     return [*contexts, build_context(VERIFICATION, list(UNCOMPRESSED))]
 
 
 def _context_for(association: "Association", item: OutgoingInstance) -> "PresentationContext | None":
-    """Return the context with the stored transfer syntax, else one that it can be converted to without loss."""
+    """Return the context with the stored transfer syntax, else an uncompressed one that it can be converted to."""
     accepted = {
         str(context.transfer_syntax[0]): context
         for context in association.accepted_contexts
@@ -160,9 +182,7 @@ def _context_for(association: "Association", item: OutgoingInstance) -> "Present
     }
     if item.transfer_syntax_uid in accepted:
         return accepted[item.transfer_syntax_uid]
-    if item.transfer_syntax_uid in UNCOMPRESSED:
-        return next((accepted[syntax] for syntax in UNCOMPRESSED if syntax in accepted), None)
-    return None
+    return next((accepted[syntax] for syntax in UNCOMPRESSED if syntax in accepted), None)
 
 
 def send_encoded(
@@ -221,7 +241,3 @@ def _refused_context(item: OutgoingInstance) -> InstanceOutcome:
         Outcome.REFUSED,
         reason=f"the peer accepts no presentation context for {what} with {how}",
     )
-
-
-def _byte_count(item: OutgoingInstance) -> int:
-    return item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)

@@ -60,6 +60,8 @@ class DimseEndpoint:
     move_port, move_host
         Port and address on which our own receiver listens during a C-MOVE. The PACS must have them on record for
         ``calling_ae_title``. 0: no C-MOVE.
+    move_from
+        Host that sends what is moved; ``host`` where empty. Connections from elsewhere are closed.
     profile
         Name of the destination profile by which results for this peer are written; empty for the default.
     connect_timeout_s, association_timeout_s, dimse_timeout_s, total_timeout_s
@@ -84,6 +86,7 @@ class DimseEndpoint:
     retrieve: str = "auto"
     move_port: int = 0
     move_host: str = "127.0.0.1"
+    move_from: str = ""
     profile: str = ""
     connect_timeout_s: float = 10.0
     association_timeout_s: float = 30.0
@@ -96,6 +99,7 @@ class DimseEndpoint:
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", checked_host(self.host))
         object.__setattr__(self, "move_host", checked_host(self.move_host))
+        object.__setattr__(self, "move_from", checked_host(self.move_from) if self.move_from else "")
         object.__setattr__(self, "ae_title", checked_ae_title(self.ae_title))
         object.__setattr__(self, "calling_ae_title", checked_ae_title(self.calling_ae_title))
         check_port(self.port, lowest=1)
@@ -129,7 +133,11 @@ class DimseEndpoint:
         query = {} if self.name == self._default_name else {"name": self.name}
         query |= _changed(self, {"calling_ae_title": "calling", "retrieve": "retrieve"})
         query |= _changed(
-            self, {name: name for name in ("move_port", "move_host", "profile", "root", "associations", *_TIMEOUTS)}
+            self,
+            {
+                name: name
+                for name in ("move_port", "move_host", "move_from", "profile", "root", "associations", *_TIMEOUTS)
+            },
         )
         if self.tls is not None:
             query["tls"] = "1"
@@ -314,6 +322,7 @@ def _parse_dimse(parts: SplitResult, options: dict[str, str], auth: Auth) -> Dim
         retrieve=_RETRIEVE_WORDS.get(retrieve.lower(), retrieve),
         move_port=port_number(options.get("move_port", "0"), "the option move_port"),
         move_host=options.get("move_host", "127.0.0.1"),
+        move_from=options.get("move_from", ""),
         profile=options.get("profile", ""),
         root=options.get("root", "study"),
         associations=port_number(options.get("associations", "1"), "the option associations"),

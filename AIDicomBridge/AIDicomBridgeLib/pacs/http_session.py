@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import EndpointError, QueryError, UnreachableError
+from ..progress import CancelToken, check_cancel
+from .credentials import OAuthClient
 from .endpoint import DicomWebEndpoint
+from .oauth_tokens import OAuthTokens
 
 if TYPE_CHECKING:
     import requests
@@ -26,6 +29,10 @@ class HttpSession:
         self._session = requests.Session()
         # A callable, so that requests never looks for credentials of its own in a netrc file.
         self._session.auth = self._authorise
+        if endpoint.certificate_file:
+            own = (endpoint.certificate_file, endpoint.key_file) if endpoint.key_file else endpoint.certificate_file
+            self._session.cert = own
+        self._tokens = OAuthTokens(endpoint) if isinstance(endpoint.auth, OAuthClient) else None
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -54,7 +61,8 @@ class HttpSession:
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = content_type
-        for _ in range(_MOST_REDIRECTS + 1):
+        renewed = False
+        for _ in range(_MOST_REDIRECTS + 2):
             try:
                 response = self._session.request(
                     method,
@@ -68,13 +76,18 @@ class HttpSession:
                 )
             except (requests.RequestException, ValueError) as error:  # urllib3's LocationParseError is a ValueError
                 raise self.unreachable(error) from error
+            if response.status_code == 401 and self._tokens is not None and not renewed:
+                response.close()  # the token has expired; a second refusal would mean more
+                self._tokens.renew()
+                renewed = True
+                continue
             if response.status_code not in _REDIRECTS:
                 self._check_authorised(response)
                 return response
             url = self._redirected(method, url, response)
         raise EndpointError("the service redirects in a circle", peer=self._endpoint.name)
 
-    def get_json(self, path: str, query: str = "") -> list[Mapping[str, Any]]:
+    def get_json(self, path: str, query: str = "", cancel: CancelToken | None = None) -> list[Mapping[str, Any]]:
         """Return the list of DICOM JSON objects that a GET gives; empty for 204.
 
         Raises
@@ -93,12 +106,12 @@ class HttpSession:
                     status=f"HTTP {response.status_code}",
                     advice="Check the path of the service's URL." if response.status_code == 404 else None,
                 )
-            objects = self.read_json(response)
+            objects = self.read_json(response, cancel)
         if not isinstance(objects, list) or not all(isinstance(item, Mapping) for item in objects):
             raise QueryError("the answer is not a list of DICOM JSON objects", peer=self._endpoint.name)
         return objects
 
-    def read_json(self, response: "requests.Response") -> Any:
+    def read_json(self, response: "requests.Response", cancel: CancelToken | None = None) -> Any:
         """Return a response's body as JSON; XML and the like are not parsed at all.
 
         Raises
@@ -118,6 +131,7 @@ class HttpSession:
         body = bytearray()
         try:
             for piece in response.iter_content(2**20):
+                check_cancel(cancel)
                 body += piece
                 if len(body) > _MOST_JSON_BYTES:
                     raise QueryError("the answer is too long", peer=self._endpoint.name, advice="Narrow the query.")
@@ -160,7 +174,8 @@ class HttpSession:
 
             return HTTPBasicAuth(auth[0].encode(), auth[1].encode())(request)
         if auth is not None:
-            request.headers["Authorization"] = f"Bearer {auth}"
+            token = auth if self._tokens is None else self._tokens.current
+            request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     def _check_authorised(self, response: "requests.Response") -> None:

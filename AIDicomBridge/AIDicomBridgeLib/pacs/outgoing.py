@@ -32,13 +32,21 @@ class OutgoingInstance:
     transfer_syntax_uid: str
     source: Path | bytes = field(repr=False)
 
+    @property
+    def byte_count(self) -> int:
+        """Bytes of the file; 0 if it has vanished, which sending it will tell."""
+        try:
+            return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+        except OSError:
+            return 0
+
     def encoded_dataset(self, transfer_syntax_uid: str | None = None) -> bytes:
         """Return the data set without file meta information, in its stored transfer syntax.
 
         Parameters
         ----------
         transfer_syntax_uid
-            Little endian, explicit or implicit VR: converts from the other of the two.
+            Little endian, explicit or implicit VR: converts from the other of the two, or decompresses.
 
         Raises
         ------
@@ -89,7 +97,10 @@ def _converted(data: bytes, implicit_vr: bool, uid: str) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR, buffer.is_little_endian = implicit_vr, True
     try:
-        write_dataset(buffer, dcmread(BytesIO(data)))
+        dataset = dcmread(BytesIO(data))
+        if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
+            dataset.decompress(generate_instance_uid=False)
+        write_dataset(buffer, dataset)
     except Exception as error:  # parsers and encoders raise nearly anything on damaged input
         raise BadDicomError("the data set cannot be converted to a transfer syntax of the peer", uid=uid) from error
     return buffer.getvalue()

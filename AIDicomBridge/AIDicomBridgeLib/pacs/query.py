@@ -5,16 +5,18 @@ An answer is a plain mapping of attribute keyword to text; an attribute that the
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from ..errors import QueryError
 from ..series.dicom_file import is_uid
-from .records import InstanceRecord, SeriesRecord, StudyRecord
+from .records import InstanceRecord, PatientRecord, SeriesRecord, StudyRecord
 
+PATIENT_KEYS = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies")
 STUDY_KEYS = (
     *("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedSeries"),
-    "NumberOfStudyRelatedInstances",
+    *("NumberOfStudyRelatedInstances", "PatientSex", "ReferringPhysicianName"),
 )
 SERIES_KEYS = (
     *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "SeriesDate"),
@@ -26,6 +28,19 @@ _DATE_KEYS = ("StudyDate", "SeriesDate", "PatientBirthDate", "ContentDate")
 _TIME_KEYS = ("StudyTime", "SeriesTime", "ContentTime")
 
 
+def patient_filters(
+    *, patient_id: str | None, patient_name: str | None, patient_birth_date: str | None, patient_sex: str | None
+) -> dict[str, str]:
+    """Return the matching keys of a patient query; raises what :func:`study_filters` raises."""
+    given = {
+        "PatientID": patient_id,
+        "PatientName": patient_name,
+        "PatientBirthDate": patient_birth_date,
+        "PatientSex": patient_sex,
+    }
+    return _checked(given)
+
+
 def study_filters(
     *,
     patient_id: str | None,
@@ -34,32 +49,83 @@ def study_filters(
     study_date: str | None,
     modalities: str | Iterable[str] | None,
     study_uid: str | None,
+    patient_birth_date: str | None = None,
+    study_time: str | None = None,
+    study_id: str | None = None,
+    study_description: str | None = None,
+    referring_physician: str | None = None,
 ) -> dict[str, str]:
     r"""Return the matching keys of a study query; several modalities are joined by a backslash.
 
     Raises
     ------
     QueryError
-        The date is neither ``YYYYMMDD`` nor a range, a UID is none, or a text holds a backslash.
+        A date or time is none and no range of them, a UID is none, or a text holds a backslash.
     """
     names = [modalities] if isinstance(modalities, str) else list(modalities or ())
     given = {
         "PatientID": patient_id,
         "PatientName": patient_name,
+        "PatientBirthDate": patient_birth_date,
         "AccessionNumber": accession_number,
         "StudyDate": study_date,
+        "StudyTime": study_time,
+        "StudyID": study_id,
+        "StudyDescription": study_description,
+        "ReferringPhysicianName": referring_physician,
         "StudyInstanceUID": study_uid,
     }
-    filters = {keyword: value.strip() for keyword, value in given.items() if value and value.strip()}
-    if any("\\" in value for value in filters.values()):
-        raise QueryError("a search text holds a backslash, which DICOM uses to separate values")
-    if study_date and not re.fullmatch(r"\d{8}|\d{8}-(\d{8})?|-\d{8}", filters.get("StudyDate", "")):
-        raise QueryError("the study date is not understood", advice="Write YYYYMMDD or YYYYMMDD-YYYYMMDD.")
+    filters = _checked(given)
     if study_uid:
         check_uid(study_uid, "Study Instance UID")
     if any(names):
         filters["ModalitiesInStudy"] = "\\".join(name.strip().upper() for name in names if name.strip())
     return filters
+
+
+def series_filters(
+    study_uid: str, *, series_uid: str | None, modality: str | None, series_number: str | None, description: str | None
+) -> dict[str, str]:
+    """Return the matching keys of a series query; raises what :func:`study_filters` raises."""
+    check_uid(study_uid, "Study Instance UID")
+    if series_uid:
+        check_uid(series_uid, "Series Instance UID")
+    given = {
+        "StudyInstanceUID": study_uid,
+        "SeriesInstanceUID": series_uid,
+        "Modality": modality,
+        "SeriesNumber": series_number,
+        "SeriesDescription": description,
+    }
+    return _checked(given)
+
+
+def _checked(given: Mapping[str, str | None]) -> dict[str, str]:
+    filters = {keyword: value.strip() for keyword, value in given.items() if value and value.strip()}
+    if any("\\" in value for value in filters.values()):
+        raise QueryError("a search text holds a backslash, which DICOM uses to separate values")
+    for keyword, what, form, advice in (
+        ("StudyDate", "study date", "%Y%m%d", "Write YYYYMMDD or YYYYMMDD-YYYYMMDD."),
+        ("PatientBirthDate", "birth date", "%Y%m%d", "Write YYYYMMDD or YYYYMMDD-YYYYMMDD."),
+        ("StudyTime", "study time", "%H%M%S", "Write HHMMSS or HHMMSS-HHMMSS."),
+    ):
+        if keyword in filters and not _is_range(filters[keyword], form):
+            raise QueryError(f"the {what} is not understood", advice=advice)
+    return filters
+
+
+def _is_range(text: str, form: str) -> bool:
+    """Return True for one date (or time) that the calendar has, or a range of them in the right order."""
+    ends = text.split("-")
+    if len(ends) > 2 or not any(ends):
+        return False
+    try:
+        for end in filter(None, ends):
+            if datetime.strptime(end, form).strftime(form) != end:
+                return False
+    except ValueError:
+        return False
+    return not all(ends) or ends == sorted(ends)
 
 
 def check_uid(uid: str, what: str) -> None:
@@ -90,7 +156,7 @@ def _matches_one(keyword: str, value: str, wanted: str) -> bool:
         width = 8 if keyword in _DATE_KEYS else 6
         shown = value.replace(".", "")[:width] if keyword in _DATE_KEYS else value[:width]
         return bool(shown) and (not first or shown >= first[:width]) and (not last or shown <= last[:width])
-    if keyword == "PatientName":
+    if keyword in ("PatientName", "ReferringPhysicianName"):
         pattern = wanted.rstrip("^").lower()
         return any(_matches_wildcards(group.rstrip("^").lower(), pattern) for group in [value, *value.split("=")])
     return any(_matches_wildcards(part, wanted) for part in value.split("\\"))
@@ -114,6 +180,31 @@ def _matches_wildcards(text: str, pattern: str) -> bool:
         else:
             return False
     return not pattern[here:].strip("*")
+
+
+def patient_record(attributes: Mapping[str, str]) -> PatientRecord:
+    """Return an answer at the patient level as a record."""
+    text = attributes.get
+    return PatientRecord(
+        patient_id=text("PatientID", ""),
+        patient_name=text("PatientName", ""),
+        patient_birth_date=text("PatientBirthDate", ""),
+        patient_sex=text("PatientSex", ""),
+        study_count=_count(text("NumberOfPatientRelatedStudies", "")),
+    )
+
+
+def patients_of(studies: Iterable[StudyRecord]) -> list[PatientRecord]:
+    """Return the patients of studies, for peers that have no patient level."""
+    counts: dict[str, int] = {}
+    first: dict[str, StudyRecord] = {}
+    for study in studies:
+        counts[study.patient_id] = counts.get(study.patient_id, 0) + 1
+        first.setdefault(study.patient_id, study)
+    return [
+        PatientRecord(patient_id, study.patient_name, study.patient_birth_date, "", counts[patient_id])
+        for patient_id, study in first.items()
+    ]
 
 
 def study_record(attributes: Mapping[str, str]) -> StudyRecord:

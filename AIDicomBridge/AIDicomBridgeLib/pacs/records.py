@@ -8,6 +8,17 @@ from ..errors import IncompleteError, NotFoundError
 
 
 @dataclass(frozen=True)
+class PatientRecord:
+    """One patient as the peer lists it. Texts are empty and the count None where the peer does not say."""
+
+    patient_id: str
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    study_count: int | None = None
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """One study as the peer lists it. Texts are empty and counts None where the peer does not say."""
 

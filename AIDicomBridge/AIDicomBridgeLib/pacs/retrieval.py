@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from ..errors import BridgeError, DiskSpaceError, EndpointError, NotFoundError, RetrieveError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.instance_store import InstanceStore, StoredInstance
+from .deadline import Deadline
 from .records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport
 from .storage_scp import Receiver
 
 ROUNDS = 3
+_PAUSE_SECONDS = 0.2  # before the second round; before the third, four times as long
 
 
 class Retrieval:
@@ -102,6 +104,14 @@ class Retrieval:
         return InstanceOutcome(uid, Outcome.MISSING, reason=reason or "the peer lists it but did not send it")
 
 
+def wait_before_repeating(round_number: int, cancel: CancelToken) -> None:
+    """Give a busy peer some time before it is asked again; a cancel ends the wait."""
+    end = time.monotonic() + _PAUSE_SECONDS * 4 ** (round_number - 2)
+    while time.monotonic() < end:
+        check_cancel(cancel)
+        time.sleep(0.02)
+
+
 def retrieve_all(
     expected: Sequence[InstanceRecord],
     fetch: Callable[[Retrieval, int], str],
@@ -113,6 +123,7 @@ def retrieve_all(
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
     sop_instance_uids: Collection[str] | None = None,
+    total_timeout_s: float,
 ) -> RetrieveReport:
     """Run ``fetch`` until nothing is missing, at most :data:`ROUNDS` times, and report every instance.
 
@@ -125,6 +136,8 @@ def retrieve_all(
         sets ``round_reason`` where the peer did not do all of it.
     sop_instance_uids
         Bring only these of the expected instances.
+    total_timeout_s
+        Most seconds for all of it; what has arrived until then is kept and reported.
 
     Raises
     ------
@@ -139,15 +152,18 @@ def retrieve_all(
     if not expected:
         raise NotFoundError("the study or series holds no instances", uid=series_uid or study_uid, peer=peer)
     started = time.monotonic()
+    cancel = Deadline(cancel, total_timeout_s)
     retrieval = Retrieval(expected, study_uid, into, progress, cancel, whole=len(expected) == listed_count)
     retrieval.show_progress()
     methods: list[str] = []
     for round_number in range(1, ROUNDS + 1):
         if not retrieval.missing:
             break
-        check_cancel(cancel)
         retrieval.round_reason = ""
         try:
+            if round_number > 1:
+                wait_before_repeating(round_number, cancel)
+            check_cancel(cancel)
             methods.append(fetch(retrieval, round_number))
         except (DiskSpaceError, EndpointError):
             raise

@@ -4,17 +4,20 @@ pynetdicom has none of its own: one unauthenticated socket could make it hold 30
 three bytes each could block it for minutes.
 """
 
+import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dimse import send_without_delay
 
 if TYPE_CHECKING:
+    import ssl
+
     from pynetdicom import AE
     from pynetdicom.events import Event
 
@@ -103,7 +106,12 @@ class ConnectionGuard:
 
 @contextmanager
 def guarded_server(
-    entity: "AE", address: tuple[str, int], handlers: Sequence[tuple[Any, ...]], limits: ScpLimits
+    entity: "AE",
+    address: tuple[str, int],
+    handlers: Sequence[tuple[Any, ...]],
+    limits: ScpLimits,
+    may_connect: Callable[[str], bool] | None = None,
+    tls: "ssl.SSLContext | None" = None,
 ) -> Iterator[int]:
     """Serve on an address for the length of a ``with`` block, within limits; gives the port.
 
@@ -113,6 +121,10 @@ def guarded_server(
         The application entity, with its supported contexts; peers must call it by its AE title.
     handlers
         pynetdicom event handlers.
+    may_connect
+        Whether connections from an IP address are let in; all are where not given.
+    tls
+        Serve over TLS with this context.
 
     Raises
     ------
@@ -126,7 +138,8 @@ def guarded_server(
     entity.maximum_associations = limits.associations
     server = entity.make_server(
         address,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits]), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits, may_connect]), *handlers],
+        ssl_context=tls,
         server_class=ThreadedAssociationServer,
     )
     # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for.
@@ -141,12 +154,16 @@ def guarded_server(
             association.abort()
 
 
-def _guard_connection(event: "Event", limits: ScpLimits) -> None:
+def _guard_connection(event: "Event", limits: ScpLimits, may_connect: Callable[[str], bool] | None) -> None:
     """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
     from pynetdicom import evt
 
     send_without_delay(event)
     connection: Any = event.assoc.dul.socket
+    address: Any = event.address  # type: ignore[attr-defined]
+    if may_connect is not None and not may_connect(str(address[0])):
+        with suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)  # the guard below then reads its end
     guard = ConnectionGuard(event.assoc, limits)
     connection.recv = guard.receive
     event.assoc.bind(evt.EVT_DIMSE_RECV, guard.message_received)

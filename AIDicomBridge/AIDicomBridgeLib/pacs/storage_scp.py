@@ -1,6 +1,7 @@
 """Receiving C-STORE requests into an InstanceStore: in our own SCPs, and on the association of a C-GET."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadDicomError, BridgeError, ConflictError, DiskSpaceError, EndpointError
 from ..series.dicom_file import is_uid
 from ..series.instance_store import InstanceStore, StoredInstance
-from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class
+from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class, public_storage_classes
 from .scp_guard import ScpLimits, guarded_server
 
 if TYPE_CHECKING:
@@ -113,7 +114,14 @@ class StorageScp:
     host, port
         Address to listen on; the peer must have it on record for ``ae_title``.
     sop_classes
-        SOP Classes that the study holds.
+        SOP Classes that the study holds, beside which every public one is taken.
+    peer_host
+        The only host that may connect; None for any.
+
+    Attributes
+    ----------
+    turned_away
+        Who was not let in and why, in words; at most three.
     """
 
     def __init__(
@@ -125,6 +133,7 @@ class StorageScp:
         host: str,
         port: int,
         sop_classes: Iterable[str],
+        peer_host: str | None = None,
         limits: ScpLimits | None = None,
     ) -> None:
         self._receiver = receiver
@@ -132,14 +141,16 @@ class StorageScp:
         self._address = (host, port)
         self._peer_ae_title = peer_ae_title
         self._running = ExitStack()
-        self.rejected_ae_titles: list[str] = []
+        self._peer_host = peer_host
+        self.turned_away: list[str] = []
         self._entity = application_entity(
             ae_title,
             association_timeout_s=self._limits.idle_seconds,
             dimse_timeout_s=self._limits.idle_seconds,
         )
         self._entity.require_calling_aet = [peer_ae_title]
-        for sop_class in sop_classes:
+        # Peers that do not say which SOP Classes a study holds may send any; what is taken is decided by the study.
+        for sop_class in dict.fromkeys([*public_storage_classes(), *sop_classes]):
             if is_storage_class(sop_class):
                 self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
 
@@ -148,7 +159,9 @@ class StorageScp:
 
         handlers = [(evt.EVT_C_STORE, self._receiver.receive), (evt.EVT_REJECTED, self._remember_rejected)]
         try:
-            self._running.enter_context(guarded_server(self._entity, self._address, handlers, self._limits))
+            self._running.enter_context(
+                guarded_server(self._entity, self._address, handlers, self._limits, self._may_connect)
+            )
         except OSError as error:
             raise EndpointError(
                 f"we cannot receive on {self._address[0]}:{self._address[1]}: {error.strerror}",
@@ -159,8 +172,27 @@ class StorageScp:
     def __exit__(self, *exc_info: object) -> None:
         self._running.close()
 
+    def _may_connect(self, address: str) -> bool:
+        if self._peer_host is None or address in _addresses_of(self._peer_host):
+            return True
+        self._remember(f"a connection from {address}, since it expects the host {self._peer_host},")
+        return False
+
     def _remember_rejected(self, event: "Event") -> None:
         request: Any = event.assoc.requestor.primitive
         title = str(request.calling_ae_title).strip()
-        if title != self._peer_ae_title and len(self.rejected_ae_titles) < 3:
-            self.rejected_ae_titles.append(title)
+        if title != self._peer_ae_title:
+            self._remember(f"{title!r}, since it expects {self._peer_ae_title!r},")
+
+    def _remember(self, who: str) -> None:
+        if len(self.turned_away) < 3:
+            self.turned_away.append(who)
+
+
+def _addresses_of(host: str) -> set[str]:
+    """Return the IP addresses of a host, IPv4 ones also as they look on an IPv6 socket."""
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return set()
+    return found | {f"::ffff:{address}" for address in found if ":" not in address}

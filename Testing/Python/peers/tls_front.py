@@ -12,11 +12,10 @@ from . import require_program
 
 
 @contextmanager
-def tls_front(folder: Path, port: int) -> Iterator[tuple[int, Path]]:
+def tls_front(folder: Path, port: int, *, ask_client: bool = False) -> Iterator[tuple[int, Path]]:
     """Forward TLS connections to a port on loopback; gives the TLS port and the authority's certificate file."""
     ca_file = make_certificates(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    context = server_context(folder, ask_client=ask_client)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -43,6 +42,16 @@ def tls_front(folder: Path, port: int) -> Iterator[tuple[int, Path]]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+def server_context(folder: Path, *, ask_client: bool) -> ssl.SSLContext:
+    """Return the TLS context of a server whose certificates lie in the folder, which may ask clients for theirs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    if ask_client:
+        context.load_verify_locations(folder / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

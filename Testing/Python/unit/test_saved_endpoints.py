@@ -34,8 +34,10 @@ class Keyring:
 class NoKeyring:
     """What the package keyring is on a server: there, and of no use."""
 
-    def __getattr__(self, _name: str):
+    def set_password(self, *_arguments: str) -> None:
         raise RuntimeError("no backend")
+
+    get_password = delete_password = set_password
 
 
 @pytest.fixture(params=[Keyring, NoKeyring])

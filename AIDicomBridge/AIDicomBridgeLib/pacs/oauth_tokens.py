@@ -1,0 +1,81 @@
+"""Bearer tokens that an OAuth 2.0 server gives to a client (RFC 6749 section 4.4), fetched when one is needed."""
+
+import json
+import threading
+from typing import Any
+
+from ..errors import EndpointError, UnreachableError
+from .credentials import OAuthClient
+from .endpoint import DicomWebEndpoint
+
+_MOST_ANSWER_BYTES = 2**20
+
+
+class OAuthTokens:
+    """The token in use for one endpoint; any thread may ask for it."""
+
+    def __init__(self, endpoint: DicomWebEndpoint) -> None:
+        assert isinstance(endpoint.auth, OAuthClient)  # noqa: S101 - asked by the caller
+        self._endpoint = endpoint
+        self._client = endpoint.auth
+        self._lock = threading.Lock()
+        self._token = ""
+
+    @property
+    def current(self) -> str:
+        """The token, fetched if there is none yet; raises what :meth:`renew` raises."""
+        with self._lock:
+            if not self._token:
+                self._token = self._fetch()
+            return self._token
+
+    def renew(self) -> None:
+        """Fetch another token in the place of one that has expired.
+
+        Raises
+        ------
+        UnreachableError
+            The server of the token URL does not answer.
+        EndpointError
+            It gives us no token.
+        """
+        with self._lock:
+            self._token = self._fetch()
+
+    def _fetch(self) -> str:
+        import requests
+
+        client, endpoint = self._client, self._endpoint
+        form = {"grant_type": "client_credentials", **({"scope": client.scope} if client.scope else {})}
+        try:
+            # A session of its own, which sends nothing but this; its credentials are not those of the service.
+            with requests.Session() as session:
+                session.trust_env = False
+                response = session.post(
+                    client.token_url,
+                    data=form,
+                    auth=(client.client_id, client.client_secret),
+                    headers={"Accept": "application/json"},
+                    allow_redirects=False,
+                    stream=True,
+                    timeout=(endpoint.connect_timeout_s, endpoint.timeout_s),
+                    verify=endpoint.ca_file or True,
+                )
+                with response:
+                    body = next(response.iter_content(_MOST_ANSWER_BYTES), b"")
+                answer: Any = json.loads(body)
+        except (requests.RequestException, ValueError) as error:
+            raise UnreachableError(
+                "the token URL does not answer as an OAuth 2.0 server",
+                peer=endpoint.name,
+                advice="Check the token URL, and that its certificate is trusted.",
+            ) from error
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if response.status_code != 200 or not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise EndpointError(
+                "the OAuth 2.0 server gives us no token",
+                peer=endpoint.name,
+                status=f"HTTP {response.status_code}",
+                advice="Check client ID, secret and scope.",
+            )
+        return token
