@@ -157,6 +157,7 @@ def split_labels(labels: LabelVolume, encoding: str, largest_bytes: int) -> list
             room = largest_bytes
         groups[-1].append(segment)
         room -= size
+    groups[0] += [segment for segment in labels.segments if segment not in plan.segments]  # without voxels
     return [_part(labels, group) for group in groups]
 
 

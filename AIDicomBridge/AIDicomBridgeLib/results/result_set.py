@@ -5,13 +5,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
 from .edited_segments import mark_edited
+from .frame_plan import split_labels
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
@@ -73,7 +74,8 @@ def encode_results(
         Any of ``seg``, ``sr``, ``sc``; the profile's where not given. A report needs the segmentation that it refers
         to: ``sr`` makes a SEG too. Labels without a voxel become what the profile's rule for empty results says.
     encodings
-        One SEG is made for each; report and captures refer to the first. The profile's where not given.
+        One SEG is made for each; report and captures refer to the first. The profile's where not given. A SEG larger
+        than the profile allows comes in parts by segments, each with a report of its own.
     series_description
         For all series; made from the model's name where not given.
 
@@ -89,48 +91,67 @@ def encode_results(
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
     labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # once: all objects of one result track the same things
-    nothing = not any(layer.any() for layer in labels.layers)
+    nothing = "FRACTIONAL" not in encodings and not any(layer.any() for layer in labels.layers)
     if nothing and profile.empty == "refuse":
         raise EncodingError("no segment has a voxel: there is nothing to send", uid=labels.source.series_uid)
-    segmentations: list[Dataset] = []
+    segmentations: list[_Segmentation] = []
     if {"seg", "sr"} & set(outputs) and not (nothing and profile.empty == "report"):
-        segmentations = _segmentations(labels, encodings, profile.compression, series_description)
-    first = segmentations[0] if segmentations else None
-    results = [ResultObject("seg", segmentation) for segmentation in segmentations]
+        segmentations = _segmentations(labels, encodings, profile, series_description)
+    first = segmentations[0].dataset if segmentations else None
+    results = [ResultObject("seg", segmentation.dataset) for segmentation in segmentations]
     if "sr" in outputs or (nothing and profile.empty == "report"):
-        report = build_measurement_report(
-            labels,
-            measurements,
-            segmentation=first,
-            sr_class=profile.report_class,
-            series_description=series_description,
-        )
-        results.append(ResultObject("sr", report))
+        reported = [made for made in segmentations if made.nth == 0] or [_Segmentation(0, labels, None)]
+        for made in reported:
+            labels_inside = {segment.label for segment in made.labels.segments}
+            report = build_measurement_report(
+                made.labels,
+                [measured for measured in measurements if measured.segment.label in labels_inside],
+                segmentation=made.dataset,
+                sr_class=profile.report_class,
+                series_description=series_description,
+            )
+            results.append(ResultObject("sr", report))
     if "sc" in outputs:
         captures = build_secondary_captures(labels, volume, segmentation=first, series_description=series_description)
         results += [ResultObject("sc", capture) for capture in captures]
     return results
 
 
+@dataclass(frozen=True)
+class _Segmentation:
+    """A segmentation of all labels or, where it would be too large, of some; ``nth`` counts the encodings."""
+
+    nth: int
+    labels: LabelVolume
+    dataset: Any
+
+
 def _segmentations(
-    labels: LabelVolume, encodings: Sequence[str], compression: str | None, series_description: str | None
-) -> "list[Dataset]":
-    """Return one segmentation per encoding; from the second on, number and description tell their series apart."""
+    labels: LabelVolume, encodings: Sequence[str], profile: DestinationProfile, series_description: str | None
+) -> list[_Segmentation]:
+    """Return a segmentation per encoding, or several parts; number and description tell their series apart.
+
+    Segments that overlap are written as BINARY where a label map is asked for, which cannot hold them.
+    """
     kind, header = ResultKind.SEGMENTATION, labels.source.headers[0]
-    made = []
-    for nth, encoding in enumerate(encodings):
-        description = series_description
-        if nth:
-            description = f"{series_description or default_description(kind, labels.provenance)} {encoding.lower()}"
-        made.append(
-            build_segmentation(
-                labels,
+    made: list[_Segmentation] = []
+    for nth, wanted in enumerate(encodings):
+        encoding = "BINARY" if wanted == "LABELMAP" and labels.further_layers else wanted
+        parts = split_labels(labels, encoding, profile.largest_bytes)
+        for number, part in enumerate(parts, start=1):
+            remarks = [encoding.lower()] * bool(nth) + [f"part {number} of {len(parts)}"] * (len(parts) > 1)
+            description = series_description
+            if remarks:
+                description = " ".join([series_description or default_description(kind, labels.provenance), *remarks])
+            dataset = build_segmentation(
+                part,
                 encoding=encoding,
-                compression=compression if encoding == "LABELMAP" else None,
+                compression=None if encoding == "BINARY" else profile.compression,
+                largest_bytes=profile.largest_bytes,
                 series_description=description,
-                series_number=result_series_number(kind, header, nth),
+                series_number=result_series_number(kind, header, len(made)),
             )
-        )
+            made.append(_Segmentation(nth, part, dataset))
     return made
 
 

@@ -1,17 +1,25 @@
 """Destination profiles: what a name stands for, what an address carries, and who gets which objects."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from AIDicomBridgeLib import Job, Outbox, run_job
 from AIDicomBridgeLib.delivery.agreement import agree_on_profile
 from AIDicomBridgeLib.errors import EncodingError, EndpointError
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, parse_endpoint
+from AIDicomBridgeLib.results.conformance import check_conformance
+from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.profiles import DEFAULT_PROFILE, PROFILES, DestinationProfile, find_profile
+from AIDicomBridgeLib.results.result_set import encode_results
 from AIDicomBridgeLib.series.instance_store import InstanceStore
+from AIDicomBridgeLib.series.volume import read_volume
 from peers.dcmtk import storescp
 from pydicom import dcmread
+from pydicom.uid import RLELossless
+from segmented import make_labels
 
 OLD_PACS = parse_endpoint("dimse://OLD@127.0.0.1:1?profile=plain-pacs")
 WORKSTATION = parse_endpoint("dimse://NEW@127.0.0.1:2?profile=slicer")
@@ -83,3 +91,46 @@ def test_each_destination_gets_the_objects_of_its_profile(ct_files: list[Path], 
 def test_one_profile_for_all_makes_one_set_of_objects(ct_files: list[Path]) -> None:
     done = run_job(Job(ct_files[0].parent, "ct-tissues", profile=DEFAULT_PROFILE, outputs=("seg",)))
     assert [result.dataset.SegmentationType for result in done.results] == ["BINARY"]
+
+
+def test_a_segmentation_too_large_for_the_destination_comes_in_parts_with_their_reports(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    volume = read_volume(labels.source)
+    small = DestinationProfile("small", outputs=("seg", "sr"), largest_bytes=11000)
+    results = encode_results(labels, volume, measure(labels, volume), profile=small)
+    assert [result.kind for result in results] == ["seg", "seg", "sr", "sr"]
+    parts = [result.dataset for result in results]
+    assert [[item.SegmentLabel for item in part.SegmentSequence] for part in parts[:2]] == [
+        ["Right lung", "Left lung"],
+        ["Bone"],
+    ]
+    assert len({part.SeriesNumber for part in parts}) == 4
+    assert "part 2 of 2" in parts[1].SeriesDescription
+    for part in parts:
+        assert check_conformance(part, labels.source, related=parts) == []
+
+
+def test_overlapping_segments_are_binary_where_label_maps_are_wanted(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    above = np.where(labels.labels == 3, 3, 0).astype(np.uint8)
+    above[5, 20:40, 20:40] = 3
+    lower = np.where(labels.labels == 3, 0, labels.labels).astype(np.uint8)
+    overlapping = replace(labels, labels=lower, further_layers=(above,))
+    volume = read_volume(labels.source)
+    measured = measure(overlapping, volume)
+    assert [item.voxel_count for item in measured] == [
+        int(overlapping.mask(segment).sum()) for segment in labels.segments
+    ]
+    results = encode_results(overlapping, volume, measured, profile="slicer")
+    assert results[0].dataset.SegmentationType == "BINARY"
+    assert results[0].dataset.SegmentsOverlap == "YES"
+
+
+@pytest.mark.parametrize("encoding", ["LABELMAP", "FRACTIONAL"])
+def test_the_profile_compresses(tmp_path: Path, encoding: str) -> None:
+    labels = make_labels(tmp_path)
+    labels = replace(labels, probabilities=np.stack([labels.mask(s) for s in labels.segments]).astype(np.float32))
+    profile = DestinationProfile("mine", outputs=("seg",), encoding=encoding, compression="RLE")
+    (result,) = encode_results(labels, read_volume(labels.source), [], profile=profile)
+    assert result.dataset.SegmentationType == encoding
+    assert result.dataset.file_meta.TransferSyntaxUID == RLELossless
