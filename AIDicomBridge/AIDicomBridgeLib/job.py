@@ -204,9 +204,10 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         check_cancel(cancel)
         with done.stage("encode", progress):
             done.measurements = measure(done.labels, done.volume)
+            done.labels = with_tracking_uids(done.labels, fresh_uid)  # once: all objects track the same things
             done.results = _encode(job, done, done.labels, done.volume)
         with done.stage("check", progress):
-            done.findings = check_results(done.results, done.volume.source)
+            done.findings = check_results(done.results, done.volume.source, done.labels)
         check_cancel(cancel)
         if job.out is not None:
             done.results = write_results(done.results, job.out)
@@ -271,7 +272,6 @@ def _retrieve(
 
 def _encode(job: Job, done: JobReport, labels: LabelVolume, volume: ImageVolume) -> list[ResultObject]:
     """Make the objects once for each profile among the destinations, and note who gets which."""
-    labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
     made: dict[DestinationProfile, list[ResultObject]] = {}
     for endpoint in job.destinations or (None,):
         profile = agree_on_profile(endpoint, job.profile)

@@ -6,7 +6,9 @@ from typing import Any
 
 from ..results.measurements import measure
 from ..results.profiles import OUTPUTS
+from ..results.result_series import fresh_uid
 from ..results.result_set import check_results, encode_results, write_results
+from ..results.segment_description import with_tracking_uids
 from ..series.volume import ImageVolume
 from .segmentation_node import label_volume_from
 
@@ -36,6 +38,7 @@ def write_segmentation_files(
         An object failed its own checks, or cannot be written. No file is left.
     """
     labels = label_volume_from(node, volume.source)
+    labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
     results = encode_results(labels, volume, measure(labels, volume), outputs=outputs, encodings=(encoding,))
-    check_results(results, volume.source)
+    check_results(results, volume.source, labels)
     return [result.path for result in write_results(results, Path(folder)) if result.path is not None]

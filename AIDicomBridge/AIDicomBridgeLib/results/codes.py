@@ -1,5 +1,6 @@
 """Coded concepts between :class:`Code` and DICOM, and the few codes that every result needs."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
@@ -73,10 +74,21 @@ def same_concept(first: Code | None, second: Code | None) -> bool:
 
 
 def is_plausible(code: Code) -> bool:
-    """Return False for a value that its coding scheme cannot hold, such as a SNOMED CT one with a wrong check digit."""
-    return code.scheme not in ("SCT", "DCM") or (
-        is_snomed_ct_id(code.value) if code.scheme == "SCT" else code.value.isalnum()
-    )
+    """Return False for a value that its coding scheme does not have.
+
+    DICOM's own scheme is listed whole. SNOMED CT is not, but its check digit tells most values that are none.
+    """
+    if code.scheme == "DCM":
+        return code.value in _dicom_codes()
+    return code.scheme != "SCT" or is_snomed_ct_id(code.value)
+
+
+@cache
+def _dicom_codes() -> frozenset[str]:
+    """Return the values of the coding scheme DCM (PS3.16 Annex D), as pydicom lists them."""
+    from pydicom.sr.codedict import codes
+
+    return frozenset(code.value for code in codes.DCM.concepts.values())
 
 
 def is_snomed_ct_id(text: str) -> bool:

@@ -13,9 +13,11 @@ from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
 from .codes import is_plausible, read_code
 from .content_tree import nested_items
+from .labels import LabelVolume
 from .parametric_map import PARAMETRIC_MAP_STORAGE
 from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
+from .segmentation_conformance import check_frames, check_segments, check_voxels, distinct_groups
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,7 +39,6 @@ _OWN_SEQUENCES = {
     "ContentSequence",
     "CurrentRequestedProcedureEvidenceSequence",
     "DerivationCodeSequence",
-    "PerFrameFunctionalGroupsSequence",
     "ReferencedSeriesSequence",
     "SegmentSequence",
     "SharedFunctionalGroupsSequence",
@@ -79,7 +80,11 @@ _Report = Callable[[str, str], None]  # path, message
 
 
 def check_conformance(
-    dataset: "Dataset", sources: "SourceSeries | Iterable[Dataset]", *, related: "Iterable[Dataset]" = ()
+    dataset: "Dataset",
+    sources: "SourceSeries | Iterable[Dataset]",
+    *,
+    related: "Iterable[Dataset]" = (),
+    labels: LabelVolume | None = None,
 ) -> list[Finding]:
     """Return what is wrong with a segmentation, report, parametric map or secondary capture; empty if nothing is.
 
@@ -89,6 +94,8 @@ def check_conformance(
         The series that it was computed from, or its headers.
     related
         Results of the same run that it may point to, such as the segmentation of a report; it may be among them.
+    labels
+        What a segmentation was made from, with its tracking UIDs: it is then read back and compared voxel for voxel.
     """
     headers = list(sources.headers) if isinstance(sources, SourceSeries) else list(sources)
     if not headers:
@@ -110,11 +117,15 @@ def check_conformance(
     _check_tree(dataset, known, error)
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
-        _check_segmentation(dataset, known, error)
+        _check_frame_of_reference(dataset, known, error)
+        check_segments(dataset, error)
+        if labels is not None:
+            check_voxels(dataset, labels, error)
     elif sop_class in REPORT_CLASS_UIDS:
         check_report(dataset, source=known.source, series=known.series, segmentations=known.segmentations, error=error)
     elif sop_class == PARAMETRIC_MAP_STORAGE:
-        _check_map(dataset, known, error)
+        _check_frame_of_reference(dataset, known, error)
+        _check_map(dataset, error)
     elif sop_class == SECONDARY_CAPTURE:
         _check_capture(dataset, error)
     else:
@@ -139,20 +150,32 @@ def _check_identity(dataset: "Dataset", known: _Known, error: _Report) -> None:
 
 def _check_tree(dataset: "Dataset", known: _Known, error: _Report) -> None:
     """Check every code and every reference, wherever it stands."""
-    for path, item in nested_items(dataset):
-        if path.partition("[")[0] not in _OWN_SEQUENCES:
-            continue
-        if path[: path.rindex("[")].endswith("CodeSequence"):
-            _check_code(path, item, error)
-        uid = str(item.get("ReferencedSOPInstanceUID", ""))
-        if uid and uid not in known.classes:
-            error(f"{path}.ReferencedSOPInstanceUID", f"It refers to {uid}, which is neither source nor result.")
-        elif uid and known.classes[uid] != str(item.get("ReferencedSOPClassUID", "")):
-            error(f"{path}.ReferencedSOPClassUID", f"It is not the SOP Class of {uid}.")
-        if path.rpartition(".")[2].startswith("ReferencedSeriesSequence"):
-            series = str(item.get("SeriesInstanceUID", ""))
-            if series not in known.series:
-                error(f"{path}.SeriesInstanceUID", f"It refers to the series {series}, which is not known.")
+    from pydicom.datadict import keyword_for_tag
+
+    for path, item in nested_items(dataset, within=_OWN_SEQUENCES):
+        _check_item(path, item, known, error)
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        for frame, groups in distinct_groups(dataset):
+            for tag, items in groups.items():
+                for number, group in enumerate(items, start=1):
+                    start = f"{frame}.{keyword_for_tag(tag)}[{number}]"
+                    _check_item(start, group, known, error)
+                    for path, item in nested_items(group, f"{start}."):
+                        _check_item(path, item, known, error)
+
+
+def _check_item(path: str, item: "Dataset", known: _Known, error: _Report) -> None:
+    if path[: path.rindex("[")].endswith("CodeSequence"):
+        _check_code(path, item, error)
+    uid = str(item.get("ReferencedSOPInstanceUID", ""))
+    if uid and uid not in known.classes:
+        error(f"{path}.ReferencedSOPInstanceUID", f"It refers to {uid}, which is neither source nor result.")
+    elif uid and known.classes[uid] != str(item.get("ReferencedSOPClassUID", "")):
+        error(f"{path}.ReferencedSOPClassUID", f"It is not the SOP Class of {uid}.")
+    if path.rpartition(".")[2].startswith("ReferencedSeriesSequence"):
+        series = str(item.get("SeriesInstanceUID", ""))
+        if series not in known.series:
+            error(f"{path}.SeriesInstanceUID", f"It refers to the series {series}, which is not known.")
 
 
 def _check_code(path: str, item: "Dataset", error: _Report) -> None:
@@ -165,59 +188,20 @@ def _check_code(path: str, item: "Dataset", error: _Report) -> None:
         error(f"{path}.CodeValue", f"{code.value} is no code of {code.scheme}.")
 
 
-def _check_segmentation(dataset: "Dataset", known: _Known, error: _Report) -> None:
+def _check_frame_of_reference(dataset: "Dataset", known: _Known, error: _Report) -> None:
     frame_of_reference = str(dataset.get("FrameOfReferenceUID", ""))
     if not frame_of_reference or frame_of_reference != str(known.source.get("FrameOfReferenceUID", "")):
         error("FrameOfReferenceUID", "The frame of reference is not the source's.")
-    segments = list(enumerate(dataset.get("SegmentSequence") or [], start=1))
-    numbers = [int(item.get("SegmentNumber", -1)) for _, item in segments]
-    binary = dataset.get("SegmentationType") == "BINARY"
-    if not segments or (binary and numbers != list(range(1, len(numbers) + 1))) or len(set(numbers)) < len(numbers):
-        error("SegmentSequence", "The segment numbers are not 1, 2, 3 ... (BINARY) or not unique.")
-    tracking: set[str] = set()
-    for order, item in segments:
-        if item.get("SegmentNumber") == 0:
-            continue
-        path = f"SegmentSequence[{order}]"
-        uid = str(item.get("TrackingUID", ""))
-        if not is_uid(uid) or not item.get("TrackingID") or uid in tracking:
-            error(f"{path}.TrackingUID", "The segment has no tracking identifier and UID of its own.")
-        tracking.add(uid)
-        for name in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
-            if not item.get(name):
-                error(f"{path}.{name}", "The segment does not say what it is.")
-        if item.get("SegmentAlgorithmType") != "MANUAL" and not item.get("SegmentAlgorithmName"):
-            error(f"{path}.SegmentAlgorithmName", "The algorithm has no name.")
-    _check_frames(dataset, set(numbers), error)
 
 
-def _check_frames(dataset: "Dataset", numbers: set[int], error: _Report) -> None:
-    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(groups) != int(dataset.get("NumberOfFrames") or 0) or not groups:
-        error("NumberOfFrames", "The number of frames is not that of the functional groups.")
-    for order, group in enumerate(groups, start=1):
-        path = f"PerFrameFunctionalGroupsSequence[{order}]"
-        if "PlanePositionSequence" not in group:
-            error(path, "The frame has no position.")
-        derivation = group.get("DerivationImageSequence")
-        if not derivation or not derivation[0].get("SourceImageSequence"):
-            error(f"{path}.DerivationImageSequence", "The frame does not name its source image.")
-        identification = group.get("SegmentIdentificationSequence")
-        number = identification[0].get("ReferencedSegmentNumber") if identification else None
-        if dataset.get("SegmentationType") == "BINARY" and number not in numbers:
-            error(f"{path}.SegmentIdentificationSequence", "The frame belongs to no segment.")
-
-
-def _check_map(dataset: "Dataset", known: _Known, error: _Report) -> None:
-    if str(dataset.get("FrameOfReferenceUID", "")) != str(known.source.get("FrameOfReferenceUID", "")):
-        error("FrameOfReferenceUID", "The frame of reference is not the source's.")
+def _check_map(dataset: "Dataset", error: _Report) -> None:
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
     mapping = (shared.get("RealWorldValueMappingSequence") or [{}])[0]
     if not mapping.get("MeasurementUnitsCodeSequence") or not mapping.get("QuantityDefinitionSequence"):
         error("SharedFunctionalGroupsSequence[1].RealWorldValueMappingSequence", "The map has no quantity or no unit.")
     if not dataset.get("FloatPixelData"):
         error("FloatPixelData", "The map has no values.")
-    _check_frames(dataset, set(), error)
+    check_frames(dataset, None, error)
 
 
 def _check_capture(dataset: "Dataset", error: _Report) -> None:

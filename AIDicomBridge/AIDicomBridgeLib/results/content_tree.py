@@ -1,15 +1,20 @@
 """Walking the nested items of a DICOM object, and naming the content items of a structured report."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-def nested_items(dataset: "Dataset", prefix: str = "") -> "Iterator[tuple[str, Dataset]]":
-    """Yield every sequence item at any depth with its path: keywords with item numbers from 1."""
-    for element in dataset:
+def nested_items(
+    dataset: "Dataset", prefix: str = "", *, within: Collection[str] | None = None
+) -> "Iterator[tuple[str, Dataset]]":
+    """Yield every sequence item at any depth with its path: keywords with item numbers from 1.
+
+    ``within``: only what is in these sequences of ``dataset``; others are not even decoded.
+    """
+    for element in dataset if within is None else (dataset[name] for name in sorted(within) if name in dataset):
         if element.VR == "SQ":
             for number, item in enumerate(element.value or [], start=1):
                 path = f"{prefix}{element.keyword}[{number}]"

@@ -63,6 +63,10 @@ def check_report(
     segmentations
         Those that it may refer to, by SOP Instance UID.
     """
+    if dataset.get("CompletionFlag") not in ("COMPLETE", "PARTIAL"):
+        error("CompletionFlag", "The report does not say whether it is complete.")
+    if dataset.get("VerificationFlag") not in ("VERIFIED", "UNVERIFIED"):
+        error("VerificationFlag", "The report does not say whether it is verified.")
     listed = {
         str(item.get("ReferencedSOPInstanceUID", ""))
         for path, item in nested_items(dataset)

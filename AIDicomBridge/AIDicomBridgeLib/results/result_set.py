@@ -101,7 +101,7 @@ def encode_results(
     results = [ResultObject("seg", segmentation.dataset) for segmentation in segmentations]
     if "sr" in outputs or (nothing and profile.empty == "report"):
         reported = [made for made in segmentations if made.nth == 0] or [_Segmentation(0, labels, None)]
-        for made in reported:
+        for order, made in enumerate(reported):
             labels_inside = {segment.label for segment in made.labels.segments}
             report = build_measurement_report(
                 made.labels,
@@ -109,6 +109,7 @@ def encode_results(
                 segmentation=made.dataset,
                 sr_class=profile.report_class,
                 series_description=series_description,
+                series_number=result_series_number(ResultKind.MEASUREMENT_REPORT, labels.source.headers[0], order),
             )
             results.append(ResultObject("sr", report))
     if "sc" in outputs:
@@ -155,8 +156,15 @@ def _segmentations(
     return made
 
 
-def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list[Finding]:
+def check_results(
+    results: Sequence[ResultObject], source: SourceSeries, labels: LabelVolume | None = None
+) -> list[Finding]:
     """Return the warnings of the results' own checks.
+
+    Parameters
+    ----------
+    labels
+        With the tracking UIDs of the results: segmentations are then read back and compared with them.
 
     Raises
     ------
@@ -164,7 +172,9 @@ def check_results(results: Sequence[ResultObject], source: SourceSeries) -> list
         A check found an error: such a result must not leave the house.
     """
     related = [result.dataset for result in results if result.kind == "seg"]  # what reports and captures refer to
-    findings = [f for result in results for f in check_conformance(result.dataset, source, related=related)]
+    findings = [
+        f for result in results for f in check_conformance(result.dataset, source, related=related, labels=labels)
+    ]
     for finding in findings:
         if finding.severity == "error":
             raise ConformanceError(

@@ -22,7 +22,9 @@ from ..results.edited_segments import with_fingerprints
 from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance
 from ..results.measurements import measure
+from ..results.result_series import fresh_uid
 from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
+from ..results.segment_description import with_tracking_uids
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
 from ..series.source_series import SourceSeries
@@ -141,6 +143,7 @@ class Calls:
         volume = self.read(paths=paths)
         report(self._progress, "encode", 0)
         labels = put_layers_together(layers, volume.source, provenance=provenance)
+        labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
         results = encode_results(
             labels,
             volume,
@@ -150,7 +153,7 @@ class Calls:
             series_description=series_description,
         )
         report(self._progress, "check", 0)
-        check_results(results, volume.source)
+        check_results(results, volume.source, labels)
         return [
             ResultFile(result.kind, str(result.dataset.SOPInstanceUID), result.path)
             for result in write_results(results, Path(folder))

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
+from AIDicomBridgeLib.results.segment_description import with_tracking_uids
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
@@ -96,6 +98,13 @@ REPORT_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
     ("wrong relationship", "must be CONTAINS"): _wrong_relationship,
     ("no finding", "no finding"): lambda report: _drop(_group(report), "Finding"),
     ("segmentation is no evidence", "not among the evidence"): _not_evidence,
+    ("no evidence", "not among the evidence"): lambda report: delattr(
+        report, "CurrentRequestedProcedureEvidenceSequence"
+    ),
+    ("no units", "no value or no unit"): lambda report: delattr(
+        _child(_group(report), "Volume").MeasuredValueSequence[0], "MeasurementUnitsCodeSequence"
+    ),
+    ("wrong completion flag", "whether it is complete"): lambda report: setattr(report, "CompletionFlag", "DONE"),
     ("no groups", "no measurement group"): lambda report: _drop(report, "Imaging Measurements"),
     ("nonsense code", "12345678 is no code of SCT"): lambda report: setattr(
         _child(_group(report), "Finding").ConceptCodeSequence[0], "CodeValue", "12345678"
@@ -153,6 +162,23 @@ SEGMENTATION_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
     ("no algorithm name", "has no name"): lambda seg: delattr(seg.SegmentSequence[0], "SegmentAlgorithmName"),
     ("other patient", "PatientID differs"): lambda seg: setattr(seg, "PatientID", "OTHER"),
     ("other study", "StudyInstanceUID differs"): lambda seg: setattr(seg, "StudyInstanceUID", generate_uid()),
+    ("no segments", "segment numbers"): lambda seg: delattr(seg, "SegmentSequence"),
+    ("no dimensions", "dimensions of the frames"): lambda seg: delattr(seg, "DimensionIndexSequence"),
+    ("wrong number of dimensions", "one index for each dimension"): lambda seg: setattr(
+        seg.PerFrameFunctionalGroupsSequence[0].FrameContentSequence[0], "DimensionIndexValues", [1, 1, 1]
+    ),
+    ("no referenced series", "series of the source is not referenced"): lambda seg: delattr(
+        seg, "ReferencedSeriesSequence"
+    ),
+    ("no position", "no position"): lambda seg: delattr(
+        seg.PerFrameFunctionalGroupsSequence[0], "PlanePositionSequence"
+    ),
+    ("short pixel data", "length of the pixel data"): lambda seg: setattr(seg, "PixelData", seg.PixelData[:-2]),
+    ("unknown DICOM code", "999999 is no code of DCM"): lambda seg: setattr(
+        seg.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].DerivationCodeSequence[0],
+        "CodeValue",
+        "999999",
+    ),
     ("wrong number of frames", "number of frames"): lambda seg: setattr(seg, "NumberOfFrames", 2),
 }
 
@@ -162,6 +188,42 @@ def test_faults_of_a_segmentation_are_found(results: Results, fault: tuple[str, 
     segmentation = deepcopy(results.segmentation)
     SEGMENTATION_FAULTS[fault](segmentation)
     _assert_found(segmentation, results, fault[1])
+
+
+def _flipped_bit(segmentation: Dataset) -> None:
+    pixels = bytearray(segmentation.PixelData)
+    pixels[len(pixels) // 2] ^= 1
+    segmentation.PixelData = bytes(pixels)
+
+
+def _swapped_frames(segmentation: Dataset) -> None:
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    first, second = (groups[number].PlanePositionSequence[0] for number in (0, 1))
+    first.ImagePositionPatient, second.ImagePositionPatient = second.ImagePositionPatient, first.ImagePositionPatient
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP", "FRACTIONAL"])
+def test_voxels_that_are_not_the_labels_are_found(tmp_path: Path, encoding: str) -> None:
+    labels = with_tracking_uids(make_labels(tmp_path), generate_uid)
+    masks = np.stack([labels.mask(segment) for segment in labels.segments])
+    labels = replace(labels, probabilities=masks.astype(np.float32) * 0.75)
+    good = build_segmentation(labels, encoding=encoding)
+    assert check_conformance(good, labels.source, labels=labels) == []
+    for damage in (_flipped_bit, _swapped_frames):
+        segmentation = deepcopy(good)
+        damage(segmentation)
+        found = check_conformance(segmentation, labels.source, labels=labels)
+        assert any("not those of the labels" in finding.message or "read back" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize("compression", ["RLE", "JPEG-LS"])
+def test_compressed_segmentations_have_a_frame_for_each_frame(tmp_path: Path, compression: str) -> None:
+    labels = with_tracking_uids(make_labels(tmp_path), generate_uid)
+    segmentation = build_segmentation(labels, encoding="LABELMAP", compression=compression)
+    assert check_conformance(segmentation, labels.source, labels=labels) == []
+    segmentation.PixelData = segmentation.PixelData[:200]
+    found = check_conformance(segmentation, labels.source)
+    assert any("fewer frames" in finding.message for finding in found)
 
 
 CAPTURE_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {

@@ -1,0 +1,164 @@
+"""Own checks of segmentations: segments, frames, dimensions, the length of the pixel data, the voxels."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BridgeError
+from ..series.dicom_file import is_uid
+from .frame_places import frame_groups
+from .frame_plan import quantised
+from .labels import LabelVolume, Segment
+from .segmentation import read_segmentation
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_Error = Callable[[str, str], None]  # path, message
+_CONTENT, _POSITION, _DERIVATION, _IDENTIFICATION = 0x00209111, 0x00209113, 0x00089124, 0x0062000A
+
+
+def distinct_groups(dataset: "Dataset") -> "Iterator[tuple[str, dict[int, list[Dataset]]]]":
+    """Yield path and functional groups, by tag, of every frame; those that repeat another frame's bytes only once.
+
+    The position and the source image of a slice are the same for each of its segments: of 2000 frames with 5 nested
+    data sets each, 600 data sets are to be decoded instead of 10000.
+    """
+    seen: set[tuple[int, object]] = set()
+    for number, groups in enumerate(frame_groups(dataset), start=1):
+        new = {tag: value for tag, value in groups.encoded.items() if (tag, _key(value)) not in seen}
+        seen |= {(tag, _key(value)) for tag, value in new.items()}
+        yield f"PerFrameFunctionalGroupsSequence[{number}]", {tag: groups.decoded(tag) for tag in new}
+
+
+def _key(value: object) -> object:
+    return value if isinstance(value, bytes) else id(value)
+
+
+def check_segments(dataset: "Dataset", error: _Error) -> None:
+    """Call ``error`` with path and message for everything that is wrong with the segments and their frames."""
+    segments = list(enumerate(dataset.get("SegmentSequence") or [], start=1))
+    numbers = [int(item.get("SegmentNumber", -1)) for _, item in segments]
+    labelmap = dataset.get("SegmentationType") == "LABELMAP"
+    counted = labelmap or numbers == list(range(1, len(numbers) + 1))
+    if not segments or not counted or len(set(numbers)) < len(numbers):
+        error("SegmentSequence", "The segment numbers are not 1, 2, 3 ... (BINARY, FRACTIONAL) or not unique.")
+    tracking: set[str] = set()
+    for order, item in segments:
+        if item.get("SegmentNumber") == 0:
+            continue
+        path = f"SegmentSequence[{order}]"
+        uid = str(item.get("TrackingUID", ""))
+        if not is_uid(uid) or not item.get("TrackingID") or uid in tracking:
+            error(f"{path}.TrackingUID", "The segment has no tracking identifier and UID of its own.")
+        tracking.add(uid)
+        for name in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
+            if not item.get(name):
+                error(f"{path}.{name}", "The segment does not say what it is.")
+        if item.get("SegmentAlgorithmType") != "MANUAL" and not item.get("SegmentAlgorithmName"):
+            error(f"{path}.SegmentAlgorithmName", "The algorithm has no name.")
+    if not dataset.get("ReferencedSeriesSequence"):
+        error("ReferencedSeriesSequence", "The series of the source is not referenced.")
+    check_frames(dataset, None if labelmap else set(numbers), error)
+    _check_pixel_length(dataset, error)
+
+
+def check_frames(dataset: "Dataset", numbers: set[int] | None, error: _Error) -> None:
+    """Check that every frame has a position, a source image, dimension indices and, of ``numbers``, a segment."""
+    try:
+        frames = list(frame_groups(dataset))
+    except BridgeError as damage:
+        error("PerFrameFunctionalGroupsSequence", damage.what)
+        return
+    if len(frames) != int(dataset.get("NumberOfFrames") or 0) or not frames:
+        error("NumberOfFrames", "The number of frames is not that of the functional groups.")
+    dimensions = len(dataset.get("DimensionIndexSequence") or [])
+    if not dimensions:
+        error("DimensionIndexSequence", "The dimensions of the frames are not described.")
+    for path, groups in distinct_groups(dataset):
+        if _DERIVATION in groups and not (groups[_DERIVATION] and groups[_DERIVATION][0].get("SourceImageSequence")):
+            error(f"{path}.DerivationImageSequence", "The frame does not name its source image.")
+        if _CONTENT in groups:
+            values = groups[_CONTENT][0].get("DimensionIndexValues") if groups[_CONTENT] else None
+            if np.size(values if values is not None else []) != dimensions:
+                error(f"{path}.FrameContentSequence", "The frame has not one index for each dimension.")
+        if _IDENTIFICATION in groups and numbers is not None:
+            number = groups[_IDENTIFICATION][0].get("ReferencedSegmentNumber") if groups[_IDENTIFICATION] else None
+            if number not in numbers:
+                error(f"{path}.SegmentIdentificationSequence", "The frame belongs to no segment.")
+    needed = {
+        _POSITION: "The frame has no position.",
+        _DERIVATION: "The frame does not name its source image.",
+        _CONTENT: "The frame has no dimension indices.",
+    }
+    needed |= {} if numbers is None else {_IDENTIFICATION: "The frame belongs to no segment."}
+    for order, frame in enumerate(frames, start=1):
+        for tag, message in needed.items():
+            if tag not in frame.encoded:
+                error(f"PerFrameFunctionalGroupsSequence[{order}]", message)
+
+
+def _check_pixel_length(dataset: "Dataset", error: _Error) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    frames, data = int(dataset.get("NumberOfFrames") or 0), dataset.get("PixelData") or b""
+    if syntax.is_encapsulated:
+        from pydicom.encaps import generate_fragments
+
+        try:
+            found = sum(1 for _ in generate_fragments(data[8 + int.from_bytes(data[4:8], "little") :]))
+        except ValueError:  # it ends within a fragment
+            found = 0
+        if found < frames:
+            error("PixelData", "The pixel data has fewer frames than the number of frames says.")
+        return
+    bits = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated)
+    if len(data) != -(-bits // 16) * 2:
+        error("PixelData", "The length of the pixel data is not that of the frames.")
+
+
+def check_voxels(dataset: "Dataset", labels: LabelVolume, error: _Error) -> None:
+    """Read a segmentation back and compare it, voxel for voxel, with the labels that it was made from.
+
+    Parameters
+    ----------
+    labels
+        With the tracking UIDs of the segmentation; segments that it does not describe must have no voxel in it.
+    """
+    try:
+        back = read_segmentation(dataset, labels.source)
+    except BridgeError as failure:
+        error("PixelData", f"The segmentation cannot be read back: {failure.what}.")
+        return
+    pairs = {}
+    for segment in back.segments:
+        twin = next((ours for ours in labels.segments if ours.tracking_uid == segment.tracking_uid), None)
+        if twin is None:
+            error("SegmentSequence", f"The segment {segment.label} is none of the labels' segments.")
+            return
+        pairs[segment] = twin
+    if back.probabilities is not None:
+        equal = all(_equal_fractions(back, number, labels, twin) for number, twin in enumerate(pairs.values()))
+    elif back.further_layers or labels.further_layers:
+        equal = all(np.array_equal(back.mask(segment), labels.mask(twin)) for segment, twin in pairs.items())
+    else:
+        equal = _equal_labels(back, labels, pairs)
+    if not equal:
+        error("PixelData", "The voxels read back are not those of the labels.")
+
+
+def _equal_labels(back: LabelVolume, labels: LabelVolume, pairs: dict[Segment, Segment]) -> bool:
+    expected = np.zeros(int(np.iinfo(labels.labels.dtype).max) + 1, np.uint16)
+    for segment, twin in pairs.items():
+        expected[twin.label] = segment.label
+    return all(np.array_equal(theirs, expected[ours]) for theirs, ours in zip(back.labels, labels.labels, strict=True))
+
+
+def _equal_fractions(back: LabelVolume, number: int, labels: LabelVolume, twin: Segment) -> bool:
+    if back.probabilities is None or labels.probabilities is None:
+        return False
+    ours = labels.probabilities[labels.segments.index(twin)]
+    return all(
+        np.array_equal(quantised(first), quantised(second))
+        for first, second in zip(back.probabilities[number], ours, strict=True)
+    )
