@@ -1,9 +1,10 @@
 """Small DICOM series made in code: valid by dciodvfy, with every geometry that a test may ask for."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -187,6 +188,13 @@ def save_series(datasets: list[Dataset], folder: Path) -> list[Path]:
     for ds, path in zip(datasets, paths, strict=True):
         ds.save_as(path, enforce_file_format=True)
     return paths
+
+
+def part10(dataset: Dataset) -> bytes:
+    """Return the data set as the bytes of a DICOM file."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def body_phantom(shape: tuple[int, int, int] = (12, 64, 72)) -> np.ndarray:

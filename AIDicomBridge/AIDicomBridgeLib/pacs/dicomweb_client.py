@@ -236,8 +236,8 @@ class DicomWebClient:
             splitter = MultipartSplitter(boundary)
             # What stands in a piece that the connection breaks off in is lost: so the pieces are small.
             for piece in response.iter_content(2**16):
+                check_cancel(retrieval.cancel)
                 for part in splitter.feed(piece):
-                    check_cancel(retrieval.cancel)
                     retrieval.add_file(part)
         except requests.RequestException as error:
             raise RetrieveError(self._http.unreachable(error).what) from error

@@ -74,6 +74,7 @@ def application_entity(
     # pynetdicom logs identifiers, with names and birth dates, at the INFO level: there is only a global switch.
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
+    _config.LOG_HANDLER_LEVEL = "none"  # at DEBUG it would write passcodes, and costs time per PDU at any level
     entity = AE(ae_title=ae_title)
     entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = association_timeout_s

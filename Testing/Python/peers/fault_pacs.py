@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -47,6 +47,14 @@ class DimseFaults:
         Never answer a C-GET.
     silent_store
         Take segmentations and reports too, and never answer a C-STORE.
+    silent_after
+        Fall silent after this many instances of a C-GET or C-MOVE; once.
+    abort_after
+        Break the association off after this many instances of a C-GET or C-MOVE; once.
+    pause_s
+        Seconds between two instances of a C-GET or C-MOVE.
+    refuses_role
+        Refuse that the client becomes the receiver on its own association, which C-GET needs.
     move_port
         Where it sends what is moved to AIDICOMBRIDGE.
     listed_uid
@@ -60,6 +68,10 @@ class DimseFaults:
     offers_get: bool = True
     silent: bool = False
     silent_get: bool = False
+    silent_after: int = 0
+    abort_after: int = 0
+    pause_s: float = 0.0
+    refuses_role: bool = False
     silent_store: bool = False
     move_port: int = 0
     listed_uid: str = ""
@@ -72,6 +84,7 @@ class FaultyPacs:
         self.datasets = datasets
         self.faults = faults
         self.stored: list[str] = []
+        self.keep: list[Dataset] | None = None  # where what it is sent goes
         self.get_requests = self.store_requests = 0
         self.endpoint: DimseEndpoint
         self._released = threading.Event()
@@ -97,16 +110,24 @@ class FaultyPacs:
         self.get_requests += 1
         if self.faults.silent_get:
             self._released.wait(30)
-        chosen = self._chosen(event.identifier)
-        yield len(chosen)
-        for dataset in chosen:
-            yield 0xFF00, dataset
+        yield from self._sent(event)
 
     def move(self, event: Any) -> Iterator[Any]:
-        chosen = self._chosen(event.identifier)
         yield "127.0.0.1", self.faults.move_port
+        yield from self._sent(event)
+
+    def _sent(self, event: Any) -> Iterator[Any]:
+        chosen, faults = self._chosen(event.identifier), self.faults
         yield len(chosen)
-        for dataset in chosen:
+        for number, dataset in enumerate(chosen):
+            self._released.wait(faults.pause_s)
+            if faults.silent_after and number == faults.silent_after:
+                faults.silent_after = 0
+                self._released.wait(30)
+            if faults.abort_after and number == faults.abort_after:
+                faults.abort_after = 0
+                event.assoc.abort()
+                return
             yield 0xFF00, dataset
 
     def store(self, event: Any) -> int:
@@ -118,6 +139,10 @@ class FaultyPacs:
             self.faults.abort_at_store = 0
             event.assoc.abort()
             return 0xC000
+        if self.keep is not None:
+            dataset = event.dataset
+            dataset.file_meta = event.file_meta
+            self.keep.append(dataset)
         status = self.faults.store_status.get(uid, 0x0000)
         self.stored.append(uid)
         return status
@@ -137,9 +162,16 @@ class FaultyPacs:
 
 @contextmanager
 def faulty_pacs(
-    datasets: list[Dataset], faults: DimseFaults | None = None, *, tls: ssl.SSLContext | None = None
+    datasets: list[Dataset],
+    faults: DimseFaults | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    passcode: str = "",
 ) -> Iterator[FaultyPacs]:
-    """Run a DIMSE peer with the given faults; over TLS where a server's context is given."""
+    """Run a DIMSE peer with the given faults; over TLS where a server's context is given.
+
+    With a passcode it lets in only who shows it.
+    """
     peer = FaultyPacs(datasets, faults or DimseFaults())
     entity = AE(ae_title=AE_TITLE)
     entity.require_called_aet = True
@@ -150,7 +182,8 @@ def faulty_pacs(
     entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
     if peer.faults.offers_get:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
-    entity.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    roles = {} if peer.faults.refuses_role else {"scu_role": True, "scp_role": True}
+    entity.add_supported_context(CTImageStorage, **roles)
     if peer.faults.silent_store:
         for result in (SegmentationStorage, Comprehensive3DSRStorage):
             entity.add_supported_context(result)
@@ -159,6 +192,8 @@ def faulty_pacs(
         *((evt.EVT_C_FIND, peer.find), (evt.EVT_C_GET, peer.get)),
         *((evt.EVT_C_MOVE, peer.move), (evt.EVT_C_STORE, peer.store)),
     ]
+    if passcode:
+        handlers.append((evt.EVT_USER_ID, lambda event: (event.secondary_field == passcode.encode(), None)))
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     peer.endpoint = DimseEndpoint(
         "faulty", "127.0.0.1", server.server_address[1], AE_TITLE, connect_timeout_s=5, association_timeout_s=5
@@ -183,18 +218,23 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """One answer. ``announced_length`` is what Content-Length says; None tells the truth, -1 leaves it out."""
+    """One answer. ``announced_length`` is what Content-Length says; None tells the truth, -1 leaves it out.
+
+    With ``drip_s`` the body comes in sixteen pieces, so many seconds apart.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = "application/dicom+json"
     announced_length: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip_s: float = 0.0
 
 
 @contextmanager
 def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWebEndpoint]:
     """Run an HTTP service on loopback that answers what ``respond`` says."""
+    stopped = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -217,7 +257,11 @@ def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWe
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(answer.body)
+            size = len(answer.body) // 16 + 1 if answer.drip_s else max(len(answer.body), 1)
+            with suppress(ConnectionError):  # the client may have had enough
+                for start in range(0, len(answer.body), size):
+                    stopped.wait(answer.drip_s)
+                    self.wfile.write(answer.body[start : start + size])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -228,6 +272,7 @@ def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWe
             "faulty-web", f"http://127.0.0.1:{server.server_address[1]}/dicom-web", connect_timeout_s=5, timeout_s=5
         )
     finally:
+        stopped.set()
         server.shutdown()
         server.server_close()
         thread.join(10)

@@ -1,0 +1,329 @@
+"""Web services that cut off, leave out, redirect and expire: nothing is silently lost, no secret goes astray."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import pytest
+from AIDicomBridgeLib.errors import (
+    EndpointError,
+    QueryError,
+    RetrieveError,
+    UnreachableError,
+)
+from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.pacs.credentials import OAuthClient
+from AIDicomBridgeLib.pacs.multipart import MultipartSplitter
+from AIDicomBridgeLib.pacs.records import Outcome
+from peers.fault_pacs import HttpAnswer, HttpRequest, faulty_web
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+from synthetic import body_phantom, make_series, part10
+
+
+def body_of(datasets: list[Dataset], *, closed: bool = True) -> bytes:
+    parts = [b"--b\r\nContent-Type: application/dicom\r\n\r\n" + part10(item) + b"\r\n" for item in datasets]
+    return b"".join(parts) + (b"--b--\r\n" if closed else b"")
+
+
+def web_pacs(
+    datasets: list[Dataset], retrieve: Callable[[HttpRequest], HttpAnswer]
+) -> Callable[[HttpRequest], HttpAnswer]:
+    """Return a responder that answers searches as it should, and retrieves as the test says."""
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        wanted = {"/series": ("SeriesInstanceUID",), "/instances": ("SeriesInstanceUID", "SOPInstanceUID")}
+        for ending, keywords in wanted.items():
+            if request.path.endswith(ending):
+                rows = {tuple(str(dataset[name].value) for name in keywords) for dataset in datasets}
+                found = [
+                    {
+                        f"{dataset_tag(name)}": {"vr": "UI", "Value": [value]}
+                        for name, value in zip(keywords, row, strict=True)
+                    }
+                    for row in sorted(rows)
+                ]
+                return HttpAnswer(200, json.dumps(found if "offset=0" in request.query else []).encode())
+        return retrieve(request)
+
+    return respond
+
+
+def dataset_tag(keyword: str) -> str:
+    return {"SeriesInstanceUID": "0020000E", "SOPInstanceUID": "00080018"}[keyword]
+
+
+MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
+
+
+def test_a_body_cut_off_is_noticed_and_the_rest_fetched(images, received) -> None:
+    requests: list[str] = []
+
+    def retrieve(request: HttpRequest) -> HttpAnswer:
+        requests.append(request.path)
+        if len(requests) == 1:
+            return HttpAnswer(200, body_of(images[:2], closed=False), MULTIPART)
+        chosen = [dataset for dataset in images if request.path.endswith(dataset.SOPInstanceUID)]
+        return HttpAnswer(200, body_of(chosen or images), MULTIPART)
+
+    with faulty_web(web_pacs(images, retrieve)) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert report.complete
+    assert len(received) == 4
+    assert len(requests) == 1 + 3  # the cut part never counted as received
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda body: HttpAnswer(200, body[: len(body) // 2], MULTIPART), id="no closing boundary"),
+        pytest.param(
+            lambda body: HttpAnswer(200, body[: len(body) // 2], MULTIPART, announced_length=len(body)),
+            id="shorter than announced",
+        ),
+        pytest.param(
+            lambda body: HttpAnswer(200, body[: len(body) // 2], MULTIPART, announced_length=-1), id="no length"
+        ),
+    ],
+)
+def test_a_body_that_is_always_cut_off_leaves_named_gaps(received, answer) -> None:
+    images = make_series(body_phantom((4, 256, 256)))
+    with faulty_web(web_pacs(images, lambda _request: answer(body_of(images)))) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert not report.complete
+    assert 1 <= len(report.succeeded) == len(received) < 4
+    assert all(outcome.reason for outcome in report.failed)
+
+
+def test_fewer_parts_than_listed_are_no_success(images, received) -> None:
+    with faulty_web(web_pacs(images, lambda _request: HttpAnswer(206, body_of(images[:3]), MULTIPART))) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert [outcome.sop_instance_uid for outcome in report.failed] == [images[3].SOPInstanceUID]
+
+
+def test_a_single_part_answer_is_taken(images, received) -> None:
+    with faulty_web(
+        web_pacs(images[:1], lambda _request: HttpAnswer(200, part10(images[0]), "application/dicom"))
+    ) as endpoint:
+        assert connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received).complete
+
+
+@pytest.mark.parametrize("answer", [HttpAnswer(503), HttpAnswer(204), HttpAnswer(200, b"<html/>", "text/html")])
+def test_a_retrieve_that_brings_nothing_is_an_error(images, received, answer) -> None:
+    with (
+        faulty_web(web_pacs(images, lambda _request: answer)) as endpoint,
+        pytest.raises(RetrieveError, match="Nothing arrived"),
+    ):
+        connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_missing_credentials_are_named(status) -> None:
+    with (
+        faulty_web(lambda _request: HttpAnswer(status)) as endpoint,
+        pytest.raises(EndpointError, match="AIDICOMBRIDGE_DICOMWEB_USER") as caught,
+    ):
+        connect(endpoint).verify()
+
+    assert caught.value.status == f"HTTP {status}"
+
+
+def test_credentials_are_sent_and_go_nowhere_else() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def elsewhere(request: HttpRequest) -> HttpAnswer:
+        seen.append(("elsewhere", request.headers.get("Authorization", "")))
+        return HttpAnswer(200, b"[]")
+
+    with faulty_web(elsewhere) as other:
+
+        def respond(request: HttpRequest) -> HttpAnswer:
+            seen.append(("here", request.headers.get("Authorization", "")))
+            return HttpAnswer(302, headers={"Location": f"{other.url}/studies"})
+
+        with faulty_web(respond) as endpoint, pytest.raises(EndpointError, match=r"redirects to http://127\.0\.0\.1"):
+            connect(dataclasses.replace(endpoint, auth="canary-token")).verify()
+
+    assert seen == [("here", "Bearer canary-token")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HttpAnswer(200, b"<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///etc/passwd'>]><x>&y;</x>", "application/dicom+xml"),
+        HttpAnswer(200, b"[{"),
+        HttpAnswer(200, b'{"00100010": 1}'),
+        HttpAnswer(200, b"[1, 2]"),
+        HttpAnswer(200, b'[{"name": "x"}]'),
+        HttpAnswer(200, b"[" * 100_000),
+        HttpAnswer(404),
+        HttpAnswer(500),
+    ],
+)
+def test_a_search_answer_that_is_no_dicom_json(answer) -> None:
+    with faulty_web(lambda _request: answer) as endpoint, pytest.raises(QueryError):
+        connect(endpoint).find_studies()
+
+
+def test_a_search_is_read_page_by_page() -> None:
+    uids = [generate_uid() for _ in range(7)]
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        offset = int(request.query.rpartition("offset=")[2])
+        page = uids[offset : offset + 3]  # fewer than asked for: a server may cap
+        return HttpAnswer(200, json.dumps([{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in page]).encode())
+
+    with faulty_web(respond) as endpoint:
+        assert [study.study_uid for study in connect(endpoint).find_studies()] == uids
+        assert len(connect(endpoint).find_studies(limit=2)) == 2
+
+
+def test_a_server_that_ignores_the_offset_does_not_hang() -> None:
+    uid = generate_uid()
+    page = json.dumps([{"0020000D": {"vr": "UI", "Value": [uid]}}]).encode()
+    with faulty_web(lambda _request: HttpAnswer(200, page)) as endpoint:
+        assert [study.study_uid for study in connect(endpoint).find_studies()] == [uid]
+
+
+def stow_answer(stored: list[Dataset], failed: dict[str, int]) -> bytes:
+    def item(uid: str, reason: int | None) -> dict:
+        extra = {} if reason is None else {"00081197": {"vr": "US", "Value": [reason]}}
+        return {"00081155": {"vr": "UI", "Value": [uid]}, **extra}
+
+    return json.dumps(
+        {
+            "00081199": {"vr": "SQ", "Value": [item(str(dataset.SOPInstanceUID), None) for dataset in stored]},
+            "00081198": {"vr": "SQ", "Value": [item(uid, reason) for uid, reason in failed.items()]},
+        }
+    ).encode()
+
+
+@pytest.mark.parametrize("status", [200, 202, 409])
+def test_stow_gives_every_instance_its_own_outcome(images, status) -> None:
+    failed = {str(images[1].SOPInstanceUID): 0xA700}
+    answer = HttpAnswer(status, stow_answer([images[0], images[2]], failed))
+    with faulty_web(lambda _request: answer) as endpoint:
+        report = connect(endpoint).store(images)
+
+    assert [outcome.outcome for outcome in report.outcomes] == [
+        *(Outcome.STORED, Outcome.REFUSED, Outcome.STORED, Outcome.UNKNOWN),
+    ]
+    assert report.outcomes[1].status == "0xA700"
+    assert "does not list this instance" in report.outcomes[3].reason
+
+
+def test_stow_again_after_busy_carries_the_whole_body(images) -> None:
+    bodies: list[bytes] = []
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        bodies.append(request.body)
+        return HttpAnswer(503) if len(bodies) == 1 else HttpAnswer(200, stow_answer(images, {}))
+
+    with faulty_web(respond) as endpoint:
+        report = connect(endpoint).store(images)
+
+    assert report.complete
+    assert len(bodies) == 2
+    assert bodies[0] == bodies[1]
+    assert all(dataset.PixelData in bodies[1] for dataset in images)
+
+
+def test_stow_refused_as_a_whole(images) -> None:
+    with faulty_web(lambda _request: HttpAnswer(413)) as endpoint:
+        report = connect(endpoint).store(images)
+
+    assert {(outcome.outcome, outcome.status) for outcome in report.outcomes} == {(Outcome.REFUSED, "HTTP 413")}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+def test_a_multipart_body_splits_the_same_in_pieces_of_any_size(size) -> None:
+    contents = [b"first\r\n--almost", b"", b"\r\n\r\nwith line breaks\r\n", bytes(range(256))]
+    headers = [b"\r\nContent-Type: application/dicom\r\nX: y", b"", b"\r\nA: b", b"\r\nA: b"]
+    pieces = [b"\r\n--bound" + head + b"\r\n\r\n" + content for head, content in zip(headers, contents, strict=True)]
+    body = b"".join(pieces)[2:] + b"\r\n--bound--\r\nignored"
+    splitter = MultipartSplitter(b"bound")
+
+    parts = [part for start in range(0, len(body), size) for part in splitter.feed(body[start : start + size])]
+
+    assert parts == contents
+    assert splitter.closed
+
+
+def test_an_expired_token_is_renewed_once_and_the_retrieve_goes_on(images, received) -> None:
+    tokens: list[str] = []
+
+    def token_server(request: HttpRequest) -> HttpAnswer:
+        assert b"grant_type=client_credentials" in request.body
+        assert request.headers["Authorization"].startswith("Basic ")
+        tokens.append(f"token-{len(tokens)}")
+        return HttpAnswer(200, json.dumps({"access_token": tokens[-1]}).encode(), "application/json")
+
+    served: list[str] = []
+    answers = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART))
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        served.append(request.headers.get("Authorization", ""))
+        expired = len(served) > 3 and served[-1] == "Bearer token-0"
+        return HttpAnswer(401) if expired else answers(request)
+
+    with faulty_web(token_server) as login, faulty_web(respond) as endpoint:
+        client = OAuthClient(f"{login.url}/token", "bridge", "canary-secret")
+        with connect(dataclasses.replace(endpoint, auth=client)) as pacs:
+            assert pacs.retrieve(images[0].StudyInstanceUID, into=received).complete
+
+    assert tokens == ["token-0", "token-1"]
+    assert served[-1] == "Bearer token-1"
+
+
+def test_a_token_that_is_refused_again_is_an_error() -> None:
+    with (
+        faulty_web(lambda _request: HttpAnswer(200, b'{"access_token": "x"}', "application/json")) as login,
+        faulty_web(lambda _request: HttpAnswer(401)) as endpoint,
+    ):
+        auth = OAuthClient(f"{login.url}/token", "bridge", "canary-secret")
+        with pytest.raises(EndpointError, match="credentials") as caught:
+            connect(dataclasses.replace(endpoint, auth=auth)).verify()
+
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [HttpAnswer(401, b"{}"), HttpAnswer(200, b"[]"), HttpAnswer(200, b"<html>")])
+def test_a_login_that_gives_no_token_is_an_error(answer) -> None:
+    with faulty_web(lambda _request: answer) as login, faulty_web(lambda _request: HttpAnswer(200)) as endpoint:
+        auth = OAuthClient(f"{login.url}/token", "bridge", "canary-secret")
+        with pytest.raises((EndpointError, UnreachableError), match="OAuth") as caught:
+            connect(dataclasses.replace(endpoint, auth=auth)).verify()
+
+    assert "canary" not in repr(caught.value)
+
+
+def test_a_service_that_drips_is_given_up_at_the_deadline(received) -> None:
+    images = make_series(body_phantom((4, 128, 128)))
+    drip = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART, drip_s=0.3))
+    with faulty_web(drip) as endpoint:
+        report = connect(dataclasses.replace(endpoint, total_timeout_s=3.5)).retrieve(
+            images[0].StudyInstanceUID, into=received
+        )
+
+    assert not report.complete
+    assert all("longer than 3.5 s in all" in outcome.reason for outcome in report.failed)
+    assert len(received) == len(report.succeeded) >= 1
+
+
+def test_stow_in_several_requests_at_once(images, monkeypatch) -> None:
+    monkeypatch.setattr("AIDicomBridgeLib.pacs.dicomweb_store._LEAST_BATCH_BYTES", 1)
+    bodies: list[bytes] = []
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        bodies.append(request.body)
+        present = [dataset for dataset in images if str(dataset.SOPInstanceUID).encode() in request.body]
+        return HttpAnswer(200, stow_answer(present, {}))
+
+    with faulty_web(respond) as endpoint:
+        report = connect(dataclasses.replace(endpoint, connections=3)).store(images)
+
+    assert report.complete
+    assert len(bodies) > 1
