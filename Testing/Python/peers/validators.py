@@ -10,6 +10,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import Dataset
 
+from . import require_program
+
 _DEADLINE_S = 60
 
 
@@ -53,6 +55,37 @@ def read_report_with_dcmqi(dataset: Dataset, folder: Path) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))
 
 
+def read_map_with_dcmqi(dataset: Dataset, folder: Path) -> tuple[sitk.Image, dict]:
+    """Return the image that paramap2itkimage makes and the description beside it."""
+    path, out = save(dataset, folder), folder / f"map-{dataset.SOPInstanceUID}"
+    out.mkdir()
+    done = _run(
+        program("paramap2itkimage"), "--inputDICOM", str(path), "--outputDirectory", str(out), "--outputType", "nrrd"
+    )
+    assert done.returncode == 0, done.stderr
+    (image,) = out.glob("*.nrrd")
+    return sitk.ReadImage(str(image)), json.loads((out / "meta.json").read_text(encoding="utf-8"))
+
+
+def import_segmentation_as_slicer(dataset: Dataset, folder: Path) -> list[tuple[sitk.Image, list[dict]]]:
+    """Return label images with their segments, as Slicer's importer asks dcmqi for them: merged where possible."""
+    path, out = save(dataset, folder), folder / f"slicer-{dataset.SOPInstanceUID}"
+    out.mkdir()
+    done = _run(program("segimage2itkimage"), "--inputDICOM", path, "--outputDirectory", out, "--mergeSegments")
+    assert done.returncode == 0, done.stderr
+    groups = json.loads((out / "meta.json").read_text(encoding="utf-8"))["segmentAttributes"]
+    images = [sitk.ReadImage(str(file)) for file in sorted(out.glob("*.nrrd"), key=lambda file: int(file.stem))]
+    return list(zip(images, groups, strict=True))
+
+
+def dcmtk_complaints(dataset: Dataset, folder: Path) -> list[str]:
+    """Return what DCMTK's dcmdump, and for reports dsrdump, complain about."""
+    path = save(dataset, folder)
+    programs = ["dcmdump", *(["dsrdump"] if dataset.Modality == "SR" else [])]
+    done = [_run(require_program(name), "--quiet" if name == "dsrdump" else "+fo", path) for name in programs]
+    return [f"{name}: {run.stderr}" for name, run in zip(programs, done, strict=True) if run.returncode or run.stderr]
+
+
 def save(dataset: Dataset, folder: Path) -> Path:
     """Write the object under its SOP Instance UID and return the path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,8 +107,9 @@ def on_grid(image: sitk.Image, shape: tuple[int, int, int], ijk_to_lps: np.ndarr
     nearest = np.rint(index).astype(int)
     assert np.abs(index - nearest).max() < 0.02, "the grids do not share their voxel centres"
     inside = ((nearest >= 0) & (nearest < np.array(image.GetSize())[:, None])).all(axis=0)
-    values = np.zeros(inside.size, dtype=np.int64)
-    values[inside] = sitk.GetArrayViewFromImage(image)[tuple(nearest[::-1, inside])]
+    voxels = sitk.GetArrayViewFromImage(image)
+    values = np.zeros(inside.size, voxels.dtype if voxels.dtype.kind == "f" else np.int64)
+    values[inside] = voxels[tuple(nearest[::-1, inside])]
     return values.reshape(shape)
 
 
