@@ -187,8 +187,6 @@ class ModelCard:
         Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
     folder, kind
         For models that are a folder: where it lies, and ``"nnunet"`` or ``"monai"``; ``"file"`` for cards.
-    trusted
-        True for the shipped cards: a program whose hash is on one of these may run.
     sha256
         SHA-256 of the card file, or of what makes the folder's model: with it, a change is another model.
     """
@@ -212,7 +210,6 @@ class ModelCard:
     weights: WeightsFile | None
     procedure: str
     sha256: str
-    trusted: bool = False
     folder: Path | None = None
     kind: str = "file"
 

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import ModelError
+from .anatomy import SHIPPED
 from .card import ModelCard
 
-# Beside the package in the repository and in Slicer's module folder; inside it where pip installed a copy.
-_INSTALLED, _BESIDE = Path(__file__).parent / "shipped", Path(__file__).parents[2] / "Resources" / "Models"
-SHIPPED_CARDS = _INSTALLED if _INSTALLED.is_dir() else _BESIDE
+SHIPPED_CARDS = SHIPPED
 
 
 class Catalogue(Mapping[str, ModelCard]):
@@ -53,3 +52,9 @@ class Catalogue(Mapping[str, ModelCard]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._cards
+
+
+def is_on_shipped_card(sha256: str) -> bool:
+    """Return True if a card that ships with this software names that SHA-256."""
+    shipped = (ModelCard.from_file(path).weights for path in SHIPPED_CARDS.glob("*.toml"))
+    return any(weights is not None and weights.sha256 == sha256 for weights in shipped)

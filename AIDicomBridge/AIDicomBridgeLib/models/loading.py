@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelError
 from ..inference.device import choose_device, choose_precision
 from ..inference.ensemble import Ensemble
-from .card import ModelCard
-from .catalogue import Catalogue
+from .card import PROGRAMS, ModelCard
+from .catalogue import Catalogue, is_on_shipped_card
+from .consent import Consents
+from .lungmask_unet import build_lungmask
 from .meshnet import build_meshnet
 from .model import Model
+from .monai_bundle import is_monai_bundle, load_bundle, monai_card
+from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card
+from .onnx_network import load_onnx
 from .state_dicts import read_checkpoint, read_safetensors
+from .torch_export import load_export
+from .torchscript import load_torchscript
 from .weights import WeightsFolder
 
 if TYPE_CHECKING:
@@ -22,21 +29,26 @@ def load_model(
     device: str = "auto",
     *,
     precision: str = "auto",
+    mirror: bool = True,
     catalogue: Catalogue | None = None,
     weights_folder: WeightsFolder | None = None,
+    consents: Consents | None = None,
 ) -> Model:
     """Load a model.
 
     Parameters
     ----------
     name_or_card_or_path
-        A name of the catalogue, a card, or the path of a card (``*.toml``).
+        A name of the catalogue, a card, the path of a card (``*.toml``), an nnU-Net result folder, or a
+        MONAI bundle (a folder or ``*.zip``).
     device
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
     precision
         ``"auto"`` (the quickest that the device computes natively), ``"float32"``, ``"bfloat16"``, ``"float16"``.
-    catalogue, weights_folder
-        The shipped cards and the user's weights folder where not given.
+    mirror
+        Average mirrored windows in, where an nnU-Net model was trained for it: up to 8 times the work.
+    catalogue, weights_folder, consents
+        The shipped cards, the user's weights folder and the user's consents where not given.
 
     Raises
     ------
@@ -44,6 +56,8 @@ def load_model(
         The name, card, device or precision cannot be used.
     WeightsError
         The weights are missing or not the ones that the card names; nothing is fetched here.
+    ConsentError
+        The weights are a program that is on no shipped card, and the user has not agreed to run it; none of it ran.
     """
     card = find_card(name_or_card_or_path, catalogue)
     target = choose_device(device)
@@ -52,22 +66,52 @@ def load_model(
 
         return Model(card, target, torch.float32, {}, card.sha256)
     chosen = _precision(precision, target)
-    folder = weights_folder or WeightsFolder.default()
-    member = _build(card, folder.verified(card))
     windows = card.windows
     flat = windows is not None and len(windows.patch) == 2
-    mirrored = tuple(axis + flat for axis in windows.mirror_axes) if windows else ()
-    ensemble = Ensemble([member], target, chosen, flat=flat, mirror_axes=mirrored)
-    return Model(card, target, chosen, {"network": ensemble}, card.weights.sha256 if card.weights else card.sha256)
+    axes = windows.mirror_axes if windows else ()
+    if card.kind == "nnunet":
+        members, allowed, sha256 = load_nnunet(card)
+        axes = allowed if mirror else ()
+    elif card.kind == "monai":
+        network, sha256 = load_bundle(card, consents or Consents.default())
+        members = [network]
+    else:
+        folder = weights_folder or WeightsFolder.default()
+        content = folder.verified(card)
+        members = [_build(card, content, target, consents or Consents.default())]
+        sha256 = card.weights.sha256 if card.weights else ""
+    ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=tuple(axis + flat for axis in axes))
+    return Model(card, target, chosen, {"network": ensemble}, sha256)
 
 
 def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue | None = None) -> ModelCard:
     """Return the card that a name, a path or a card itself means."""
     if isinstance(name_or_card_or_path, ModelCard):
         return name_or_card_or_path
+    if Path(name_or_card_or_path).is_dir() or str(name_or_card_or_path).endswith(".zip"):
+        return folder_card(Path(name_or_card_or_path))
     if str(name_or_card_or_path).endswith(".toml"):
         return ModelCard.from_file(name_or_card_or_path)
     return (catalogue or Catalogue.load())[str(name_or_card_or_path)]
+
+
+def folder_card(folder: Path) -> ModelCard:
+    """Return the card of a model that is a folder.
+
+    Raises
+    ------
+    ModelError
+        It is no folder of a known kind.
+    """
+    if folder.is_dir() and is_nnunet_folder(folder):
+        return nnunet_card(folder)
+    if is_monai_bundle(folder):
+        return monai_card(folder)
+    raise ModelError(
+        f"the folder {folder.name} is no model",
+        advice="An nnU-Net result folder has plans.json, dataset.json and fold_0/checkpoint_final.pth; a MONAI bundle "
+        "has configs/metadata.json.",
+    )
 
 
 def _precision(name: str, device: "torch.device") -> "torch.dtype":
@@ -81,8 +125,16 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
     return known[name]
 
 
-def _build(card: ModelCard, content: bytes) -> Any:
+def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Consents) -> Any:
+    """Return the network of a card's weights file; a program only if it may run."""
     if card.network is None or card.weights is None:
         raise ModelError(f"the card {card.name} has no network")
-    read = {"safetensors": read_safetensors, "state-dict": read_checkpoint}[card.weights.format]
-    return build_meshnet(card.network, read(content))
+    kind = card.weights.format
+    if kind in PROGRAMS:
+        if not is_on_shipped_card(card.weights.sha256):
+            consents.refuse_without(card.weights.sha256, card.name)
+        return load_torchscript(content) if kind == "torchscript" else load_export(content)
+    if kind == "onnx":
+        return load_onnx(content, device)
+    tensors = read_safetensors(content) if kind == "safetensors" else read_checkpoint(content)
+    return {"meshnet": build_meshnet, "lungmask-unet": build_lungmask}[card.network.architecture](card.network, tensors)

@@ -23,7 +23,7 @@ MUST_NOT_IMPORT = {
 }
 # What each layer may import beside the standard library: packages, and other layers' rooms.
 ENGINE_PACKAGES = {"numpy", "pydicom", "pynetdicom", "highdicom", "SimpleITK", "torch", "requests", "safetensors"}
-ENGINE_PACKAGES |= {"PIL", "platformdirs", "imagecodecs", "rle"}
+ENGINE_PACKAGES |= {"PIL", "platformdirs", "imagecodecs", "rle", "onnxruntime", "monai"}
 MAY_IMPORT = {
     "engine": ENGINE_PACKAGES,
     "mrml": {"numpy", "vtk", "slicer", "PIL", "PyTorchUtils"},  # the last is Slicer's PyTorch extension

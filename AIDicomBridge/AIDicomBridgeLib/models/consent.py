@@ -1,0 +1,74 @@
+"""Model files that are programs: which of them may run, and how a person agrees to one."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from ..errors import ConsentError, FolderError
+from ..user_folder import user_folder
+
+
+class Consents:
+    """The programs that a person has agreed to run, by their SHA-256; kept in a file that only the person can read.
+
+    TorchScript, ``torch.export`` files and the networks of MONAI bundles are programs: they can read and write files
+    as the person who runs them can. One runs only if its SHA-256 stands on a shipped card, or here.
+
+    Parameters
+    ----------
+    path
+        The file; ``default()`` gives the person's own.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def default(cls) -> "Consents":
+        """Return the consents in the person's data folder."""
+        return cls(user_folder() / "consents.json")
+
+    def has(self, sha256: str) -> bool:
+        """Return True if the person has agreed to the file with that SHA-256."""
+        return sha256 in self._read()
+
+    def agree(self, sha256: str, name: str) -> None:
+        """Remember that the person has agreed to run the file with that SHA-256.
+
+        Raises
+        ------
+        FolderError
+            The file cannot be written.
+        """
+        known = self._read() | {sha256: name}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(dir=self.path.parent, prefix=".consents-")
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(known, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(part).replace(self.path)
+        except OSError as error:
+            raise FolderError(f"the consent cannot be written to {self.path.parent}: {error.strerror}") from error
+
+    def refuse_without(self, sha256: str, name: str) -> None:
+        """Raise :class:`ConsentError` if the person has not agreed to the file with that SHA-256."""
+        if not self.has(sha256):
+            raise ConsentError(
+                f"the model {name} is a program, which can do what you can do on this machine, and nobody has agreed "
+                f"to run it (SHA-256 {sha256})",
+                advice=f"If you trust where it comes from: aidicombridge models trust {name}",
+            )
+
+    def _read(self) -> dict[str, str]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise FolderError(
+                f"the consents in {self.path} cannot be read", advice="Repair or remove the file."
+            ) from error
+        return content if isinstance(content, dict) else {}

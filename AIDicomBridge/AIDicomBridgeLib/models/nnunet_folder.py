@@ -1,0 +1,223 @@
+"""An nnU-Net v2 result folder as a model: plans.json, dataset.json, and a checkpoint in each fold.
+
+That is the form in which TotalSegmentator and most nnU-Net models are handed on. Nothing of nnU-Net is needed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checked_table import CheckedTable
+from ..errors import ModelError, WeightsError
+from ..inference.label_rows import Decision
+from .anatomy import segment_of
+from .card import InputRules, IntensityStep, ModelCard, NetworkRules, WindowRules
+from .nnunet_networks import build_nnunet
+from .state_dicts import read_checkpoint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CHECKPOINT = "checkpoint_final.pth"
+CARD = "aidicombridge.toml"  # optional beside plans.json: what nnU-Net's files do not say
+OWN_READING_ORDER = "SPL"  # slices, rows and columns of an axial series, as nnU-Net's reader gives them
+_MODALITIES = {"CT": ("CT",), "MR": ("MR",), "T1": ("MR",), "T2": ("MR",), "FLAIR": ("MR",), "PET": ("PT",)}
+
+
+def is_nnunet_folder(folder: Path) -> bool:
+    """Return True if a folder has the files of a trained nnU-Net configuration."""
+    return all((folder / name).is_file() for name in ("plans.json", "dataset.json")) and bool(_checkpoints(folder))
+
+
+def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | None = None) -> ModelCard:
+    """Return the card of a result folder ``TRAINER__PLANS__CONFIGURATION``; no weights are read.
+
+    A file ``aidicombridge.toml`` in it may add ``name``, ``version``, ``title``, ``description``, ``citation``,
+    ``licence``, ``orientation``, ``modalities`` and ``body_parts``.
+
+    Parameters
+    ----------
+    name
+        The folder's dataset name where not given.
+    orientation
+        Axes of the images that it was trained on, slowest first; :data:`OWN_READING_ORDER` where neither this nor the
+        file says it.
+
+    Raises
+    ------
+    ModelError
+        A file is missing or damaged, or it is something that cannot be run: the second stage of a cascade, several
+        input channels, an unknown network or way of resampling.
+    """
+    plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
+    added = _added(folder)
+    configuration_name = folder.name.rpartition("__")[2]
+    try:
+        configuration = _configuration(plans, configuration_name)
+        _refuse_unsupported(configuration, configuration_name)
+        channels = list((dataset.get("channel_names") or dataset.get("modality") or {}).values())
+        if len(channels) != 1:
+            raise ModelError(
+                f"the nnU-Net model wants {len(channels)} input channels ({', '.join(map(str, channels))}), and a "
+                "series is one"
+            )
+        forward = [int(axis) for axis in plans["transpose_forward"]]
+        natural = added.get("orientation", str, orientation or OWN_READING_ORDER)
+        decision, segments = _labels(dataset)
+        name = added.get("name", str, name or str(plans.get("dataset_name", folder.parent.name)))
+        version = added.get("version", str, configuration_name)
+        modalities = next(
+            (kinds for word, kinds in _MODALITIES.items() if word in str(channels[0]).upper()), ("CT", "MR", "PT")
+        )
+        spacing = [float(value) for value in configuration["spacing"]]
+        patch = tuple(int(extent) for extent in configuration["patch_size"])
+        return ModelCard(
+            name=name,
+            version=version,
+            title=added.get("title", str, f"nnU-Net {name}"),
+            description=added.get("description", str, str(dataset.get("description", "")) or f"nnU-Net {name}."),
+            citation=added.get(
+                "citation", str, str(dataset.get("reference", "")) or "Isensee et al., Nat Methods 2021"
+            ),
+            licence=added.get("licence", str, str(dataset.get("licence", dataset.get("license", ""))) or "not stated"),
+            learned=True,
+            not_for_diagnostic_use=True,
+            modalities=added.get_list("modalities", str, default=list(modalities)),
+            body_parts=added.get_list("body_parts", str, default=[]),
+            segments=tuple(segment_of(text, value, algorithm=f"{name} {version}") for value, text in segments),
+            cleanups=(),
+            decision=decision,
+            network=NetworkRules("", len(decision.values)),
+            input=InputRules(
+                "".join(natural[axis] for axis in forward),
+                tuple([0.0] * (3 - len(spacing)) + spacing),
+                _intensity(plans, configuration),
+                resampling="nnunet",
+                crop="nonzero",
+            ),
+            windows=WindowRules(patch, mirror_axes=()),
+            weights=None,
+            procedure="",
+            sha256=_digest(folder),
+            folder=folder,
+            kind="nnunet",
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelError(f"the plans.json or dataset.json of {folder.name} lacks or garbles {error}") from error
+    finally:
+        added.refuse_unknown_keys()
+
+
+def load_nnunet(card: ModelCard) -> "tuple[list[nn.Module], tuple[int, ...], str]":
+    """Return the networks of all folds, the axes that they may be mirrored along, and the SHA-256 of the checkpoints.
+
+    Raises
+    ------
+    WeightsError
+        A checkpoint is damaged, holds more than weights, or does not fit the plans.
+    """
+    if card.folder is None or card.network is None or card.input is None:
+        raise ModelError(f"the model {card.name} is no folder")
+    configuration = _configuration(_json(card.folder / "plans.json"), card.folder.name.rpartition("__")[2])
+    digest = hashlib.sha256()
+    networks, mirrored = [], ()
+    for path in _checkpoints(card.folder):
+        content = read_checkpoint(path)
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        weights = content.get("network_weights")
+        if not isinstance(weights, dict):
+            raise WeightsError(f"the checkpoint {path.parent.name}/{path.name} lacks the key 'network_weights'")
+        networks.append(build_nnunet(configuration, card.input.channels, card.network.classes, weights))
+        mirrored = tuple(content.get("inference_allowed_mirroring_axes") or ())
+    return networks, mirrored, digest.hexdigest()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    folds = sorted(folder.glob("fold_*"), key=lambda path: path.name)
+    return [path / CHECKPOINT for path in folds if (path / CHECKPOINT).is_file()]
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the file {path.name} of the nnU-Net folder cannot be read") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"the file {path.name} of the nnU-Net folder is no table")
+    return content
+
+
+def _added(folder: Path) -> CheckedTable:
+    import tomllib
+
+    path = folder / CARD
+    if not path.is_file():
+        return CheckedTable({}, CARD)
+    try:
+        return CheckedTable(tomllib.loads(path.read_text(encoding="utf-8")), CARD)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the file {CARD} cannot be read: {error}") from error
+
+
+def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return one configuration with what it inherits from others."""
+    found = dict(plans["configurations"][name])
+    while parent := found.pop("inherits_from", None):
+        found = {**plans["configurations"][parent], **found}
+    return found
+
+
+def _refuse_unsupported(configuration: Mapping[str, Any], name: str) -> None:
+    if configuration.get("previous_stage"):
+        raise ModelError(
+            f"the nnU-Net configuration {name} is the second stage of a cascade (after "
+            f"{configuration['previous_stage']}), which is not supported",
+            advice="Use the folder of its first stage, or of a 3d_fullres configuration.",
+        )
+    for key in ("resampling_fn_data", "resampling_fn_probabilities"):
+        function = configuration.get(key, "resample_data_or_seg_to_shape")
+        if function != "resample_data_or_seg_to_shape":
+            raise ModelError(f"the nnU-Net configuration {name} resamples by {function}, which is not supported")
+
+
+def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]]:
+    """Return how outputs become labels, and each label's value and name."""
+    labels = {name: value for name, value in dataset["labels"].items() if name not in ("background", "ignore")}
+    if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
+        order = [int(value) for value in dataset["regions_class_order"]]
+        named = list(zip(order, labels, strict=True))
+        return Decision(tuple(order), "sigmoid", overlap_rule="last"), sorted(named)
+    values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
+    named = sorted((value, name) for name, value in values.items())
+    if [value for value, _ in named] != list(range(1, len(named) + 1)):
+        raise ValueError("labels")
+    return Decision(tuple(range(len(named) + 1))), named
+
+
+def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> tuple[IntensityStep, ...]:
+    scheme = str(configuration["normalization_schemes"][0])
+    if scheme == "CTNormalization":
+        known = plans["foreground_intensity_properties_per_channel"]["0"]
+        low, high = float(known["percentile_00_5"]), float(known["percentile_99_5"])
+        return (IntensityStep("nnunet-ct", low, high, float(known["mean"]), float(known["std"])),)
+    if scheme == "ZScoreNormalization":
+        return (IntensityStep("z-score", nonzero_only=bool(configuration["use_mask_for_norm"][0])),)
+    if scheme == "RescaleTo01Normalization":
+        return (IntensityStep("min-max"),)
+    if scheme == "NoNormalization":
+        return ()
+    raise ModelError(f"the nnU-Net normalisation {scheme} is not supported")
+
+
+def _digest(folder: Path) -> str:
+    """Return a SHA-256 of the plans and of what tells one checkpoint from another without reading it."""
+    digest = hashlib.sha256()
+    for name in ("plans.json", "dataset.json", CARD):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    for path in _checkpoints(folder):
+        digest.update(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()

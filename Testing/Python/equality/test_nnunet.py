@@ -1,0 +1,102 @@
+"""The same labels as nnU-Net's own predictor gives, on the same result folder and the same series."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from AIDicomBridgeLib import load_model
+from AIDicomBridgeLib.errors import ModelError, WeightsError
+from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
+from AIDicomBridgeLib.series.volume import read_volume
+from synthetic import make_series, save_series
+
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (extra peers)")
+
+from nnunet_folders import write_folder
+
+
+def smooth_volume(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], folder: Path):
+    noise = torch.randn(1, 1, *(size // 3 + 2 for size in shape), generator=torch.Generator().manual_seed(1))
+    voxels = 400 * torch.nn.functional.interpolate(noise, size=shape, mode="trilinear")[0, 0]
+    series = make_series(voxels.numpy().astype(np.int16), spacing_mm=spacing_mm)
+    return read_volume(save_series(series, folder))
+
+
+def labels_of_nnunet(folder: Path, volume, mirroring: bool) -> np.ndarray:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        use_mirroring=mirroring, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), None)
+    labels: np.ndarray = predictor.predict_single_npy_array(
+        volume.voxels[None].astype(np.float32), {"spacing": list(volume.spacing_mm)}, None, None, False
+    )
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "spacing_mm", "folds", "mirroring"),
+    [
+        ("3d_fullres", (24, 30, 33), (3.0, 1.7, 1.7), 1, None),
+        ("3d_fullres", (24, 30, 33), (2.0, 2.0, 2.0), 2, (0, 2)),
+        ("3d_anisotropic", (14, 40, 36), (6.0, 1.3, 1.3), 1, None),
+        ("2d", (7, 50, 44), (4.0, 1.0, 1.0), 1, (0, 1)),
+    ],
+)
+def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, shape, spacing_mm, folds, mirroring):
+    folder = write_folder(tmp_path, kind, folds=folds, mirroring=mirroring)
+    volume = smooth_volume(shape, spacing_mm, tmp_path / "series")
+    expected = labels_of_nnunet(folder, volume, mirroring is not None)
+
+    result = load_model(folder, "cpu", precision="float32").segment(volume)
+
+    assert len(np.unique(expected)) >= 4
+    agreement = float((result.labels == expected).mean())
+    assert agreement >= 0.999, agreement
+    by_name = {segment.name: segment for segment in result.segments}
+    assert by_name["Kidney left"].type_modifier.meaning == "Left"
+    assert by_name["Something else"].type.scheme == "99AIDICOMBRIDGE"
+
+
+def changed_plans(folder: Path, kind: str, **changes: object) -> Path:
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"][kind].update(changes)
+    (folder / "plans.json").write_text(json.dumps(plans))
+    return folder
+
+
+def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path):
+    folder = write_folder(tmp_path, "2d")
+    changed_plans(folder, "2d", previous_stage="3d_lowres")
+    with pytest.raises(ModelError, match="second stage of a cascade"):
+        load_model(folder, "cpu")
+    changed_plans(folder, "2d", previous_stage=None, resampling_fn_data="resample_torch_fornnunet")
+    with pytest.raises(ModelError, match="resamples by resample_torch_fornnunet"):
+        load_model(folder, "cpu")
+    changed_plans(folder, "2d", resampling_fn_data="resample_data_or_seg_to_shape")
+    dataset = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(dataset | {"channel_names": {"0": "T1", "1": "T2"}}))
+    with pytest.raises(ModelError, match="wants 2 input channels"):
+        nnunet_card(folder)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path):
+    folder = write_folder(tmp_path, "2d")
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="damaged"):
+        load_model(folder, "cpu")
+    path.write_bytes(whole)
+    checkpoint = torch.load(path, weights_only=False)
+    head = checkpoint["network_weights"].pop("decoder.seg_layers.1.weight")
+    torch.save(checkpoint, path)
+    with pytest.raises(WeightsError, match=r"lack the tensor 'decoder\.seg_layers\.1\.weight'"):
+        load_model(folder, "cpu")
+    checkpoint["network_weights"]["decoder.seg_layers.1.weight"] = head[:3]
+    torch.save(checkpoint, path)
+    with pytest.raises(WeightsError, match=r"is \(3, 8, 1, 1\), and the card's network needs \(5, 8, 1, 1\)"):
+        load_model(folder, "cpu")
