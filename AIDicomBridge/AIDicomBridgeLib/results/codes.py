@@ -24,6 +24,12 @@ SEGMENTATION_DERIVATION = Code("113076", "DCM", "Segmentation")
 PRESENCE = Code("705057003", "SCT", "Presence")
 ABSENT = Code("2667000", "SCT", "Absent")
 
+# Segmented Property Category of organs. CID 7150 lists 91723000 for it; Slicer's terminologies, dcmqi and the archives
+# filled with them use 123037004 (SNOMED CT: body structure), and Slicer finds a type only under the category that it
+# knows. CID 7150 is a baseline, so the standard allows either: we write the one that readers know and take both.
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+_SAME_CONCEPTS = {("91723000", "SCT"): (ANATOMICAL_STRUCTURE.value, ANATOMICAL_STRUCTURE.scheme)}
+
 # Laterality (CID 244)
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
@@ -70,7 +76,12 @@ def is_complete_code(item: "Dataset") -> bool:
 
 def same_concept(first: Code | None, second: Code | None) -> bool:
     """Return True if both mean the same concept; the meaning text may differ."""
-    return first is not None and second is not None and (first.value, first.scheme) == (second.value, second.scheme)
+    return first is not None and second is not None and _concept(first) == _concept(second)
+
+
+def _concept(code: Code) -> tuple[str, str]:
+    concept = (code.value, code.scheme)
+    return _SAME_CONCEPTS.get(concept, concept)
 
 
 def is_plausible(code: Code) -> bool:

@@ -1,6 +1,5 @@
 """DICOM Segmentation: :func:`build_segmentation` and its way back, :func:`read_segmentation`."""
 
-import struct
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -157,24 +156,25 @@ def read_segmentation(dataset_or_path: "Dataset | Path | str", source: SourceSer
         It is larger than what can be held: more than 16 segments overlap, or fractions take more than 8 GiB.
     """
     dataset = read_dicom(dataset_or_path) if isinstance(dataset_or_path, Path | str) else dataset_or_path
-    uid = str(dataset.get("SOPInstanceUID", ""))
+    uid = ""
+    try:
+        uid = str(dataset.get("SOPInstanceUID", ""))
+        return _read(dataset, source)
+    except BridgeError as error:
+        raise type(error)(error.what, uid=error.uid or uid, advice=error.advice) from error
+    except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
+        raise BadDicomError("the segmentation is damaged, or lacks what DICOM requires of it", uid=uid) from error
+
+
+def _read(dataset: "Dataset", source: SourceSeries) -> LabelVolume:
     if dataset.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
-        raise BadDicomError("the object is no DICOM Segmentation", uid=uid)
+        raise BadDicomError("the object is no DICOM Segmentation")
     for name, expected in (
         ("StudyInstanceUID", source.study_uid),
         ("FrameOfReferenceUID", source.frame_of_reference_uid),
     ):
         if str(dataset.get(name, "")) != expected:
-            raise ConflictError(f"the segmentation has another {name} than the series", uid=uid)
-    try:
-        return _read(dataset, source)
-    except BridgeError as error:
-        raise type(error)(error.what, uid=error.uid or uid, advice=error.advice) from error
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
-        raise BadDicomError("the segmentation lacks what DICOM requires of it", uid=uid) from error
-
-
-def _read(dataset: "Dataset", source: SourceSeries) -> LabelVolume:
+            raise ConflictError(f"the segmentation has another {name} than the series")
     kind = dataset.get("SegmentationType")
     if kind not in ENCODINGS:
         raise BadDicomError(f"the segmentation type {str(kind)[:16]!r} is unknown")

@@ -1,11 +1,12 @@
 """The results in the hands of others: dciodvfy judges them, dcmqi reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from AIDicomBridgeLib.results.conformance import check_conformance
-from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
@@ -14,7 +15,7 @@ from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
 from peers.validators import dciodvfy_errors, on_grid, read_labels_with_dcmqi, read_report_with_dcmqi, save
 from pydicom import Dataset, dcmread
-from segmented import PROVENANCE, SEGMENTS, make_labels, phantom_labels
+from segmented import ANATOMY, LEFT, LUNG, PROVENANCE, RIGHT, SEGMENTS, make_labels, make_source, phantom_labels
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
 
 SERIES = {
@@ -33,10 +34,14 @@ def labels(request: pytest.FixtureRequest, tmp_path: Path) -> LabelVolume:
 def test_dciodvfy_finds_no_error_in_any_result(labels: LabelVolume, tmp_path: Path) -> None:
     volume = read_volume(labels.source)
     segmentation = build_segmentation(labels)
+    masks = np.stack([labels.mask(segment) for segment in labels.segments])
+    fractions = replace(labels, probabilities=masks.astype(np.float32))
     results = {
         "BINARY": segmentation,
         "LABELMAP": build_segmentation(labels, encoding="LABELMAP"),
         "LABELMAP, RLE": build_segmentation(labels, encoding="LABELMAP", compression="RLE"),
+        "FRACTIONAL": build_segmentation(fractions, encoding="FRACTIONAL"),
+        "FRACTIONAL, JPEG-LS": build_segmentation(fractions, encoding="FRACTIONAL", compression="JPEG-LS"),
         "report": build_measurement_report(
             labels, measure(labels, volume), segmentation=segmentation, observer_name="A^B"
         ),
@@ -75,6 +80,54 @@ def test_dcmqi_reads_codes_sides_and_algorithm(tmp_path: Path) -> None:
     assert segments[2]["TrackingUniqueIdentifier"] == "1.2.3.4"
     assert {item["SegmentAlgorithmName"] for item in segments} == {"phantomnet"}
     assert segments[0]["recommendedDisplayRGBValue"] == pytest.approx([197, 165, 145], abs=1)
+
+
+# As Slicer's terminology and TotalSegmentator code them; the side is a modifier of the type.
+SIDED = (
+    Segment(1, "Left lung", ANATOMY, LUNG, type_modifier=LEFT),
+    Segment(2, "Right lung", ANATOMY, LUNG, type_modifier=RIGHT),
+    Segment(3, "Left kidney", ANATOMY, Code("64033007", "SCT", "Kidney"), type_modifier=LEFT),
+    Segment(4, "Vertebra L3", ANATOMY, Code("36470004", "SCT", "L3 vertebra")),
+    Segment(
+        5,
+        "Lesion",
+        Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+        Code("52988006", "SCT", "Lesion"),
+        region=Code("64033007", "SCT", "Kidney"),
+        region_modifier=LEFT,
+    ),
+)
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+def test_left_and_right_arrive_in_dcmqis_description(tmp_path: Path, encoding: str) -> None:
+    source = make_source(tmp_path / "source")
+    array = np.zeros(source.shape, np.uint8)
+    for segment in SIDED:
+        array[3:8, 10 * segment.label : 10 * segment.label + 6, 20:40] = segment.label
+    labels = LabelVolume(array, SIDED, source=source, provenance=PROVENANCE)
+    _, described = read_labels_with_dcmqi(build_segmentation(labels, encoding=encoding), tmp_path)
+    assert [item["SegmentLabel"] for item in described] == [segment.name for segment in SIDED]
+    for item, segment in zip(described, SIDED, strict=True):
+        for name, code in (
+            ("SegmentedPropertyCategoryCodeSequence", segment.category),
+            ("SegmentedPropertyTypeCodeSequence", segment.type),
+            ("SegmentedPropertyTypeModifierCodeSequence", segment.type_modifier),
+            ("AnatomicRegionSequence", segment.region),
+            ("AnatomicRegionModifierSequence", segment.region_modifier),
+        ):
+            found = item.get(name)
+            read = found and (found["CodeValue"], found["CodingSchemeDesignator"], found["CodeMeaning"])
+            assert read == (code and (code.value, code.scheme, code.meaning))
+
+
+def test_slicer_reads_all_segments_at_once(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "source")
+    images, described = read_labels_with_dcmqi(build_segmentation(labels), tmp_path, merge=True)
+    assert len(images) == 1
+    values = on_grid(images[0], labels.labels.shape, labels.ijk_to_lps)
+    for item, segment in zip(described, labels.segments, strict=True):
+        assert np.array_equal(values == item["labelID"], labels.labels == segment.label)
 
 
 @pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])

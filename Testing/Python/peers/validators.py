@@ -34,17 +34,23 @@ def dciodvfy_errors(dataset: Dataset, folder: Path) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("Error")]
 
 
-def read_labels_with_dcmqi(dataset: Dataset, folder: Path) -> tuple[list[sitk.Image], list[dict]]:
-    """Return the images that segimage2itkimage makes and the segment descriptions beside them."""
+def read_labels_with_dcmqi(
+    dataset: Dataset, folder: Path, *, merge: bool = False
+) -> tuple[list[sitk.Image], list[dict]]:
+    """Return the images that segimage2itkimage makes and the segment descriptions beside them.
+
+    ``merge``: as few images as segments that overlap allow, as Slicer asks for them.
+    """
     path, out = save(dataset, folder), folder / f"dcmqi-{dataset.SOPInstanceUID}"
     out.mkdir()
-    done = _run(
-        program("segimage2itkimage"), "--inputDICOM", str(path), "--outputDirectory", str(out), "--outputType", "nrrd"
-    )
+    options = ["--outputType", "nrrd", *(["--mergeSegments"] if merge else [])]
+    done = _run(program("segimage2itkimage"), "--inputDICOM", str(path), "--outputDirectory", str(out), *options)
     assert done.returncode == 0, done.stderr
     files = sorted(out.glob("*.nrrd"), key=lambda file: int(file.stem))
     meta = json.loads((out / "meta.json").read_text(encoding="utf-8"))
-    return [sitk.ReadImage(str(file)) for file in files], [item[0] for item in meta["segmentAttributes"]]
+    return [sitk.ReadImage(str(file)) for file in files], [
+        item for group in meta["segmentAttributes"] for item in group
+    ]
 
 
 def read_report_with_dcmqi(dataset: Dataset, folder: Path) -> dict:
@@ -111,6 +117,11 @@ def on_grid(image: sitk.Image, shape: tuple[int, int, int], ijk_to_lps: np.ndarr
     values = np.zeros(inside.size, voxels.dtype if voxels.dtype.kind == "f" else np.int64)
     values[inside] = voxels[tuple(nearest[::-1, inside])]
     return values.reshape(shape)
+
+
+def run_program(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program installed beside this Python and return what it wrote."""
+    return _run(program(name), *arguments)
 
 
 def _run(*command: object) -> subprocess.CompletedProcess[str]:

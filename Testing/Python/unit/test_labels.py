@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import EncodingError
-from AIDicomBridgeLib.results.codes import coded_concept, is_plausible, read_code
+from AIDicomBridgeLib.results.codes import coded_concept, is_plausible, read_code, same_concept
 from AIDicomBridgeLib.results.equipment import device_uid
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment, count_voxels
 from AIDicomBridgeLib.results.result_series import ResultKind, result_series_description, result_series_number
@@ -51,6 +51,13 @@ def test_codes_survive_the_way_to_dicom_and_back() -> None:
 )
 def test_snomed_codes_are_told_by_their_check_digit(value: str, plausible: bool) -> None:
     assert is_plausible(Code(value, "SCT", "Lung")) is plausible
+
+
+def test_both_codes_of_anatomical_structures_mean_the_same() -> None:
+    listed = Code("91723000", "SCT", "Anatomical Structure")
+    assert same_concept(ANATOMY, listed)
+    assert same_concept(listed, ANATOMY)
+    assert not same_concept(listed, LUNG)
 
 
 def test_another_model_has_another_device_uid() -> None:
