@@ -32,8 +32,16 @@ def ijk_to_lps_affine(ijk_to_ras: Any) -> np.ndarray:
 
 def refuse_parent_transform(node: Any) -> None:
     """Raise GeometryError if the node stands under a transform: its voxels are then not where the source has them."""
-    if node.GetParentTransformNode() is not None:
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return
+    if not transform.IsTransformToWorldLinear():
         raise GeometryError(
-            "the node is under a transform, so its voxels no longer lie on the frames of the source",
-            advice="Remove the transform from the node; a moved result belongs to no source frame.",
+            "the node is under a transform that bends its grid; Slicer's loader adds one where slices are unevenly "
+            "spaced, missing or tilted",
+            advice="Segment the series from its files with --resample: the results then lie on its slices.",
         )
+    raise GeometryError(
+        "the node is under a transform, so its voxels no longer lie on the frames of the source",
+        advice="Remove the transform from the node; a moved result belongs to no source frame.",
+    )

@@ -59,8 +59,10 @@ class SourceFiles:
                 "the volume node does not say which DICOM instances it shows",
                 advice="Load the series from DICOM, with loadSeries or the DICOM module; results need their source.",
             )
-        if uids not in self._by_instances:
+        if uids not in self._by_instances and uids[::-1] not in self._by_instances:
             self.remember(self._read(uids, database))
+        if uids not in self._by_instances and uids[::-1] in self._by_instances:  # Slicer's loader may reverse them
+            uids = uids[::-1]
         if uids not in self._by_instances:
             raise GeometryError(
                 "the slices of the volume node are in another order than those of its files",

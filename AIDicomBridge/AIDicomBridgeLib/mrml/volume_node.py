@@ -48,18 +48,21 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
 
 
 def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
-    """Return the node's voxels as a volume on the grid of its source.
+    """Return the node's voxels as a volume on the grid of its source, whoever loaded the node.
+
+    Slicer's own loader may have reversed slices, rows or columns; here they come in the source's order.
 
     Returns
     -------
     ImageVolume
-        ``voxels`` is a view of the node's memory where that is int16 or float32, else a copy as int16 (whole numbers
-        that fit) or float32.
+        ``voxels`` is a view of the node's memory where that is int16 or float32 and in the source's order, else a copy
+        as int16 (whole numbers that fit) or float32.
 
     Raises
     ------
     GeometryError
-        The node has no voxels, is under a transform, or is not on the source's grid: cropped, resampled, flipped.
+        The node has no voxels, is under a transform, is not on the source's grid (cropped, resampled), or names its
+        instances in another order than its slices lie.
     """
     refuse_parent_transform(node)
     image = node.GetImageData()
@@ -68,14 +71,38 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
     shape = tuple(reversed(image.GetDimensions()))
     ijk_to_ras = ijk_to_ras_matrix(np.eye(4))
     node.GetIJKToRASMatrix(ijk_to_ras)
-    affine = ijk_to_lps_affine(ijk_to_ras)
-    if shape != source.shape or not np.allclose(affine, source.ijk_to_lps, atol=GRID_TOLERANCE_MM):
+    reversed_axes = _reversed_axes(ijk_to_lps_affine(ijk_to_ras), source) if shape == source.shape else None
+    if reversed_axes is None:
         raise GeometryError(
             f"the volume node {shape} is not on the grid of its source {source.shape}",
             uid=source.series_uid,
             advice="Use the volume as it was loaded; a cropped or resampled one has no source frames.",
         )
-    return ImageVolume(_as_image_type(image_array(image)), source.ijk_to_lps, source)
+    uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+    expected = source.sop_instance_uids[::-1] if 0 in reversed_axes else source.sop_instance_uids
+    if len(uids) > 1 and len(source.slices) > 1 and uids != expected:
+        raise GeometryError(
+            "the volume node names its instances in another order than its slices lie in the patient",
+            uid=source.series_uid,
+            advice="Load the series again.",
+        )
+    voxels = image_array(image)
+    if reversed_axes:
+        voxels = np.ascontiguousarray(np.flip(voxels, reversed_axes))
+    return ImageVolume(_as_image_type(voxels), source.ijk_to_lps, source)
+
+
+def _reversed_axes(affine: np.ndarray, source: SourceSeries) -> tuple[int, ...] | None:
+    """Return the array axes, of (k, j, i), that a grid runs through backwards; None if it is not the source's grid."""
+    for reversed_axes in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        expected = source.ijk_to_lps.copy()
+        for axis in reversed_axes:
+            last = source.shape[axis] - 1
+            expected[:3, 3] += last * source.ijk_to_lps[:3, 2 - axis]
+            expected[:3, 2 - axis] *= -1
+        if np.allclose(affine, expected, atol=GRID_TOLERANCE_MM):
+            return reversed_axes
+    return None
 
 
 def scalar_volume_node(

@@ -116,7 +116,12 @@ def read_header(path: Path | str) -> "tuple[Dataset, int]":
 
 def _invalid_uids(dataset: "Dataset") -> list[str]:
     names = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-    return [name for name in names if not is_uid(raw_text(dataset, name))]
+    elements = {name: dataset.get_item(name) for name in names}
+    return [
+        name
+        for name, element in elements.items()
+        if element is None or element.VR not in ("UI", "UN", None) or not is_uid(raw_text(dataset, name))
+    ]
 
 
 def raw_text(dataset: "Dataset", name: str) -> str:

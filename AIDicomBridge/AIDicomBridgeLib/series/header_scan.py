@@ -17,7 +17,7 @@ _SHORT_VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 section 7.1.2
 )
 _BIG_ENDIAN, _IMPLICIT = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
-_PIXEL_GROUP, _FIRST_PIXEL_ELEMENT = 0x7FE0, 0x0008
+_PIXEL_GROUP, _PIXEL_ELEMENTS = 0x7FE0, (0x0008, 0x0009, 0x0010)  # float, double float and integer pixel data
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
@@ -46,7 +46,7 @@ def scan_header(content: bytes) -> "tuple[Dataset, int] | None":
     while offset + 12 <= end:
         group = content[offset] | content[offset + 1] << 8
         element = content[offset + 2] | content[offset + 3] << 8
-        if group == _PIXEL_GROUP and element >= _FIRST_PIXEL_ELEMENT:
+        if group == _PIXEL_GROUP and element in _PIXEL_ELEMENTS:
             break
         vr = content[offset + 4 : offset + 6]
         if vr in _SHORT_VRS:

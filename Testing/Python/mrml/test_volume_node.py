@@ -143,6 +143,78 @@ def test_the_source_of_a_node_that_slicer_loaded_comes_from_its_database(core, v
     del database.paths[volume.source.sop_instance_uids[3]]
     with pytest.raises(NotFoundError, match=volume.source.sop_instance_uids[3]):
         SourceFiles().source_of(node, database)
-    node.SetAttribute("DICOM.instanceUIDs", " ".join(reversed(volume.source.sop_instance_uids)))
+    first, second, *others = volume.source.sop_instance_uids
+    node.SetAttribute("DICOM.instanceUIDs", " ".join([second, first, *others]))
     with pytest.raises(GeometryError, match="another order"):
         SourceFiles().source_of(node, Database(volume.source))
+
+
+FLIPS = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+
+
+@pytest.mark.parametrize("axes", FLIPS, ids=str)
+def test_a_volume_that_slicer_loaded_in_any_direction_maps_back(core, volume_of, axes):
+    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
+
+    volume = volume_of(orientation=OBLIQUE, spacing_mm=(5.0, 0.25, 1.75))
+    affine = volume.ijk_to_lps.copy()
+    for axis in axes:
+        affine[:3, 3] += (volume.voxels.shape[axis] - 1) * volume.ijk_to_lps[:3, 2 - axis]
+        affine[:3, 2 - axis] *= -1
+    node = scalar_volume_node(np.flip(volume.voxels, axes), affine, core.scene, "Loaded by Slicer")
+    uids = volume.source.sop_instance_uids
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(reversed(uids) if 0 in axes else uids))
+
+    found = image_volume_from(node, SourceFiles().source_of(node, Database(volume.source)))
+
+    np.testing.assert_array_equal(found.voxels, volume.voxels)
+    np.testing.assert_allclose(found.ijk_to_lps, volume.ijk_to_lps)
+    assert found.voxels.flags.c_contiguous
+
+
+def test_slices_named_in_another_order_than_they_lie_are_refused(core, volume_of):
+    volume = volume_of()
+    node = volume_node_from(volume, core.scene)
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(reversed(volume.source.sop_instance_uids)))
+    source = SourceFiles().source_of(node, Database(volume.source))
+    with pytest.raises(GeometryError, match="another order than its slices lie"):
+        image_volume_from(node, source)
+
+
+def test_the_series_that_slicers_own_reader_loads_maps_back(core, volume_of):
+    import slicer
+
+    volume = volume_of(orientation=OBLIQUE)
+    files = slicer.vtkStringArray() if hasattr(slicer, "vtkStringArray") else __import__("vtk").vtkStringArray()
+    for path in volume.source.paths:
+        files.InsertNextValue(str(path))
+    node = core.module_logics["Volumes"].AddArchetypeVolume(str(volume.source.paths[0]), "Loaded", 0, files)
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(volume.source.sop_instance_uids))
+    found = image_volume_from(node, volume.source)
+    np.testing.assert_array_equal(found.voxels, volume.voxels)
+
+
+def test_a_grid_that_slicer_bent_is_refused_by_its_reason(core, volume_of):
+    import slicer
+
+    volume = volume_of()
+    node = volume_node_from(volume, core.scene)
+    grid = core.scene.AddNewNodeByClass("vtkMRMLGridTransformNode")
+    grid.SetAndObserveTransformToParent(slicer.vtkOrientedGridTransform())
+    node.SetAndObserveTransformNodeID(grid.GetID())
+    with pytest.raises(GeometryError, match="unevenly spaced, missing or tilted"):
+        image_volume_from(node, volume.source)
+
+
+def test_a_frame_of_an_enhanced_instance_is_a_slice_of_the_node(core, tmp_path):
+    from AIDicomBridgeLib.series.volume import read_volume
+    from synthetic import body_phantom, make_enhanced, make_series, save_series
+
+    enhanced = make_enhanced(make_series(body_phantom((6, 20, 24)), orientation=OBLIQUE, reverse=True))
+    volume = read_volume(save_series([enhanced], tmp_path))
+    node = volume_node_from(volume, core.scene)
+    assert node.GetAttribute("DICOM.instanceUIDs") == enhanced.SOPInstanceUID
+    source = SourceFiles().source_of(node, Database(volume.source))
+    back = image_volume_from(node, source)
+    assert np.shares_memory(back.voxels, volume.voxels)
+    assert [piece.frame_number for piece in source.slices] == [6, 5, 4, 3, 2, 1]
