@@ -29,7 +29,7 @@ def render_with_slicer(subject: PictureSubject, folder: Path) -> None:
     core = open_core_scene()
     window_level = (subject.window, subject.level)
     volume = scalar_volume_node(subject.voxels, subject.ijk_to_lps, core.scene, "Image", window_level)
-    segmentation = layer_node(subject.labels, subject.ijk_to_lps, subject.segments, core.scene, "Result")
+    segmentation = layer_node((subject.labels,), subject.ijk_to_lps, subject.segments, core.scene, "Result")
     display = segmentation.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetSliceIntersectionThickness(_OUTLINE_WIDTH)

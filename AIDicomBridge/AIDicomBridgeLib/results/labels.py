@@ -1,5 +1,6 @@
 """What a segmentation is before it becomes a DICOM object or a node: :class:`LabelVolume` on the source grid."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
@@ -143,12 +144,10 @@ class LabelVolume:
         values = [segment.label for segment in segments]
         if not values or len(set(values)) < len(values) or min(values) < 1:
             raise EncodingError("segments need distinct label values from 1 on")
-        # Of the usual labels 1 to n only the largest is looked for: 512x512x300 takes 10 ms instead of 100 ms.
         for layer in self.layers:
-            if max(values) > len(values) or int(layer.max(initial=0)) > len(values):
+            if not _holds_only(layer, values):
                 unknown = set(label_values(layer)) - set(values) - {0}
-                if unknown:
-                    raise EncodingError(f"the label values {sorted(unknown)} have no segment")
+                raise EncodingError(f"the label values {sorted(unknown)} have no segment")
 
     @property
     def layers(self) -> tuple[np.ndarray, ...]:
@@ -178,6 +177,19 @@ class LabelVolume:
             if segment.name == name:
                 return segment
         raise KeyError(name)
+
+
+def _holds_only(labels: np.ndarray, values: Sequence[int]) -> bool:
+    """Return True if a label array (uint8 or uint16) holds no other values than these and 0.
+
+    Of the usual labels 1 to n only the largest is looked for: 512x512x300 takes 10 ms, other ones 100 ms.
+    """
+    largest = int(labels.max(initial=0))
+    if largest <= len(set(values)) and set(values) >= set(range(1, largest + 1)):
+        return True
+    known = np.zeros(int(np.iinfo(labels.dtype).max) + 1, bool)
+    known[[0, *(value for value in values if value < len(known))]] = True
+    return all(bool(known.take(plane).all()) for plane in labels)
 
 
 def count_voxels(labels: np.ndarray) -> np.ndarray:

@@ -39,7 +39,8 @@ def scan_header(content: bytes) -> "tuple[Dataset, int] | None":
     except BadDicomError:
         return None
     syntax = meta.transfer_syntax_uid
-    if syntax in (DEFLATED, _BIG_ENDIAN, _IMPLICIT):
+    damaged = not f"{syntax}{meta.sop_class_uid}{meta.sop_instance_uid}".isascii()
+    if damaged or syntax in (DEFLATED, _BIG_ENDIAN, _IMPLICIT):
         return None
     elements: dict[BaseTag, RawDataElement] = {}
     offset, end, previous = meta.dataset_offset, len(content), -1

@@ -186,10 +186,31 @@ def test_an_added_segment_comes_back_as_drawn_by_hand(labels, node):
         np.testing.assert_array_equal(back.labels == theirs, labels.labels == ours)
 
 
-def test_overlapping_segments_are_refused_by_name(labels, node):
-    add_segment(node, labels, "Everything", np.ones(labels.labels.shape, np.uint8))
-    with pytest.raises(EncodingError, match="'Everything' overlaps"):
-        label_volume_from(node, labels.source)
+def test_an_added_segment_that_overlaps_comes_back_in_a_further_array(labels, node):
+    everything = np.ones(labels.labels.shape, np.uint8)
+    add_segment(node, labels, "Everything", everything)
+    back = label_volume_from(node, labels.source)
+    assert len(back.layers) == 2
+    assert back.mask(back.segment("Everything")).all()
+    for name in ("Bone", "Right lung", "Left lung"):
+        np.testing.assert_array_equal(back.mask(back.segment(name)), labels.mask(labels.segment(name)))
+
+
+def test_overlapping_labels_go_to_a_node_and_back_without_a_copy(core, volume_of):
+    labels = organ_labels(volume_of(orientation=OBLIQUE))
+    thorax = Segment(
+        9, "Thorax", ANATOMY, Code("51185008", "SCT", "Thorax"), color_rgb=(1, 2, 3), algorithm_name="Test"
+    )
+    box = np.zeros_like(labels.labels)
+    box[1:7, 3:30, 5:40] = 9
+    both = replace(labels, segments=(*labels.segments, thorax), further_layers=(box,))
+    node = segmentation_node_from(both, core.scene)
+    assert node.GetSegmentation().GetNumberOfLayers() == 2
+    assert node.CreateClosedSurfaceRepresentation()
+    back = label_volume_from(node, labels.source)
+    assert back.segments == both.segments
+    for segment in both.segments:
+        np.testing.assert_array_equal(back.mask(segment), both.mask(segment))
 
 
 def test_a_segment_without_terminology_is_refused_by_name(labels, node):
