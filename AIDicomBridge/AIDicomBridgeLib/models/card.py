@@ -141,8 +141,8 @@ class WeightsFile:
     file
         Name in the weights folder.
     size, sha256
-        What the file must be. A size of 0 stands for a hash that the card's author could not learn: the file is then
-        used only after the user's consent.
+        What the file must be. A size of 0 stands for one that is not known; the hash may then be its first digits,
+        eight at least. Programs need both in full.
     format
         One of :data:`FORMATS`.
     package, urls

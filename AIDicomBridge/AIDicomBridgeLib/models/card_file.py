@@ -13,6 +13,7 @@ from ..results.labels import Code, Segment
 from .card import (
     ARCHITECTURES,
     FORMATS,
+    PROGRAMS,
     SUFFIXES,
     Cleanup,
     InputRules,
@@ -24,7 +25,7 @@ from .card import (
     WindowRules,
 )
 
-PROCEDURES = ("ct-tissues", "lungmask", "deepbet")
+PROCEDURES = ("ct-tissues", "lungmask")
 
 
 def read_card(path: Path) -> ModelCard:
@@ -188,15 +189,21 @@ def _weights(table: CheckedTable) -> WeightsFile:
     urls = table.get_list("urls", str, default=[])
     if any(not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) for url in urls):
         raise ModelError(f"{table.where}: 'urls' must begin with https://")
-    sha256 = table.get("sha256", str)
-    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise ModelError(f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters")
+    size, sha256 = table.get("size", int), table.get("sha256", str)
+    whole = len(sha256) == 64 and size > 0
+    if set(sha256) - set("0123456789abcdef") or not (
+        whole or (kind not in PROGRAMS and size == 0 and len(sha256) >= 8)
+    ):
+        raise ModelError(
+            f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters, with the 'size' in bytes; plain "
+            "weights whose size and hash are not known may have a size of 0 and the first 8 digits or more"
+        )
     packaged = (
         PackagedFile(package.get("requirement", str), package.get("member", str), package.get("sha256", str))
         if package
         else None
     )
-    return WeightsFile(file, table.get("size", int), sha256, kind, packaged, urls)
+    return WeightsFile(file, size, sha256, kind, packaged, urls)
 
 
 def _cleanup(table: CheckedTable, label: int) -> Cleanup | None:

@@ -1,5 +1,6 @@
 """From a name, a card or a path to a model that is ready to run: :func:`load_model`."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def load_model(
         folder = weights_folder or WeightsFolder.default()
         content = folder.verified(card)
         members = [_build(card, content, target, consents or Consents.default())]
-        sha256 = card.weights.sha256 if card.weights else ""
+        sha256 = hashlib.sha256(content).hexdigest()
     ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=tuple(axis + flat for axis in axes))
     return Model(card, target, chosen, {"network": ensemble}, sha256)
 

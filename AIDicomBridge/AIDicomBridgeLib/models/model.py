@@ -191,6 +191,8 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray | None, MemoryPlan | None]:
         if self.card.procedure:
             context = RunContext(self.card, self.device, self._networks, progress, cancel)
+            if self.card.network is not None and "network" not in self._networks:
+                raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
             if probabilities:
                 raise ModelError(f"the model {self.card.name} gives labels only, no probabilities")
             return PROCEDURES[self.card.procedure](volume, context), None, None

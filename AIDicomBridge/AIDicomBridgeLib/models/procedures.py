@@ -10,6 +10,7 @@ from ..inference.ensemble import Ensemble
 from ..progress import CancelToken, ProgressCallback
 from ..series.volume import ImageVolume
 from .ct_tissues import label_tissues
+from .lungmask import label_lungs
 
 if TYPE_CHECKING:
     import torch
@@ -35,4 +36,8 @@ def _ct_tissues(volume: ImageVolume, context: RunContext) -> np.ndarray:
     return label_tissues(volume, context.device, progress=context.progress, cancel=context.cancel)
 
 
-PROCEDURES: Mapping[str, Procedure] = {"ct-tissues": _ct_tissues}
+def _lungmask(volume: ImageVolume, context: RunContext) -> np.ndarray:
+    return label_lungs(volume, context.networks["network"], progress=context.progress, cancel=context.cancel)
+
+
+PROCEDURES: Mapping[str, Procedure] = {"ct-tissues": _ct_tissues, "lungmask": _lungmask}

@@ -86,7 +86,7 @@ class WeightsFolder:
             ``cancel`` was called.
         """
         weights, path = _weights_of(card), self.path(card)
-        report(progress, "fetch weights", 0, weights.size, "bytes", card.name)
+        report(progress, "fetch weights", 0, weights.size or None, "bytes", card.name)
         try:
             with self._new_file(card, from_file, progress, cancel) as new:
                 digest = hashlib.sha256()
@@ -101,7 +101,8 @@ class WeightsFolder:
                 new.replace(path)
         except OSError as error:
             raise WeightsError(f"the weights cannot be written to {self.folder}: {error.strerror}") from error
-        report(progress, "fetch weights", weights.size, weights.size, "bytes", card.name)
+        size = path.stat().st_size
+        report(progress, "fetch weights", size, size, "bytes", card.name)
         return path
 
     def remove(self, card: ModelCard) -> int:
@@ -162,10 +163,10 @@ def _weights_of(card: ModelCard) -> WeightsFile:
 
 
 def _check(sha256: str, size: int, weights: WeightsFile, name: str) -> None:
-    if size != weights.size or sha256 != weights.sha256:
+    if not sha256.startswith(weights.sha256) or weights.size not in (0, size):
         raise WeightsError(
             f"the weights file {name} is not the one that the card names: {size} bytes with SHA-256 {sha256}, "
-            f"expected {weights.size} bytes with {weights.sha256}",
+            f"expected {f'{weights.size} bytes with ' if weights.size else ''}{weights.sha256}",
             advice="Fetch it again with 'aidicombridge models fetch'; if it stays so, do not use it.",
         )
 

@@ -18,7 +18,7 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
     from pydicom.sr.codedict import codes
 
     catalogue = Catalogue.load()
-    assert catalogue.names() == ["ct-tissues", "mindgrab"]
+    assert {"ct-tissues", "lungmask-r231", "mindgrab"} <= set(catalogue.names())
     known = {getattr(codes.SCT, name).value for name in codes.SCT.dir()}
     for card in catalogue.values():
         for segment in card.segments:
@@ -67,7 +67,7 @@ def test_own_cards_join_the_catalogue_and_unknown_names_list_the_known(tmp_path:
     (tmp_path / "own.toml").write_text(MINDGRAB.replace('name = "mindgrab"', 'name = "own"', 1))
     catalogue = Catalogue.load(tmp_path)
     assert catalogue["own"].segments[0].algorithm_name == "own 0.1.16"
-    with pytest.raises(ModelError, match="Known are: ct-tissues, mindgrab, own"):
+    with pytest.raises(ModelError, match=r"Known are: ct-tissues, .*mindgrab, own"):
         catalogue["missing"]
 
 

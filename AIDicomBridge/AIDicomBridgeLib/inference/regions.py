@@ -1,0 +1,112 @@
+"""Small regions of a label array go to the neighbour that they touch most; what stays is whole and without holes."""
+
+import numpy as np
+
+from ..progress import CancelToken, check_cancel
+
+_IGNORED_BELOW = 3  # voxels: so small a region is removed, not given away
+
+
+def give_small_regions_away(labels: np.ndarray, *, cancel: CancelToken | None = None) -> np.ndarray:
+    """Return labels (k, j, i) uint8 with one region per value, holes filled; a copy.
+
+    All but the largest region of each value become part of the region with which they share the largest border, the
+    smallest first (the clean-up of lungmask). Regions are joined by faces, edges and corners.
+    """
+    regions, values, sizes = _regions(labels)
+    boxes = _boxes(regions, len(sizes))
+    largest = np.zeros(256, np.int64)
+    kept = np.zeros(len(sizes), np.uint8)  # what a region's voxels become
+    order = np.argsort(sizes[1:], kind="stable") + 1
+    for region in order:
+        if sizes[region] > largest[values[region]]:
+            largest[values[region]] = sizes[region]
+            kept[region] = values[region]
+    for region in order:
+        check_cancel(cancel)
+        size = sizes[region]
+        if not _IGNORED_BELOW <= size < largest[values[region]]:
+            continue
+        box = tuple(slice(max(0, low - 2), high + 2) for low, high in boxes[region])
+        around = regions[box]
+        inside = around == region
+        touched, counts = np.unique(around[_dilated(inside)], return_counts=True)
+        counts[(touched == 0) | (touched == region)] = 0
+        if not len(counts) or not counts.max():
+            continue
+        neighbour = int(touched[counts.argmax()])
+        around[inside] = neighbour
+        boxes[neighbour] = [
+            (min(a, c), max(b, d)) for (a, b), (c, d) in zip(boxes[neighbour], boxes[region], strict=True)
+        ]
+        if sizes[neighbour] == largest[values[neighbour]]:
+            largest[values[neighbour]] += size
+        sizes[neighbour] += size
+    mapped = kept[regions]
+    result = np.zeros_like(labels)
+    for value in np.unique(mapped[mapped > 0]):
+        check_cancel(cancel)
+        result[_whole(mapped == value)] = value
+    return result
+
+
+def _regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the number of each voxel's region, and each region's value and size; numbers go in reading order."""
+    import SimpleITK as sitk
+
+    regions = np.zeros(labels.shape, np.int32)
+    for value in np.unique(labels[labels > 0]):
+        mask = sitk.GetImageFromArray((labels == value).astype(np.uint8))
+        found = sitk.GetArrayFromImage(sitk.ConnectedComponent(mask, True)).astype(np.int32)
+        regions[found > 0] = found[found > 0] + regions.max()
+    numbers, firsts = np.unique(regions, return_index=True)
+    order = np.argsort(firsts[numbers > 0])
+    ranks = np.zeros(int(regions.max()) + 1, np.int32)
+    ranks[numbers[numbers > 0][order]] = np.arange(1, len(order) + 1)
+    regions = ranks[regions]
+    values = np.zeros(len(order) + 1, np.uint8)
+    values[regions.ravel()] = labels.ravel()
+    values[0] = 0
+    sizes = np.bincount(regions.ravel(), minlength=len(values)).astype(np.int64)
+    return regions, values, sizes
+
+
+def _boxes(regions: np.ndarray, count: int) -> list[list[tuple[int, int]]]:
+    """Return, by region number, the (first, last + 1) index along each axis."""
+    bounds = []
+    for axis in range(regions.ndim):
+        low, high = np.full(count, regions.shape[axis]), np.zeros(count, int)
+        for index in range(regions.shape[axis]):
+            present = np.unique(regions.take(index, axis))
+            low[present] = np.minimum(low[present], index)
+            high[present] = index + 1
+        bounds.append(list(zip(low.tolist(), high.tolist(), strict=True)))
+    return [[bounds[axis][number] for axis in range(regions.ndim)] for number in range(count)]
+
+
+def _dilated(mask: np.ndarray) -> np.ndarray:
+    """Return the mask with its face neighbours."""
+    grown = mask.copy()
+    for axis in range(mask.ndim):
+        to, of = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        to[1:] |= of[:-1]
+        to[:-1] |= of[1:]
+    return grown
+
+
+def _whole(mask: np.ndarray) -> np.ndarray:
+    """Return the largest region of a mask, with its holes filled; in a single slice only holes below 64 voxels."""
+    import SimpleITK as sitk
+
+    found = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True))
+    sizes = np.bincount(found.ravel())[1:]
+    largest = found == len(sizes) - int(sizes[::-1].argmax())
+    single = len(mask) == 1
+    around = np.pad(~largest, ((0, 0) if single else (1, 1), (1, 1), (1, 1)), constant_values=True)
+    holes = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(around.astype(np.uint8))))
+    enclosed = around & (holes != holes.flat[0])
+    if single:
+        enclosed &= np.bincount(holes.ravel())[holes] < 64
+    inner = enclosed[:, 1:-1, 1:-1] if single else enclosed[1:-1, 1:-1, 1:-1]
+    result: np.ndarray = largest | inner
+    return result
