@@ -35,6 +35,7 @@ _HOMES = {
     "results.detection_report": ("build_detection_report",),
     "results.report_table": ("read_measurement_report",),
     "results.secondary_capture": ("build_picture_captures", "build_secondary_captures", "build_summary_capture"),
+    "results.encode_files": ("encode_files",),
     "results.parametric_map": ("build_parametric_map",),
     "results.conformance": ("Finding", "check_conformance"),
     "delivery.outbox": ("Outbox",),

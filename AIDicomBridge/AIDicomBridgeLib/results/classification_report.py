@@ -12,7 +12,6 @@ from .labels import Provenance
 from .observations import Classification
 from .report import algorithm_item, build_report, evaluation_items, finding_sites, number_items
 from .result_series import ResultKind, encoding_errors, fresh_uid
-from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -56,13 +55,11 @@ def build_classification_report(
         for uid in classification.sop_instance_uids:
             if uid not in known:
                 raise EncodingError(f"the classification '{classification.name}' names an image of no source", uid=uid)
-    headers = normalised_headers(source)
     with encoding_errors("the classification report", source.series_uid):
         groups = [classification_group(item, source, provenance, new_uid) for item in classifications]
     return build_report(
         groups,
         source,
-        headers,
         kind=ResultKind.CLASSIFICATION_REPORT,
         provenance=provenance,
         sr_class=sr_class,

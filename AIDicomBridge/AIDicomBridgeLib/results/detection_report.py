@@ -16,7 +16,6 @@ from .observations import Classification, Detection, Evaluation
 from .regions import Region
 from .report import algorithm_item, build_report, evaluation_items, finding_sites, number_items
 from .result_series import ResultKind, encoding_errors, fresh_uid
-from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -67,7 +66,6 @@ def build_detection_report(
         )
     for item in detections:
         _check_inside(item, source)
-    headers = normalised_headers(source)
     with encoding_errors("the detection report", source.series_uid):
         groups = [_group(item, source, provenance, sr_class, new_uid) for item in detections]
         if looked_for is not None and not detections:
@@ -77,7 +75,6 @@ def build_detection_report(
     return build_report(
         groups,
         source,
-        headers,
         kind=ResultKind.DETECTION_REPORT,
         provenance=provenance,
         sr_class=sr_class,

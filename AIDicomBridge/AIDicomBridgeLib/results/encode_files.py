@@ -19,13 +19,13 @@ from .profiles import DestinationProfile, find_profile
 from .quantities import NO_UNITS, PROBABILITY
 from .result_description import SUFFIXES, ResultDescription, read_description
 from .result_set import ResultObject, encode_results
-from .secondary_capture import build_picture_captures
+from .secondary_capture import build_picture_captures, build_summary_capture
 from .segmentation import build_segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-KINDS = ("seg", "sr", "fractional", "classification", "detection", "sc", "pm")
+KINDS = ("seg", "sr", "fractional", "classification", "detection", "sc", "summary", "pm")
 
 
 def encode_files(
@@ -41,7 +41,8 @@ def encode_files(
     ----------
     kind
         ``seg`` (labels), ``sr`` (their measurements, with the segmentation), ``fractional`` (probabilities),
-        ``classification``, ``detection``, ``sc`` (outlines of labels, or any pictures), ``pm`` (a float volume).
+        ``classification``, ``detection``, ``sc`` (outlines of labels, or any pictures),
+        ``summary`` (a page with the measurements of labels), ``pm`` (a float volume).
     files
         One description (``.toml`` or ``.json``; a map does without) and, but for classification and detection, the
         data: ``.npy``, or an image on the grid of the source. Labels are one volume of label values, or one mask per
@@ -77,10 +78,14 @@ def encode_files(
         return [ResultObject("seg", _fractional(source, data[0], description, profile))]
     labels = _labels(source, data[0], description)
     volume = read_volume(source)
+    measured = measure(labels, volume)
+    if kind == "summary":
+        page = build_summary_capture(labels, volume, measured, series_description=description.series_description)
+        return [ResultObject("sc", page)]
     return encode_results(
         labels,
         volume,
-        measure(labels, volume),
+        measured,
         profile=profile,
         outputs=(kind,),
         series_description=description.series_description,

@@ -13,7 +13,6 @@ from .observations import Classification, Evaluation
 from .report import algorithm_item, build_report, finding_sites, number_items
 from .result_series import ResultKind, encoding_errors, fresh_uid
 from .segment_description import segment_items, tracking_identifier
-from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,7 +57,6 @@ def build_measurement_report(
     source = labels.source
     if [item.segment.label for item in measurements] != [segment.label for segment in labels.segments]:
         raise EncodingError("the measurements are not those of the labels' segments", uid=source.series_uid)
-    headers = normalised_headers(source)
     items = segment_items(segmentation, labels) if segmentation is not None else {}
     if any(measured.voxel_count and measured.segment.label not in items for measured in measurements):
         raise EncodingError("there is no segmentation that holds what was measured", uid=source.series_uid)
@@ -72,7 +70,6 @@ def build_measurement_report(
     return build_report(
         groups,
         source,
-        headers,
         kind=ResultKind.MEASUREMENT_REPORT,
         provenance=labels.provenance,
         evidence=[] if segmentation is None else [segmentation],

@@ -34,6 +34,8 @@ class DestinationProfile:
     empty
         What becomes of labels without a voxel: ``encode`` (a segmentation with empty frames), ``report`` (no
         segmentation: the report alone, which says that nothing was found) or ``refuse``.
+    summary_page
+        Whether ``sc`` includes a page with the measurements and key slices.
     largest_bytes
         Most bytes of pixel data in one object; a larger segmentation is split.
     """
@@ -45,6 +47,7 @@ class DestinationProfile:
     compression: str | None = None
     report_class: str = "COMPREHENSIVE_3D"
     empty: str = "encode"
+    summary_page: bool = False
     largest_bytes: int = LARGEST_ELEMENT
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ _PRESETS = (
     DestinationProfile("slicer", outputs=("seg", "sr"), encoding="LABELMAP", compression="RLE"),
     DestinationProfile("dcm4chee", outputs=("seg", "sr"), encoding="AUTO", compression="RLE"),
     # A PACS whose viewer shows pictures only, and which may know neither 3D reports nor label maps.
-    DestinationProfile("plain-pacs", report_class="ENHANCED", empty="report"),
+    DestinationProfile("plain-pacs", report_class="ENHANCED", empty="report", summary_page=True),
 )
 PROFILES: Mapping[str, DestinationProfile] = MappingProxyType({profile.name: profile for profile in _PRESETS})
 

@@ -24,6 +24,7 @@ from .profiles import REPORT_CLASSES
 from .quantities import NO_UNITS, PROBABILITY
 from .result_series import ResultKind, complete_result, encoding_errors, result_series_number
 from .source_frames import source_instances
+from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 def build_report(
     groups: Sequence[Any],
     source: SourceSeries,
-    headers: "list[Dataset]",
     *,
     kind: ResultKind,
     provenance: Provenance | None,
@@ -51,8 +51,6 @@ def build_report(
 
     Parameters
     ----------
-    headers
-        Of :func:`normalised_headers`.
     evidence
         What it was made from beside the source's images.
     sr_class
@@ -64,20 +62,21 @@ def build_report(
     classes = dict(zip(REPORT_CLASSES, (Comprehensive3DSR, ComprehensiveSR, EnhancedSR), strict=True))
     if sr_class not in classes:
         raise EncodingError(f"{sr_class!r} is no class of reports", advice=f"Choose from {', '.join(classes)}.")
-    instances = source_instances(source, headers)
+    header = normalised_headers(source, first=1)[0]
+    instances = source_instances(source, [header, *(_identity(piece.header) for piece in source.slices[1:])])
     with encoding_errors(f"the report of {kind.value[1]}", source.series_uid):
         content = MeasurementReport(
             observation_context=_observation_context(provenance, observer_name),
-            procedure_reported=[coded_concept(code) for code in _procedures(headers[0])],
+            procedure_reported=[coded_concept(code) for code in _procedures(header)],
             imaging_measurements=groups,
         )
         root = content[0].ContentSequence
         root.insert(len(root) - 1, _image_library(instances))  # TID 1500: before the imaging measurements
         report = classes[sr_class](
-            evidence=[*(header for header, _ in instances), *evidence],
+            evidence=[*(instance for instance, _ in instances), *evidence],
             content=content,
             series_instance_uid=new_uid(),
-            series_number=series_number or result_series_number(kind, headers[0]),
+            series_number=series_number or result_series_number(kind, header),
             sop_instance_uid=new_uid(),
             instance_number=1,
             manufacturer=MANUFACTURER,
@@ -91,13 +90,23 @@ def build_report(
         )
         complete_result(
             report,
-            headers[0],
+            header,
             kind,
             provenance=provenance,
             series_description=series_description,
             now=now or datetime.now(),
         )
     return report
+
+
+def _identity(header: "Dataset") -> "Dataset":
+    """Return what evidence needs of an instance; to normalise 300 headers in full takes a second."""
+    from pydicom import Dataset
+
+    identity = Dataset()
+    for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(identity, name, header[name].value)
+    return identity
 
 
 def algorithm_item(provenance: Provenance | None) -> Any:

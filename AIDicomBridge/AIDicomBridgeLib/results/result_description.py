@@ -88,7 +88,7 @@ def read_description(path: Path, kind: str, source: SourceSeries) -> ResultDescr
     }
     if kind in ("sr", "classification", "detection"):
         values["observer_name"] = _optional(table, "observer", str)
-    if kind in ("seg", "sr", "fractional", "sc") and (kind != "sc" or "segments" in table):
+    if kind in ("seg", "sr", "fractional", "summary", "sc") and (kind != "sc" or "segments" in table):
         automatic = values["provenance"] is not None
         values["segments"] = tuple(_segment(row, automatic) for row in table.tables("segments"))
     if kind == "classification":

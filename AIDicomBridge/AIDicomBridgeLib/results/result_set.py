@@ -18,7 +18,7 @@ from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
 from .profiles import OUTPUTS, DestinationProfile, find_profile
 from .result_series import ResultKind, default_description, fresh_uid, result_series_number
-from .secondary_capture import build_secondary_captures
+from .secondary_capture import build_secondary_captures, build_summary_capture
 from .segment_description import with_tracking_uids
 from .segmentation import build_segmentation
 
@@ -115,6 +115,11 @@ def encode_results(
     if "sc" in outputs:
         captures = build_secondary_captures(labels, volume, segmentation=first, series_description=series_description)
         results += [ResultObject("sc", capture) for capture in captures]
+        if profile.summary_page:
+            page = build_summary_capture(
+                labels, volume, measurements, segmentation=first, series_description=series_description
+            )
+            results.append(ResultObject("sc", page))
     return results
 
 

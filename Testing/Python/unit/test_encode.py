@@ -128,7 +128,12 @@ def test_labels_become_measurements_and_outlines_too(folder: Path) -> None:
     assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.22", "the profile's class of report"
     assert read_measurement_report(report)[0].segmentation_uid == segmentation.SOPInstanceUID
     captures = _encoded(f"aidicombridge encode ct --as sc {files} --out sc")
-    assert len(captures) == np.count_nonzero((phantom_labels() == 1).any(axis=(1, 2)))
+    slices = np.count_nonzero((phantom_labels() == 1).any(axis=(1, 2)))
+    assert len(captures) == slices
+    (page,) = _encoded(f"aidicombridge encode ct --as summary {files} --out summary")
+    assert page.SeriesDescription.startswith("lungnet summary")
+    captures = _encoded(f"aidicombridge encode ct --as sc {files} --out plain --profile plain-pacs")
+    assert len(captures) == slices + 1, "for viewers that show nothing else, the page comes along"
 
 
 def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None:
