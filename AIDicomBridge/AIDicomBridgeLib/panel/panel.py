@@ -63,8 +63,8 @@ class Panel:
         self.send.outbox.look()
 
     def scene_about_to_close(self) -> None:
-        """Stop what runs, and let go of the nodes."""
-        self.runner.cancel()
+        """Stop what runs, end the worker, which holds a volume of the scene, and let go of the nodes."""
+        self.runner.stop()
         self.send.clear()
         self.segment.close()
         self.load.status.clear()

@@ -94,6 +94,11 @@ class TaskRunner:
         self._task, self._paused = None, False
         self._advance(lambda: flow.throw(JobCancelled("Cancelled.")))
 
+    def stop(self) -> None:
+        """Cancel, and end the worker's process with all that it holds in memory; the next call starts a new one."""
+        self.cancel()
+        self.worker.cancel()
+
     def close(self) -> None:
         """Cancel, and end the worker for good. Safe to call twice."""
         self.on_change = lambda: None
