@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo     install, then run the whole loop: PACS, segmentation network, DICOM results, PACS"
 	@echo "make test     install, then check the style and the types and run all tests"
-	@echo "make bench    print how long the loop takes beside the ordinary Python stack (some minutes)"
+	@echo "make bench    print how long the loop, and segmentations, take beside what is usual (some minutes)"
 	@echo "make lint     check the style and the types only"
 	@echo "make format   put the code into the project's style"
 	@echo "make clean    remove .venv and what tools left behind; results of a demo are kept"
@@ -42,6 +42,7 @@ format:
 bench:
 	@.ci/bootstrap nodes compressed test
 	@PYTHONPATH=Testing/Python $(BIN)/python -m bench $(ARGS)
+	$(if $(ARGS),,@PYTHONPATH=Testing/Python $(BIN)/python -m bench.segmentation --segments 60 --repeat 2)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build AIDicomBridge/*.egg-info

@@ -88,38 +88,9 @@ class Loop:
 
     def segmentation(self) -> None:
         """A BINARY SEG by highdicom from the label map (its quick way; a 4D stack takes ten times as long), saved."""
-        from highdicom import AlgorithmIdentificationSequence
-        from highdicom.seg import Segmentation, SegmentDescription
-        from highdicom.sr import CodedConcept
-        from pydicom.uid import generate_uid
+        from pydicom.uid import ExplicitVRLittleEndian
 
-        algorithm = AlgorithmIdentificationSequence(
-            name="Benchmark", version="1", family=CodedConcept("123110", "DCM", "Artificial Intelligence")
-        )
-        segmentation = Segmentation(
-            source_images=self.images,
-            pixel_array=self.labels.labels,
-            segmentation_type="BINARY",
-            segment_descriptions=[
-                SegmentDescription(
-                    segment_number=segment.label,
-                    segment_label=segment.name,
-                    segmented_property_category=CodedConcept("123037004", "SCT", "Anatomical Structure"),
-                    segmented_property_type=CodedConcept("113343008", "SCT", "Organ"),
-                    algorithm_type="AUTOMATIC",
-                    algorithm_identification=algorithm,
-                )
-                for segment in self.labels.segments
-            ],
-            series_instance_uid=generate_uid(),
-            series_number=100,
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            manufacturer="Benchmark",
-            manufacturer_model_name="Benchmark",
-            software_versions="1",
-            device_serial_number="1",
-        )
+        segmentation = make_segmentation(self.images, self.labels, "BINARY", ExplicitVRLittleEndian)
         self.path = self.folder / "segmentation.dcm"
         segmentation.save_as(self.path)
 
@@ -146,3 +117,40 @@ class Loop:
             inside.GetNthSegment(n).GetRepresentation("Binary labelmap") for n in range(len(self.labels.segments))
         )
         return [int(np.count_nonzero(vtk_to_numpy(layer.GetPointData().GetScalars()))) for layer in layers]
+
+
+def make_segmentation(images: list[Any], labels: LabelVolume, encoding: str, transfer_syntax_uid: str) -> Any:
+    """Return highdicom's segmentation of a label map, called plainly."""
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import Segmentation, SegmentDescription
+    from highdicom.sr import CodedConcept
+    from pydicom.uid import generate_uid
+
+    algorithm = AlgorithmIdentificationSequence(
+        name="Benchmark", version="1", family=CodedConcept("123110", "DCM", "Artificial Intelligence")
+    )
+    return Segmentation(
+        source_images=images,
+        pixel_array=labels.labels,
+        segmentation_type=encoding,
+        segment_descriptions=[
+            SegmentDescription(
+                segment_number=segment.label,
+                segment_label=segment.name,
+                segmented_property_category=CodedConcept("123037004", "SCT", "Anatomical Structure"),
+                segmented_property_type=CodedConcept("113343008", "SCT", "Organ"),
+                algorithm_type="AUTOMATIC",
+                algorithm_identification=algorithm,
+            )
+            for segment in labels.segments
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=100,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="Benchmark",
+        manufacturer_model_name="Benchmark",
+        software_versions="1",
+        device_serial_number="1",
+        transfer_syntax_uid=transfer_syntax_uid,
+    )

@@ -16,12 +16,12 @@ def write_ct(folder: Path, slices: int) -> list[Path]:
     return save_series(make_series(voxels, spacing_mm=(1.0, 0.8, 0.8)), folder)
 
 
-def make_labels(source: SourceSeries) -> LabelVolume:
-    """Return 60 ellipsoids of different sizes, none touching another, on the grid of the series."""
+def make_labels(source: SourceSeries, grid: tuple[int, int, int] = _GRID) -> LabelVolume:
+    """Return ellipsoids of different sizes, none touching another, as many along k, j, i as ``grid`` says."""
     labels = np.zeros(source.shape, np.uint8)
     random = np.random.default_rng(2)
-    cell = np.array(source.shape) / _GRID
-    for label, place in enumerate(np.ndindex(_GRID), start=1):
+    cell = np.array(source.shape) / grid
+    for label, place in enumerate(np.ndindex(grid), start=1):
         radii = cell * random.uniform(0.2, 0.45, 3)
         low = (np.array(place) * cell).astype(int)
         high = (np.array(place) * cell + cell).astype(int)
@@ -34,6 +34,6 @@ def make_labels(source: SourceSeries) -> LabelVolume:
     structure, organ = Code("123037004", "SCT", "Anatomical Structure"), Code("113343008", "SCT", "Organ")
     segments = tuple(
         Segment(label, f"Structure {label}", structure, organ, algorithm_name="Benchmark")
-        for label in range(1, int(np.prod(_GRID)) + 1)
+        for label in range(1, int(np.prod(grid)) + 1)
     )
     return LabelVolume(labels, segments, source=source, provenance=Provenance("Benchmark", "1", learned=False))
