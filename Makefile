@@ -1,13 +1,14 @@
 # Everything lives in .venv, made by .ci/bootstrap; nothing is installed outside it but the test programs of .ci/peers.
 BIN := .venv/bin
 
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test bench pictures lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     install, then run the whole loop: PACS, segmentation network, DICOM results, PACS"
 	@echo "make test     install, then check the style and the types and run all tests"
 	@echo "make bench    print how long the loop, and segmentations, take beside what is usual (some minutes)"
+	@echo "make pictures draw the README's pictures of the panel again"
 	@echo "make lint     check the style and the types only"
 	@echo "make format   put the code into the project's style"
 	@echo "make clean    remove .venv and what tools left behind; results of a demo are kept"
@@ -43,6 +44,10 @@ bench:
 	@.ci/bootstrap nodes compressed test
 	@PYTHONPATH=Testing/Python $(BIN)/python -m bench $(ARGS)
 	$(if $(ARGS),,@PYTHONPATH=Testing/Python $(BIN)/python -m bench.segmentation --segments 60 --repeat 2)
+
+pictures:
+	@.ci/bootstrap nodes compressed test
+	@cd Testing/Python && ../../$(BIN)/python -m shell.pictures ../../Resources
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build AIDicomBridge/*.egg-info

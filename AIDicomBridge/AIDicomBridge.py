@@ -158,3 +158,10 @@ class AIDicomBridgeTest(SelfTest, ScriptedLoadableModuleTest):
     def makeLogic(self):
         """Return a Logic that knows no volume yet."""
         return AIDicomBridgeLogic()
+
+    def test_terminology_navigator(self):
+        """What the panel needs of Slicer's terminology navigator is there, where there is an application."""
+        if hasattr(slicer, "app"):
+            from AIDicomBridgeLib.panel.terminology_dialog import TerminologyDialog
+
+            TerminologyDialog(None, "", "").close()

@@ -95,19 +95,23 @@ class ConsoleCalls:
         labels = load_model(modelName, device=device).segment(self._volume(volumeNode), any_body_part=anyBodyPart)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
-    def exportSegmentation(self, segmentationNode, folder, outputs=("seg", "sr", "sc"), encoding="BINARY"):
+    def exportSegmentation(self, segmentationNode, folder, outputs=None, encoding=None, profile=None):
         """Write a segmentation, as it is now with all edits, as DICOM files and return their paths.
 
         Outputs are ``"seg"`` (DICOM Segmentation), ``"sr"`` (measurement report on it) and ``"sc"`` (secondary
-        captures with the outline); the encoding of the first is ``"BINARY"`` or ``"LABELMAP"``.
+        captures with the outline); the encoding of the first is ``"BINARY"`` or ``"LABELMAP"``. Where they are not
+        given, the profile of the archive that the files are meant for decides: ``"ohif"``, ``"orthanc"``, ...
 
         >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", outputs=("seg", "sr"))
+        >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", profile="ohif")
         """
         from .segmentation_files import write_segmentation_files
         from .segmentation_node import reference_volume_node
 
         volume = self._volume(reference_volume_node(segmentationNode))
-        return write_segmentation_files(segmentationNode, volume, folder, outputs=outputs, encoding=encoding)
+        return write_segmentation_files(
+            segmentationNode, volume, folder, outputs=outputs, encoding=encoding, profile=profile
+        )
 
     def send(self, endpoint, paths):
         """Store DICOM files at an endpoint and return the StoreReport, with the outcome of every instance."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..results.edited_segments import mark_edited
 from ..results.measurements import measure
-from ..results.profiles import OUTPUTS
 from ..results.result_series import fresh_uid
 from ..results.result_set import check_results, encode_results, write_results
 from ..results.segment_description import with_tracking_uids
@@ -18,8 +18,9 @@ def write_segmentation_files(
     volume: ImageVolume,
     folder: Path | str,
     *,
-    outputs: Sequence[str] = OUTPUTS,
-    encoding: str = "BINARY",
+    outputs: Sequence[str] | None = None,
+    encoding: str | None = None,
+    profile: str | None = None,
 ) -> list[Path]:
     """Write the node's segments, edits included, as DICOM files and return their paths, SEG first.
 
@@ -27,7 +28,7 @@ def write_segmentation_files(
     ----------
     volume
         The segmentation's source, as :func:`~.volume_node.image_volume_from` gives it.
-    folder, outputs, encoding
+    folder, outputs, encoding, profile
         As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
 
     Raises
@@ -38,7 +39,14 @@ def write_segmentation_files(
         An object failed its own checks, or cannot be written. No file is left.
     """
     labels = label_volume_from(node, volume.source)
-    labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
-    results = encode_results(labels, volume, measure(labels, volume), outputs=outputs, encodings=(encoding,))
+    labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # what is written is compared with them
+    results = encode_results(
+        labels,
+        volume,
+        measure(labels, volume),
+        profile=profile,
+        outputs=outputs,
+        encodings=(encoding,) if encoding else None,
+    )
     check_results(results, volume.source, labels)
     return [result.path for result in write_results(results, Path(folder)) if result.path is not None]

@@ -31,6 +31,22 @@ class SelfTest:
             paths = logic.exportSegmentation(segmentation_node, f"{folder}/results", outputs=("seg", "sr"))
             self.assertEqual([path.name for path in paths], ["seg-001.dcm", "sr-001.dcm"])
 
+    def test_edited_segment_is_semiautomatic(self):
+        """A segment that is edited in its node is exported with the edit, as SEMIAUTOMATIC; the others are not."""
+        import slicer
+
+        from ..series.dicom_file import read_dicom
+
+        logic = self.makeLogic()
+        segmentation_node = logic.segment(logic.loadSampleSeries(), "ct-tissues")
+        slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation_node, "Segment_4")[0, :3, :3] = 4
+        with tempfile.TemporaryDirectory() as folder:
+            (path,) = logic.exportSegmentation(segmentation_node, f"{folder}/results", outputs=("seg",))
+            segments = read_dicom(path).SegmentSequence
+        types = {str(item.SegmentLabel): item.SegmentAlgorithmType for item in segments}
+        self.assertEqual(types.pop("Bone"), "SEMIAUTOMATIC")
+        self.assertEqual(set(types.values()), {"AUTOMATIC"})
+
     def test_whole_loop(self):
         """A synthetic CT is found in an archive, retrieved, loaded, segmented, exported, sent, and found again."""
         from .slicer_packages import ensure_packages

@@ -9,6 +9,12 @@ from ..pacs.endpoint import Endpoint
 from ..results.profiles import DEFAULT_PROFILE, PROFILES, DestinationProfile
 from .availability import set_available
 
+_REPORT_CLASSES = {
+    "COMPREHENSIVE_3D": "Comprehensive 3D SR",
+    "COMPREHENSIVE": "Comprehensive SR",
+    "ENHANCED": "Enhanced SR",
+}
+
 
 class ProfileChooser:
     """Follows the destination's own profile; a person may choose another, or other objects, for this sending.
@@ -71,7 +77,7 @@ class ProfileChooser:
         elif profile.compression:
             encoding = f"{encoding}, {profile.compression}"
         return _("Segmentation: {encoding}. Report: {report}.").format(
-            encoding=encoding, report=profile.report_class.replace("_", " ").capitalize()
+            encoding=encoding, report=_REPORT_CLASSES.get(profile.report_class, profile.report_class)
         )
 
     def _profile_changed(self) -> None:

@@ -11,7 +11,6 @@ from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingEr
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
-from .edited_segments import mark_edited
 from .frame_plan import split_labels
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
@@ -64,7 +63,7 @@ def encode_results(
     encodings: Sequence[str] | None = None,
     series_description: str | None = None,
 ) -> list[ResultObject]:
-    """Make the objects asked for. Segments that were edited since a model made them become SEMIAUTOMATIC.
+    """Make the objects asked for.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def encode_results(
         encodings = ("BINARY" if profile.encoding == "AUTO" else profile.encoding,)
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
-    labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # once: all objects of one result track the same things
+    labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
     nothing = "FRACTIONAL" not in encodings and not any(layer.any() for layer in labels.layers)
     if nothing and profile.empty == "refuse":
         raise EncodingError("no segment has a voxel: there is nothing to send", uid=labels.source.series_uid)

@@ -18,7 +18,7 @@ from ..pacs.doctor_report import DoctorReport
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
-from ..results.edited_segments import with_fingerprints
+from ..results.edited_segments import mark_edited, with_fingerprints
 from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance
 from ..results.measurements import measure
@@ -142,7 +142,7 @@ class Calls:
         refuse_taken_folder(Path(folder))  # before the work, not after it
         volume = self.read(paths=paths)
         report(self._progress, "encode", 0)
-        labels = put_layers_together(layers, volume.source, provenance=provenance)
+        labels = mark_edited(put_layers_together(layers, volume.source, provenance=provenance))
         labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
         results = encode_results(
             labels,

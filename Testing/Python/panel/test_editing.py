@@ -96,3 +96,10 @@ def test_an_edit_takes_the_question_back(shell, archive):
     assert shell.ui.confirmGroupBox.isVisible()
     draw(node, "Lesion", (slice(0, 1),) * 3)
     assert not shell.ui.confirmGroupBox.isVisible()
+
+
+def test_the_self_test_finds_the_terminology_navigator(shell):
+    import slicer
+
+    module = slicer.modules.aidicombridge.python()
+    module.AIDicomBridgeTest().test_terminology_navigator()

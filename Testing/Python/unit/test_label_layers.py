@@ -46,13 +46,29 @@ def test_an_emptied_layer_is_an_empty_segment(source):
     assert not labels.labels.any()
 
 
-def test_outside_and_overlap_are_refused_by_name(source):
+def test_segments_that_overlap_are_in_arrays_of_their_own(source):
+    block = np.ones((2, 2, 2), np.uint8)
+    layers = [LabelLayer(block, (n, n, n), (1,), (segment,)) for n, segment in enumerate((ONE, TWO, THREE))]
+    labels = put_layers_together(layers, source)
+    assert len(labels.layers) == 2  # the third touches the second only
+    for n, segment in enumerate((ONE, TWO, THREE)):
+        expected = np.zeros(SHAPE, bool)
+        expected[n : n + 2, n : n + 2, n : n + 2] = True
+        np.testing.assert_array_equal(labels.mask(segment), expected)
+    marked = with_fingerprints(labels)
+    assert {segment.algorithm_type for segment in mark_edited(marked).segments} == {"AUTOMATIC"}
+    moved = replace(marked, further_layers=(np.roll(marked.layers[1], 1, axis=2),))
+    assert [segment.algorithm_type for segment in mark_edited(moved).segments] == [
+        "AUTOMATIC",
+        "SEMIAUTOMATIC",
+        "AUTOMATIC",
+    ]
+
+
+def test_what_cannot_be_written_is_refused_by_name(source):
     block = np.ones((2, 2, 2), np.uint8)
     with pytest.raises(GeometryError, match="'Part 2' reaches outside"):
         put_layers_together([LabelLayer(block, (5, 0, 0), (1,), (TWO,))], source)
-    layers = [LabelLayer(block, (0, 0, 0), (1,), (ONE,)), LabelLayer(block, (1, 1, 1), (1,), (TWO,))]
-    with pytest.raises(EncodingError, match="'Part 2' overlaps"):
-        put_layers_together(layers, source)
     with pytest.raises(EncodingError, match="distinct values"):
         put_layers_together([LabelLayer(block, (0, 0, 0), (1, 1), (ONE, TWO))], source)
 
