@@ -21,7 +21,11 @@ from AIDicomBridgeLib.results.observations import Classification, Detection, Eva
 from AIDicomBridgeLib.results.parametric_map import build_parametric_map
 from AIDicomBridgeLib.results.regions import Region
 from AIDicomBridgeLib.results.report_table import read_measurement_report
-from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures, build_summary_capture
+from AIDicomBridgeLib.results.secondary_capture import (
+    build_picture_captures,
+    build_secondary_captures,
+    build_summary_capture,
+)
 from AIDicomBridgeLib.results.segment_description import with_tracking_uids
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
@@ -122,6 +126,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "SR detection": build_detection_report(detections, source, provenance=PROVENANCE),
         "SC": build_secondary_captures(labels, volume, segmentation=binary, slices=[5])[0],
         "SC summary": build_summary_capture(labels, volume, made.measured, segmentation=binary),
+        "SC pictures": build_picture_captures(np.zeros((8, 9, 3), np.uint8), source, description="Attention")[0],
         "PM": build_parametric_map(made.probabilities, source, provenance=PROVENANCE),
     }
     return made
@@ -198,3 +203,16 @@ def test_highdicom_reads_the_regions_as_slicers_importer_asks_for_them(results: 
     mine = read_measurement_report(report)
     assert [group.name for group in mine] == ["point", "polygon", "box"]
     assert [region.points for region in mine[0].regions] == [tuple(map(tuple, planar[0].roi.value.tolist()))]
+
+
+@pytest.mark.parametrize("laterality", [None, "L"])
+@pytest.mark.parametrize("body_part", ["KIDNEY", "ABDOMEN", None])
+def test_captures_say_the_side_only_where_dicom_asks_for_it(
+    tmp_path: Path, body_part: str | None, laterality: str | None
+) -> None:
+    datasets = make_series(body_phantom(SHAPE))
+    for ds in datasets:
+        ds.BodyPartExamined, ds.Laterality = body_part, laterality
+    source = read_volume(save_series(datasets, tmp_path / "ct")).source
+    (capture,) = build_picture_captures(np.zeros((8, 9, 3), np.uint8), source, description="Attention")
+    assert dciodvfy_errors(capture, tmp_path) == []
