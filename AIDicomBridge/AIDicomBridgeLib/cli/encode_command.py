@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from ..results.encode_files import KINDS, encode_files
+from ..results.profiles import PROFILES
 from ..results.result_set import check_results, refuse_taken_folder, write_results
 from ..series.volume import find_series
 from .command import JsonOption, running
-from .job_commands import ProfileOption, ResampleOption, StackOption
+from .job_commands import ResampleOption, StackOption
 
 
 def encode(
@@ -27,7 +28,9 @@ def encode(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the objects; created.", show_default=False)],
-    profile: ProfileOption = None,
+    profile: Annotated[
+        str | None, typer.Option(help=f"How the destination wants the objects: {', '.join(PROFILES)}.")
+    ] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     stack: StackOption = None,
     resample: ResampleOption = False,
@@ -35,9 +38,12 @@ def encode(
 ) -> None:
     """Write what any program found on a series as DICOM objects of the same study.
 
-    Labels become a segmentation (seg) or their measurements (sr), probabilities a fractional segmentation (fractional),
-    answers and boxes a structured report (classification, detection), float volumes a parametric map (pm), outlines and
-    other pictures secondary captures (sc). The README shows the description files.
+    seg: labels as a segmentation. sr: measurements of labels, with the seg.
+    fractional: probabilities as a segmentation. pm: a float volume as a map.
+    classification, detection: answers, boxes and the like as a report.
+    sc: outlines of labels, or any pictures. summary: a page about labels.
+
+    The README shows the description files.
     """
     if kind not in KINDS:
         raise typer.BadParameter(f"choose from {', '.join(KINDS)}", param_hint="--as")
