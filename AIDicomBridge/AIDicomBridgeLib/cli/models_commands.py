@@ -1,17 +1,22 @@
 """Commands on models: list, show, fetch and verify weights."""
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import WeightsError
+from ..errors import ConsentError, WeightsError
 from ..models.catalogue import Catalogue
+from ..models.consent import Consents
+from ..models.loading import find_card, program_of
 from ..models.weights import WeightsFolder
 from .command import JsonOption, running
 
 app = typer.Typer(no_args_is_help=True, help="The models that can be run, and their weights.")
-NameArgument = Annotated[str, typer.Argument(help="Name from 'models list'.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name from 'models list', or the path of a card, folder or bundle.", show_default=False)
+]
 
 
 @app.command("list")
@@ -48,32 +53,27 @@ def list_models(as_json: JsonOption = False) -> None:
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show a model's card: what it does, its licence and citation, what its labels mean."""
     with running("models show", as_json) as command:
-        card = Catalogue.load()[name]
-        command.answer["model"] = {
-            "name": card.name,
-            "version": card.version,
-            "title": card.title,
-            "description": card.description,
-            "citation": card.citation,
-            "licence": card.licence,
-            "learned": card.learned,
-            "not_for_diagnostic_use": card.not_for_diagnostic_use,
-            "modalities": list(card.modalities),
-            "body_parts": list(card.body_parts),
-            "weights": vars(card.weights) | {"package": vars(card.weights.package)} if card.weights else None,
-            "segments": [
-                {"label": s.label, "name": s.name, "category": vars(s.category), "type": vars(s.type)}
-                for s in card.segments
-            ],
-        }
+        card = find_card(name)
+        command.answer["model"] = plain_values(card)
         command.say(f"{card.title} ({card.name} {card.version})\n{card.description}\n")
         command.say(f"Works on:  {', '.join(card.modalities)} {' '.join(card.body_parts).lower()}".rstrip())
         command.say(f"Kind:      {'trained network' if card.learned else 'rules, no learned model'}")
         command.say(f"Licence:   {card.licence}\nCitation:  {card.citation}")
+        for title, value in (("Input", card.input), ("Windows", card.windows), ("Weights", card.weights)):
+            if value is not None:
+                command.say(f"{title + ':':<10} {describe(value)}")
         if card.not_for_diagnostic_use:
             command.say("Use:       research only, not for diagnostic use")
-        rows = [(str(s.label), s.name, f"{s.type.meaning} ({s.type.value}, {s.type.scheme})") for s in card.segments]
-        command.show_table(("Label", "Segment", "Type"), rows)
+        rows = [
+            (
+                str(s.label),
+                s.name,
+                f"{s.type.meaning} ({s.type.value}, {s.type.scheme})",
+                s.type_modifier.meaning if s.type_modifier else "",
+            )
+            for s in card.segments
+        ]
+        command.show_table(("Label", "Segment", "Type", "Side"), rows)
 
 
 @app.command("fetch")
@@ -89,7 +89,9 @@ def fetch(
 ) -> None:
     """Download a model's weights, check their SHA-256, and keep them."""
     with running("models fetch", as_json) as command:
-        path = WeightsFolder.default().fetch(Catalogue.load()[name], from_file=from_file, progress=command.progress)
+        path = WeightsFolder.default().fetch(
+            find_card(name), from_file=from_file, progress=command.progress, cancel=command.cancel
+        )
         command.answer["path"] = str(path)
         command.say(f"The weights of {name} are in {path}.")
 
@@ -102,7 +104,7 @@ def verify(
     """Check the weights on this machine against the cards' SHA-256."""
     with running("models verify", as_json) as command:
         weights, catalogue = WeightsFolder.default(), Catalogue.load()
-        cards = [catalogue[name]] if name else [c for c in catalogue.values() if c.weights and weights.is_present(c)]
+        cards = [find_card(name)] if name else [c for c in catalogue.values() if c.weights and weights.is_present(c)]
         states: dict[str, str] = {}
         failures: list[WeightsError] = []
         for card in cards:
@@ -119,3 +121,56 @@ def verify(
             command.say("No weights are on this machine; fetch them with: aidicombridge models fetch NAME")
         if failures:
             raise failures[0]
+
+
+@app.command("remove")
+def remove(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Remove a model's weights from this machine."""
+    with running("models remove", as_json) as command:
+        freed = WeightsFolder.default().remove(find_card(name))
+        command.answer["bytes"] = freed
+        command.say(f"The weights of {name} are removed; {freed / 1e6:.1f} MB are free.")
+
+
+@app.command("trust")
+def trust(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree without being asked.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Agree once that a model which is a program may run on this machine."""
+    with running("models trust", as_json) as command:
+        card = find_card(name)
+        sha256, file = program_of(card)
+        command.say(
+            f"{card.title} ({card.name} {card.version}): {file} is a program. It can read, change and send "
+            f"whatever you can on this machine.\nSHA-256 {sha256}"
+        )
+        if not yes and not typer.confirm("Do you trust where it comes from?"):
+            raise ConsentError(f"nobody agreed to run the model {card.name}")
+        Consents.default().agree(sha256, f"{card.name} {card.version}")
+        command.answer["sha256"] = sha256
+        command.say("It may run from now on; a changed file asks again.")
+
+
+def plain_values(value: Any) -> Any:
+    """Return a card, or a part of it, as JSON can hold it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain_values(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, tuple):
+        return [plain_values(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def describe(value: Any) -> str:
+    """Return the members of a part of a card that say something, in one line."""
+    shown = ((item.name, getattr(value, item.name)) for item in fields(value))
+    return ", ".join(f"{name} {_shown(content)}" for name, content in shown if content not in ((), "", None, 0.0))
+
+
+def _shown(value: Any) -> str:
+    if is_dataclass(value):
+        return f"({describe(value)})"
+    if isinstance(value, tuple):
+        return " ".join(_shown(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -142,7 +142,7 @@ class WeightsFile:
         Name in the weights folder.
     size, sha256
         What the file must be. A size of 0 stands for one that is not known; the hash may then be its first digits,
-        eight at least. Programs need both in full.
+        eight at least, or empty for a file beside the card. Programs need both in full, or the user's consent.
     format
         One of :data:`FORMATS`.
     package, urls
@@ -186,7 +186,8 @@ class ModelCard:
     procedure
         Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
     folder, kind
-        For models that are a folder: where it lies, and ``"nnunet"`` or ``"monai"``; ``"file"`` for cards.
+        Where the card or the model lies, and what it is: ``"file"`` for a card, ``"nnunet"`` or ``"monai"`` for a model
+        that is a folder.
     sha256
         SHA-256 of the card file, or of what makes the folder's model: with it, a change is another model.
     """

@@ -37,7 +37,7 @@ def read_card(path: Path) -> ModelCard:
         raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
     card = _card(table, hashlib.sha256(content).hexdigest())
     table.refuse_unknown_keys()
-    return card
+    return replace(card, folder=path.resolve().parent)
 
 
 def _card(table: CheckedTable, sha256: str) -> ModelCard:
@@ -189,11 +189,13 @@ def _weights(table: CheckedTable) -> WeightsFile:
     urls = table.get_list("urls", str, default=[])
     if any(not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) for url in urls):
         raise ModelError(f"{table.where}: 'urls' must begin with https://")
-    size, sha256 = table.get("size", int), table.get("sha256", str)
+    own = not (package or urls or "size" in table or "sha256" in table)  # a file beside the card
+    size, sha256 = (table.get("size", int, 0), table.get("sha256", str, "")) if own else (
+        table.get("size", int), table.get("sha256", str)
+    )  # fmt: skip
     whole = len(sha256) == 64 and size > 0
-    if set(sha256) - set("0123456789abcdef") or not (
-        whole or (kind not in PROGRAMS and size == 0 and len(sha256) >= 8)
-    ):
+    begun = kind not in PROGRAMS and size == 0 and len(sha256) >= 8
+    if set(sha256) - set("0123456789abcdef") or not (own or whole or begun):
         raise ModelError(
             f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters, with the 'size' in bytes; plain "
             "weights whose size and hash are not known may have a size of 0 and the first 8 digits or more"

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import ModelError
 from .anatomy import SHIPPED
 from .card import ModelCard
+from .totalsegmentator import totalsegmentator_cards
 
 SHIPPED_CARDS = SHIPPED
 
@@ -20,6 +21,8 @@ class Catalogue(Mapping[str, ModelCard]):
     def load(cls, *folders: Path | str) -> "Catalogue":
         """Read the shipped cards, then every ``*.toml`` of the given folders; a later card replaces its namesake.
 
+        What TotalSegmentator has downloaded on this machine is found too.
+
         Raises
         ------
         ModelError
@@ -32,6 +35,8 @@ class Catalogue(Mapping[str, ModelCard]):
             for path in sorted(folder.glob("*.toml")):
                 card = ModelCard.from_file(path)
                 cards[card.name] = card
+        for card in totalsegmentator_cards():
+            cards.setdefault(card.name, card)
         return cls(cards)
 
     def names(self) -> list[str]:

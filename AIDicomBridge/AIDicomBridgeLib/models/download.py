@@ -8,7 +8,7 @@ from ..errors import WeightsError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 
 TIMEOUT_S = (10, 60)  # to connect, and between two pieces
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**16  # what a broken line loses at most
 _ATTEMPTS = 4  # each goes on where the one before was cut off
 
 

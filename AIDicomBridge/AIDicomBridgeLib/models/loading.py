@@ -13,7 +13,7 @@ from .consent import Consents
 from .lungmask_unet import build_lungmask
 from .meshnet import build_meshnet
 from .model import Model
-from .monai_bundle import is_monai_bundle, load_bundle, monai_card
+from .monai_bundle import bundle_program, is_monai_bundle, load_bundle, monai_card
 from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card
 from .onnx_network import load_onnx
 from .state_dicts import read_checkpoint, read_safetensors
@@ -115,6 +115,24 @@ def folder_card(folder: Path) -> ModelCard:
     )
 
 
+def program_of(card: ModelCard, weights_folder: WeightsFolder | None = None) -> tuple[str, str]:
+    """Return the SHA-256 and the name of the program that a model is, for the user to agree to.
+
+    Raises
+    ------
+    ModelError
+        It is no program: there is nothing to agree to.
+    WeightsError
+        The file is not on this machine.
+    """
+    if card.kind == "monai":
+        return bundle_program(card)
+    if card.weights is None or card.weights.format not in PROGRAMS:
+        raise ModelError(f"the model {card.name} is no program: there is nothing to agree to")
+    content = (weights_folder or WeightsFolder.default()).verified(card)
+    return hashlib.sha256(content).hexdigest(), card.weights.file
+
+
 def _precision(name: str, device: "torch.device") -> "torch.dtype":
     import torch
 
@@ -132,8 +150,9 @@ def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Co
         raise ModelError(f"the card {card.name} has no network")
     kind = card.weights.format
     if kind in PROGRAMS:
-        if not is_on_shipped_card(card.weights.sha256):
-            consents.refuse_without(card.weights.sha256, card.name)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if not is_on_shipped_card(sha256):
+            consents.refuse_without(sha256, card.name)
         return load_torchscript(content) if kind == "torchscript" else load_export(content)
     if kind == "onnx":
         return load_onnx(content, device)

@@ -107,7 +107,7 @@ def load_bundle(card: ModelCard, consents: Consents) -> "tuple[nn.Module, str]":
     return load_into(_known_network(_configuration(files)), tensors.get("model", tensors)), _sha256(content)
 
 
-def program_of(card: ModelCard) -> tuple[str, str]:
+def bundle_program(card: ModelCard) -> tuple[str, str]:
     """Return the SHA-256 and the name of the program in a bundle, for the user to agree to."""
     if card.folder is None or not BundleFiles(card.folder).has(SCRIPT):
         raise ModelError(f"the model {card.name} holds no program: there is nothing to agree to")

@@ -35,8 +35,10 @@ class WeightsFolder:
         return cls(user_folder() / "weights")
 
     def path(self, card: ModelCard) -> Path:
-        """Return where the card's weights lie or would lie."""
-        return self.folder / _weights_of(card).file
+        """Return where the card's weights lie or would lie: beside the card if they are there, else in this folder."""
+        name = _weights_of(card).file
+        beside = card.folder / name if card.folder else None
+        return beside if beside is not None and beside.is_file() else self.folder / name
 
     def is_present(self, card: ModelCard) -> bool:
         """Return True if the card needs no weights or its file is there (its hash is checked on use)."""
@@ -157,7 +159,7 @@ class WeightsFolder:
 
 def _weights_of(card: ModelCard) -> WeightsFile:
     if card.weights is None:
-        why = "it is a folder" if card.folder else "it is a set of rules"
+        why = "it is a folder" if card.kind != "file" else "it is a set of rules"
         raise WeightsError(f"the model {card.name} has no weights to fetch: {why}")
     return card.weights
 

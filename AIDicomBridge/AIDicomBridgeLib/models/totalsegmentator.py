@@ -1,0 +1,45 @@
+"""TotalSegmentator's networks, where its own program has put their weights; nothing of it is needed or run."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ModelError
+from .card import ModelCard
+from .nnunet_folder import is_nnunet_folder, nnunet_card
+
+# Its images are turned to RAS before training, and nnU-Net reads the slowest axis first.
+ORIENTATION = "SAR"
+CITATION = "Wasserthal et al. TotalSegmentator. Radiology: Artificial Intelligence 5(5), 2023, doi 10.1148/ryai.230024"
+
+
+def weights_folder() -> Path:
+    """Return the folder that TotalSegmentator keeps its weights in: as its own environment variables say, or usual."""
+    if named := os.environ.get("TOTALSEG_WEIGHTS_PATH"):
+        return Path(named)
+    return Path(os.environ.get("TOTALSEG_HOME_DIR", Path.home() / ".totalsegmentator")) / "nnunet" / "results"
+
+
+def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
+    """Yield a card for every task whose weights are there, named ``totalsegmentator-291`` after its dataset.
+
+    The full set of 117 structures comes as five tasks, 291 to 295. Each has its own class map, read from its files. A
+    folder that cannot be used is passed over; asked for by its path, it says why.
+    """
+    root = folder or weights_folder()
+    for path in sorted(root.glob("Dataset*/*__*__*")) if root.is_dir() else []:
+        number = path.parent.name.removeprefix("Dataset").partition("_")[0]
+        if not number.isdigit() or not is_nnunet_folder(path):
+            continue
+        try:
+            card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION)
+        except ModelError:
+            continue
+        task = path.parent.name.partition("_")[2].replace("_", " ")
+        yield replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))
+
+
+def _licence(card: ModelCard) -> str:
+    """Return the licence that the files name; TotalSegmentator's open tasks and its licensed ones look alike."""
+    return card.licence if card.licence != "not stated" else "see TotalSegmentator: most tasks are Apache-2.0"

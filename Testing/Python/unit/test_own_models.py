@@ -1,0 +1,146 @@
+"""Models that a person brings: the README's example as written, found folders, consent and weights by command."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from AIDicomBridgeLib import Catalogue, load_model
+from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.errors import ConsentError, ModelError
+from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
+from synthetic import body_phantom, make_series, save_series
+from typer.testing import CliRunner
+
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    section = README[README.index("### Bring your own model") :]
+    return re.findall(rf"```{language}\n(.*?)```", section[: section.index("\n## ")], re.DOTALL)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "totalsegmentator"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line: str, answer: str = "") -> tuple[int, str]:
+    done = CliRunner().invoke(app, line.split(), input=answer)
+    return done.exit_code, done.output
+
+
+def test_the_example_of_the_readme_works_as_written(home: Path) -> None:
+    subprocess.run([sys.executable, "-c", blocks("python")[0]], check=True, cwd=home, env=dict(os.environ))
+    (home / "toy.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    save_series(make_series(body_phantom(), spacing_mm=(4.0, 4.0, 4.0)), home / "DIR")
+    trust, segment = re.findall(r"^aidicombridge (.*toy\.toml.*)$", README, re.MULTILINE)
+
+    with pytest.raises(ConsentError, match=r"nobody has agreed to run it.*aidicombridge models trust"):
+        load_model(home / "toy.toml", "cpu")
+    status, said = run(trust, "n\n")
+    assert status == 1
+    assert "is a program" in said
+    status, _ = run(trust, "y\n")
+    assert status == 0
+    status, said = run(f"{segment} --json")
+    assert status == 0, said
+    assert json.loads(said)["measurements"][0]["volume_ml"] > 0
+
+    (home / "toy.pt").write_bytes((home / "toy.pt").read_bytes() + b" ")  # another file, another consent
+    with pytest.raises(ConsentError):
+        load_model(home / "toy.toml", "cpu")
+
+
+PLANS = {
+    "dataset_name": "Dataset297_Some_organs",
+    "transpose_forward": [1, 0, 2],
+    "foreground_intensity_properties_per_channel": {
+        "0": {"mean": 1.0, "std": 2.0, "percentile_00_5": -5.0, "percentile_99_5": 9.0}
+    },
+    "configurations": {
+        "3d_fullres": {
+            "spacing": [3.0, 1.0, 2.0],
+            "patch_size": [32, 64, 48],
+            "normalization_schemes": ["CTNormalization"],
+            "use_mask_for_norm": [False],
+        }
+    },
+}
+DATASET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "kidney_left": 1, "vertebrae_L5": 2, "odd": 3}}
+
+
+def result_folder(root: Path) -> Path:
+    folder = root / "Dataset297_Some_organs" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (folder / "fold_0").mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(PLANS))
+    (folder / "dataset.json").write_text(json.dumps(DATASET))
+    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"not read for a card")
+    return folder
+
+
+def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) -> None:
+    result_folder(home / "totalsegmentator")
+    card = Catalogue.load()["totalsegmentator-297"]
+    assert card.title == "Some organs"
+    assert card.input is not None
+    assert card.input.orientation == "ASR"  # SAR, transposed as the plans say
+    assert card.input.spacing_mm == (3.0, 1.0, 2.0)
+    kidney, vertebra, odd = card.segments
+    assert (kidney.type.value, kidney.type_modifier.meaning) == ("64033007", "Left")
+    assert (vertebra.type.value, vertebra.type_modifier) == ("49668003", None)
+    assert odd.type.scheme == "99AIDICOMBRIDGE"
+    status, said = run("models list --json")
+    assert status == 0
+    assert "totalsegmentator-297" in [model["name"] for model in json.loads(said)["models"]]
+
+
+def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
+    folder = result_folder(home)
+    (folder / "aidicombridge.toml").write_text('orientation = "SAR"\nlicence = "MIT"\nbody_parts = ["ABDOMEN"]\n')
+    card = nnunet_card(folder)
+    assert card.input is not None
+    assert (card.input.orientation, card.licence, card.body_parts) == ("ASR", "MIT", ("ABDOMEN",))
+    (folder / "aidicombridge.toml").write_text('orientatoin = "SAR"\n')
+    with pytest.raises(ModelError, match="unknown key 'orientatoin'"):
+        nnunet_card(folder)
+
+
+def test_every_coded_name_is_known_to_pydicom() -> None:
+    import csv
+
+    from AIDicomBridgeLib.models.anatomy import SHIPPED
+    from pydicom.sr.codedict import codes
+
+    known = {getattr(codes.SCT, name).value for name in codes.SCT.dir()}
+    with (SHIPPED / "anatomy.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["type"] for row in rows} <= known
+    assert all(row["laterality"] == side for row in rows for side in ("left", "right") if f"_{side}" in row["name"]
+               and row["name"] not in ("lung_middle_lobe_right", "atrial_appendage_left"))  # fmt: skip
+
+
+def test_weights_are_removed_by_command(home: Path) -> None:
+    weights = home / "home" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "mindgrab-0.1.16.safetensors").write_bytes(b"12345")
+    status, said = run("models remove mindgrab --json")
+    assert (status, json.loads(said)["bytes"]) == (0, 5)
+    assert not list(weights.iterdir())
+    status, _ = run("models remove mindgrab")
+    assert status == 1
+
+
+@pytest.mark.parametrize("name", ["mindgrab", "ct-tissues", "lungmask-ltrclobes"])
+def test_a_card_is_shown_whole(home: Path, name: str) -> None:
+    status, said = run(f"models show {name} --json")
+    model = json.loads(said)["model"]
+    assert status == 0
+    assert {"input", "windows", "weights", "segments", "cleanups", "decision"} <= set(model)
+    assert run(f"models show {name}")[0] == 0
