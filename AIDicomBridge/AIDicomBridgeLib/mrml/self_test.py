@@ -1,6 +1,8 @@
 """What the module tests of itself inside Slicer, where ctest and "Reload and Test" run it."""
 
+import sys
 import tempfile
+import unittest
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +13,12 @@ class SelfTest:
     The data are made in code and the archive is the built-in one on this machine's loopback address: nothing comes
     from the network or goes there, and nothing is kept but nodes in the scene.
     """
+
+    def runTest(self):  # noqa: N802 - Slicer's name for what "Reload and Test" runs
+        """Run all tests and fail if one fails; Slicer's own ends at the first one that is skipped."""
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(type(self))
+        result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
+        self.assertTrue(result.wasSuccessful())
 
     def test_volume_without_source_is_refused(self):
         """A volume that did not come from DICOM has no source frames, and the error says so."""
@@ -46,6 +54,36 @@ class SelfTest:
         types = {str(item.SegmentLabel): item.SegmentAlgorithmType for item in segments}
         self.assertEqual(types.pop("Bone"), "SEMIAUTOMATIC")
         self.assertEqual(set(types.values()), {"AUTOMATIC"})
+
+    def test_files_are_filed_in_the_dicom_database(self):
+        """Slicer's DICOM database takes copies of the files, and what it has is not written again."""
+        from ..series.dicom_file import read_dicom
+        from ..series.sample_series import write_sample_series
+        from .dicom_database import Filing, open_database
+
+        database = open_database()
+        if database is None:
+            self.skipTest("Slicer's DICOM database is not open")
+        with tempfile.TemporaryDirectory() as folder:
+            headers = {path: read_dicom(path, stop_before_pixels=True) for path in write_sample_series(folder)}
+            files = {str(header.SOPInstanceUID): path for path, header in headers.items()}
+            series_uid = str(next(iter(headers.values())).SeriesInstanceUID)
+            first = Filing(database, files, series_uid)
+            self.assertEqual(list(first.steps())[-1], len(files))
+            self.assertTrue(first.complete)
+            for uid, copy in first.filed.items():
+                self.assertEqual(copy.read_bytes(), files[uid].read_bytes())
+            written = {copy: copy.stat().st_mtime_ns for copy in first.filed.values()}
+            second = Filing(database, files, series_uid)
+            list(second.steps())
+            self.assertEqual((second.filed, len(second.present)), ({}, len(files)))
+            self.assertEqual({copy: copy.stat().st_mtime_ns for copy in written}, written)
+            database.removeSeries(series_uid)
+            cut_short = Filing(database, files, series_uid)
+            steps = cut_short.steps()
+            next(steps)
+            steps.close()
+            self.assertEqual(len(database.filesForSeries(series_uid)), 0)
 
     def test_whole_loop(self):
         """A synthetic CT is found in an archive, retrieved, loaded, segmented, exported, sent, and found again."""

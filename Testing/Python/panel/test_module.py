@@ -168,3 +168,11 @@ def test_the_sample_is_offered_in_slicers_sample_data_module(shell, monkeypatch)
     monkeypatch.setattr(slicer.util, "getModuleLogic", lambda _: shell.logic)
     (node,) = source["customDownloader"](None)
     assert node.GetName() == "CT: 1: Synthetic body"
+
+
+def test_the_self_test_files_in_the_database(shell):
+    """What the database's look-alike can show of it; ctest runs it on Slicer's own."""
+    test = sys.modules["AIDicomBridge"].AIDicomBridgeTest("test_files_are_filed_in_the_dicom_database")
+    result = test.run()
+    assert result.wasSuccessful(), result.failures + result.errors
+    assert not result.skipped
