@@ -60,6 +60,13 @@ class Segment:
     algorithm_name: str | None = None
     fingerprint: str | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.category, Code) or not isinstance(self.type, Code):
+            raise EncodingError(
+                f"the segment {self.name!r} has no code that says what it is",
+                advice="Give it a category and a type: from SNOMED CT, or a private one with a scheme such as 99LOCAL.",
+            )
+
 
 @dataclass(frozen=True)
 class Provenance:

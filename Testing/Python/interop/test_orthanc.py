@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from AIDicomBridgeLib.delivery.agreement import agree_on_profile
 from AIDicomBridgeLib.errors import AssociationError, NotFoundError, UnreachableError
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import Endpoint
@@ -236,3 +237,10 @@ def test_what_we_stored_by_stow_is_read_by_dicomweb_client(peer: Orthanc) -> Non
     assert [series["0020000E"]["Value"][0] for series in found] == [sent[0].SeriesInstanceUID]
     read = other.retrieve_series(sent[0].StudyInstanceUID, sent[0].SeriesInstanceUID)
     assert {ds.SOPInstanceUID: ds.PixelData for ds in read} == {ds.SOPInstanceUID: ds.PixelData for ds in sent}
+
+
+@pytest.mark.parametrize("takes_unknown_classes", [True, False])
+def test_it_is_asked_whether_it_takes_label_maps(tmp_path: Path, takes_unknown_classes: bool) -> None:
+    with orthanc(tmp_path / "peer", unknown_sop_classes=takes_unknown_classes) as peer:
+        agreed = agree_on_profile(peer.dimse, "orthanc")
+    assert (agreed.encoding, agreed.compression) == (("LABELMAP", "RLE") if takes_unknown_classes else ("BINARY", None))

@@ -121,6 +121,17 @@ def test_left_and_right_arrive_in_dcmqis_description(tmp_path: Path, encoding: s
             assert read == (code and (code.value, code.scheme, code.meaning))
 
 
+def test_a_private_code_is_carried_as_it_is(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path / "source")
+    private = Code("THING1", "99LOCAL", "Thing that no one has coded yet")
+    labels = replace(labels, segments=(*labels.segments[:2], Segment(3, "Thing", ANATOMY, private)))
+    segmentation = build_segmentation(labels)
+    assert check_conformance(segmentation, labels.source) == []
+    assert dciodvfy_errors(segmentation, tmp_path) == []
+    _, described = read_labels_with_dcmqi(segmentation, tmp_path)
+    assert described[2]["SegmentedPropertyTypeCodeSequence"]["CodeValue"] == "THING1"
+
+
 def test_slicer_reads_all_segments_at_once(tmp_path: Path) -> None:
     labels = make_labels(tmp_path / "source")
     images, described = read_labels_with_dcmqi(build_segmentation(labels), tmp_path, merge=True)

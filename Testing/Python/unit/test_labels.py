@@ -41,6 +41,11 @@ def test_a_code_needs_all_its_parts() -> None:
         Code("39607008", "SCT", "")
 
 
+def test_a_segment_without_a_code_is_refused() -> None:
+    with pytest.raises(EncodingError, match="'Thing' has no code"):
+        Segment(1, "Thing", ANATOMY, None)  # type: ignore[arg-type]
+
+
 def test_codes_survive_the_way_to_dicom_and_back() -> None:
     for code in (LUNG, Code("a value that is longer than sixteen", "99LOCAL", "Long")):
         assert read_code(coded_concept(code)) == code
