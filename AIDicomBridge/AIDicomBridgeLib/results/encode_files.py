@@ -20,7 +20,6 @@ from .quantities import NO_UNITS, PROBABILITY
 from .result_description import SUFFIXES, ResultDescription, read_description
 from .result_set import ResultObject, encode_results
 from .secondary_capture import build_picture_captures, build_summary_capture
-from .segmentation import build_segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -74,11 +73,9 @@ def encode_files(
     if kind == "sc" and not description.segments:
         return _pictures(source, data, description)
     _expect(data, 1, kind)
-    if kind == "fractional":
-        return [ResultObject("seg", _fractional(source, data[0], description, profile))]
-    labels = _labels(source, data[0], description)
+    labels = (_fractions if kind == "fractional" else _labels)(source, data[0], description)
     volume = read_volume(source)
-    measured = measure(labels, volume)
+    measured = [] if kind == "fractional" else measure(labels, volume)
     if kind == "summary":
         page = build_summary_capture(labels, volume, measured, series_description=description.series_description)
         return [ResultObject("sc", page)]
@@ -87,7 +84,8 @@ def encode_files(
         volume,
         measured,
         profile=profile,
-        outputs=(kind,),
+        outputs=("seg",) if kind == "fractional" else (kind,),
+        encodings=("FRACTIONAL",) if kind == "fractional" else None,
         series_description=description.series_description,
     )
 
@@ -160,27 +158,13 @@ def _labels(source: SourceSeries, path: Path, said: ResultDescription) -> LabelV
     return LabelVolume(first, said.segments, source=source, further_layers=tuple(others), provenance=said.provenance)
 
 
-def _fractional(source: SourceSeries, path: Path, said: ResultDescription, profile: DestinationProfile) -> "Dataset":
+def _fractions(source: SourceSeries, path: Path, said: ResultDescription) -> LabelVolume:
     values = read_grid(path, source)
     probabilities = values[None] if values.ndim == 3 else values
     segments = tuple(sorted(said.segments, key=lambda segment: segment.label))
     if len(probabilities) != len(segments):
-        raise EncodingError(
-            f"the file {path.name} holds {len(probabilities)} volumes, and [[segments]] {len(segments)}"
-        )
+        raise EncodingError(f"the file {path.name} holds {len(probabilities)} volumes for {len(segments)} [[segments]]")
     # Where no segment is more likely than not, there is background.
     numbers = np.array([0, *(segment.label for segment in segments)], np.uint16)
     best = np.where(probabilities.max(axis=0) > 0.5, probabilities.argmax(axis=0) + 1, 0)
-    labels = LabelVolume(
-        numbers[best],
-        segments,
-        source=source,
-        probabilities=probabilities,
-        provenance=said.provenance,
-    )
-    return build_segmentation(
-        labels,
-        encoding="FRACTIONAL",
-        compression=profile.compression,
-        series_description=said.series_description,
-    )
+    return LabelVolume(numbers[best], segments, source=source, probabilities=probabilities, provenance=said.provenance)

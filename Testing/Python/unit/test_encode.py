@@ -136,6 +136,15 @@ def test_labels_become_measurements_and_outlines_too(folder: Path) -> None:
     assert len(captures) == slices + 1, "for viewers that show nothing else, the page comes along"
 
 
+def test_labels_without_a_voxel_become_what_the_profile_says(folder: Path) -> None:
+    np.save(folder / "empty.npy", np.zeros((12, 64, 72), np.uint8))
+    files = "--from empty.npy --from lungs.toml"
+    (report,) = _encoded(f"aidicombridge encode ct --as seg {files} --out report --profile plain-pacs")
+    assert read_measurement_report(report)[0].evaluations[0].answer.meaning == "Absent"
+    (segmentation,) = _encoded(f"aidicombridge encode ct --as seg {files} --out seg")
+    assert segmentation.SegmentationType == "BINARY"
+
+
 def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None:
     nodule = {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"}
     center = (find_series(folder / "ct").ijk_to_lps @ (30, 30, 6, 1))[:3].tolist()
