@@ -36,3 +36,11 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(params=["fast", "ordinary"])
+def dimse_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which DIMSE data sets travel: straight between socket and file, and through pynetdicom."""
+    if request.param == "ordinary":
+        monkeypatch.setenv("AIDICOMBRIDGE_ORDINARY_DIMSE", "1")
+    return request.param

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConflictError, DeliveryError, DiskSpaceError, EncodingError
-from ..series.instance_store import sync_folder
+from ..series.incoming import sync_folder
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -13,8 +13,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EndpointError
+from ..series.arrivals import StoredInstance
 from ..series.attribute_text import attribute_texts, text_element
-from ..series.instance_store import INDEXED_ATTRIBUTES, InstanceStore, StoredInstance
+from ..series.incoming import IncomingInstance
+from ..series.indexed_attributes import INDEXED_ATTRIBUTES
+from ..series.instance_store import InstanceStore
 from . import query
 from .dimse import (
     MAXIMUM_CONTEXTS,
@@ -122,7 +125,14 @@ class Archive:
         ]
         try:
             self.port = self._running.enter_context(
-                guarded_server(entity, (self.host, self.port), handlers, self._limits, tls=self._tls)
+                guarded_server(
+                    entity,
+                    (self.host, self.port),
+                    handlers,
+                    self._limits,
+                    tls=self._tls,
+                    receiver=_ArchiveReceiver(self.store),
+                )
             )
         except OSError as error:
             raise EndpointError(
@@ -205,6 +215,19 @@ class Archive:
         response.QueryRetrieveLevel = level
         response.RetrieveAETitle = self.ae_title
         return response
+
+
+class _ArchiveReceiver:
+    """Takes instances straight from the socket; a receiver of its own for every request, as above."""
+
+    def __init__(self, store: InstanceStore) -> None:
+        self._store = store
+
+    def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> IncomingInstance | int:
+        return Receiver(self._store).begin(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+
+    def end(self, incoming: IncomingInstance) -> int:
+        return Receiver(self._store).end(incoming)
 
 
 def _filters(identifier: "Dataset") -> dict[str, str]:

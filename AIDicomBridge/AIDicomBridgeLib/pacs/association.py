@@ -10,12 +10,15 @@ from ..errors import AssociationError, BridgeError, EndpointError, NoContextAcce
 from .dimse import MAXIMUM_CONTEXTS, MAXIMUM_PDU_BYTES, application_entity, send_without_delay
 from .endpoint import DimseEndpoint
 from .reactor_pause import pause_reliably
+from .scp_guard import ScpLimits, guard_association
 
 if TYPE_CHECKING:
     import ssl
 
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
+
+    from .fast_receive import StreamReceiver
 
 
 @contextmanager
@@ -25,6 +28,7 @@ def associate(
     *,
     roles: Sequence[Any] = (),
     handlers: Sequence[tuple[Any, ...]] = (),
+    receiver: "StreamReceiver | None" = None,
 ) -> "Iterator[Association]":
     """Open an association for the length of a ``with`` block, then release it; abort it if the block fails.
 
@@ -38,6 +42,8 @@ def associate(
         SCP/SCU role selection items of pynetdicom.
     handlers
         Further pynetdicom event handlers.
+    receiver
+        Takes what the peer stores on this association (C-GET) straight from the socket.
 
     Raises
     ------
@@ -63,6 +69,8 @@ def associate(
     def on_open(event: Any) -> None:
         connected.append(True)
         send_without_delay(event)
+        if receiver is not None:
+            guard_association(event.assoc, ScpLimits(idle_seconds=endpoint.dimse_timeout_s), receiver)
 
     try:
         association = entity.associate(

@@ -112,6 +112,7 @@ class DimseRetriever:
                 contexts,
                 roles=[build_role(uid, scp_role=True) for uid in classes],
                 handlers=[(evt.EVT_C_STORE, pending.receive)],
+                receiver=retrieval.receiver,
             ) as association:
                 if not _check_get_offered(association, classes, retrieval):
                     return
@@ -233,8 +234,10 @@ class DimseRetriever:
                 check_cancel(retrieval.cancel)
                 time.sleep(0.002)
                 if retrieval.arrived_count != arrived:
-                    if operation == "C-MOVE":
+                    if operation == "C-MOVE" or self._endpoint.associations == 1:
                         retrieval.show_progress()
+                    if retrieval.receiver.failure is not None:  # the disk is full: nothing more can be taken
+                        raise retrieval.receiver.failure
                     arrived, deadline = retrieval.arrived_count, time.monotonic() + self._endpoint.dimse_timeout_s
             if association.dimse.msg_queue.empty():
                 retrieval.round_reason = f"the peer fell silent, or broke the connection off, during the {operation}"

@@ -1,8 +1,10 @@
 """C-STORE: every instance under its stored transfer syntax, every status looked at."""
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -15,9 +17,11 @@ from .association import associate
 from .deadline import Deadline
 from .dimse import UNCOMPRESSED, VERIFICATION, class_name, status_meaning
 from .endpoint import DimseEndpoint
+from .fast_send import FastSender
 from .outgoing import OutgoingInstance, read_outgoing
 from .parallel import run_parallel, shares
 from .records import InstanceOutcome, Outcome, StoreReport
+from .scp_guard import ORDINARY_WAY
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -117,38 +121,67 @@ class _Sending:
 
     def _send(self, batch: Sequence[OutgoingInstance]) -> None:
         with associate(self._endpoint, _contexts(batch)) as association:
-            for message_id, item in enumerate(batch, start=1):
-                if self._endpoint.associations == 1:
-                    self.show_progress()
-                check_cancel(self._cancel)
-                context = _context_for(association, item)
-                if context is None:
-                    self._outcomes[item.sop_instance_uid] = _refused_context(item)
-                    continue
-                try:
-                    data = item.encoded_dataset(str(context.transfer_syntax[0]))
-                except BadDicomError as error:
-                    self._outcomes[item.sop_instance_uid] = InstanceOutcome(
-                        item.sop_instance_uid, Outcome.REFUSED, reason=error.what
-                    )
-                    continue
-                answer = send_encoded(
-                    association,
-                    context,
-                    sop_class_uid=item.sop_class_uid,
-                    sop_instance_uid=item.sop_instance_uid,
-                    dataset_bytes=data,
-                    message_id=1 + message_id % 65535,
-                )
-                status = answer.get("Status")
-                if status is None:
-                    self.last_reason = "the connection ended, or the peer fell silent, before it answered"
-                    return
-                self._outcomes[item.sop_instance_uid] = _outcome(item.sop_instance_uid, status)
-                with self._lock:
-                    self.byte_count += item.byte_count
+            fast = FastSender(association, self._endpoint.dimse_timeout_s)
+            directly = fast.possible and not os.environ.get(ORDINARY_WAY)
+            with fast.alone() if directly else nullcontext():
+                whole = self._send_all(association, batch, fast if directly else None)
+            if directly and not whole:
+                association.abort()  # pynetdicom has not seen what ended it
         if self._endpoint.associations == 1:
             self.show_progress()
+
+    def _send_all(self, association: "Association", batch: Sequence[OutgoingInstance], fast: FastSender | None) -> bool:
+        """Send one after the other; False if the association came to an end before all were sent."""
+        for number, item in enumerate(batch, start=1):
+            if self._endpoint.associations == 1:
+                self.show_progress()
+            check_cancel(self._cancel)
+            context = _context_for(association, item)
+            if context is None:
+                self._outcomes[item.sop_instance_uid] = _refused_context(item)
+                continue
+            try:
+                data = item.encoded_dataset(str(context.transfer_syntax[0]))
+            except BadDicomError as error:
+                self._outcomes[item.sop_instance_uid] = InstanceOutcome(
+                    item.sop_instance_uid, Outcome.REFUSED, reason=error.what
+                )
+                continue
+            status = self._send_one(association, fast, context, item, data, 1 + number % 65535)
+            if status is None:
+                self.last_reason = "the connection ended, or the peer fell silent, before it answered"
+                return False
+            self._outcomes[item.sop_instance_uid] = _outcome(item.sop_instance_uid, status)
+            with self._lock:
+                self.byte_count += item.byte_count
+        return True
+
+    def _send_one(
+        self,
+        association: "Association",
+        fast: FastSender | None,
+        context: "PresentationContext",
+        item: OutgoingInstance,
+        data: bytes,
+        message_id: int,
+    ) -> int | None:
+        if fast is None:
+            return send_encoded(
+                association,
+                context,
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                dataset_bytes=data,
+                message_id=message_id,
+            ).get("Status")
+        return fast.send(
+            int(context.context_id or 0),
+            sop_class_uid=item.sop_class_uid,
+            sop_instance_uid=item.sop_instance_uid,
+            data=data,
+            message_id=message_id,
+            stop=partial(check_cancel, self._cancel),
+        )
 
 
 def _batches_by_kind(instances: Sequence[OutgoingInstance]) -> Iterator[list[OutgoingInstance]]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..errors import BridgeError, DiskSpaceError, EndpointError, NotFoundError, RetrieveError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from ..series.instance_store import InstanceStore, StoredInstance
+from ..series.arrivals import StoredInstance
+from ..series.instance_store import InstanceStore
 from .deadline import Deadline
 from .records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport
 from .storage_scp import Receiver
@@ -50,7 +51,7 @@ class Retrieval:
         self.study_uid = study_uid
         self.into = into
         self.cancel = cancel
-        self.receiver = Receiver(into, study_uid=study_uid, on_stored=self._stored)
+        self.receiver = Receiver(into, study_uid=study_uid, on_stored=self._stored, durable=False)
         self.reasons: dict[str, str] = {}
         self.round_reason = ""
         self._progress = progress
@@ -156,23 +157,26 @@ def retrieve_all(
     retrieval = Retrieval(expected, study_uid, into, progress, cancel, whole=len(expected) == listed_count)
     retrieval.show_progress()
     methods: list[str] = []
-    for round_number in range(1, ROUNDS + 1):
-        if not retrieval.missing:
-            break
-        retrieval.round_reason = ""
-        try:
-            if round_number > 1:
-                wait_before_repeating(round_number, cancel)
-            check_cancel(cancel)
-            methods.append(fetch(retrieval, round_number))
-        except (DiskSpaceError, EndpointError):
-            raise
-        except BridgeError as error:
-            if not retrieval.arrived_count:
+    try:
+        for round_number in range(1, ROUNDS + 1):
+            if not retrieval.missing:
+                break
+            retrieval.round_reason = ""
+            try:
+                if round_number > 1:
+                    wait_before_repeating(round_number, cancel)
+                check_cancel(cancel)
+                methods.append(fetch(retrieval, round_number))
+            except (DiskSpaceError, EndpointError):
                 raise
-            retrieval.round_reason = error.what
-        if retrieval.receiver.failure is not None:
-            raise retrieval.receiver.failure
+            except BridgeError as error:
+                if not retrieval.arrived_count:
+                    raise
+                retrieval.round_reason = error.what
+            if retrieval.receiver.failure is not None:
+                raise retrieval.receiver.failure
+    finally:
+        into.sync()  # also what came before a cancel or a failure
     if not retrieval.arrived_count and len(retrieval.missing) == len(expected) and retrieval.round_reason:
         raise RetrieveError(
             f"nothing arrived: {retrieval.round_reason}",

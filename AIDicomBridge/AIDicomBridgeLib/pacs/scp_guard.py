@@ -4,6 +4,7 @@ pynetdicom has none of its own: one unauthenticated socket could make it hold 30
 three bytes each could block it for minutes.
 """
 
+import os
 import socket
 import socketserver
 import threading
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     from pynetdicom import AE
     from pynetdicom.events import Event
+
+    from .fast_receive import StreamReceiver
+
+# Set to anything, this environment variable makes DIMSE go pynetdicom's own way throughout: it tells whose a fault is.
+ORDINARY_WAY = "AIDICOMBRIDGE_ORDINARY_DIMSE"
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,14 @@ class ConnectionGuard:
     def __init__(self, association: Any, limits: ScpLimits) -> None:
         self._association = association
         self._connection = association.dul.socket  # a pynetdicom AssociationSocket
-        self._limits = limits
+        self.limits = limits
         self._message_bytes = 0
+        self._put_back = b""
+
+    def put_back(self, data: bytes) -> None:
+        """Let the next reads begin with bytes that were read already."""
+        self._put_back = data + self._put_back
+        self._message_bytes -= len(data)  # they will be counted again
 
     def receive(self, count: int) -> bytearray:
         """Read exactly ``count`` bytes, fewer only if the peer closed the connection.
@@ -66,7 +78,15 @@ class ConnectionGuard:
         """
         received = bytearray()
         try:
-            received = self._receive(count)
+            if count > self.limits.pdu_bytes:
+                raise OSError(f"a PDU of {count} bytes is larger than allowed")
+            received = bytearray(count)
+            with memoryview(received) as view:
+                read = self._receive_into(view)
+            del received[read:]
+        except OSError:
+            received = bytearray()
+            raise
         finally:
             # pynetdicom would hold the place of a connection that ends before its A-ASSOCIATE-RQ (states 1 and 2) until
             # the association timeout: port scans and health checks would soon keep everybody else out.
@@ -74,32 +94,42 @@ class ConnectionGuard:
                 self._association.dul.to_user_queue.put(None)
         return received
 
-    def _receive(self, count: int) -> bytearray:
-        self._message_bytes += count
-        if count > self._limits.pdu_bytes:
+    def receive_into(self, buffer: memoryview, count: int) -> bool:
+        """Read exactly ``count`` bytes; False if the peer closed the connection. Raises OSError as :meth:`receive`."""
+        if count > self.limits.pdu_bytes:
             raise OSError(f"a PDU of {count} bytes is larger than allowed")
-        if self._message_bytes > self._limits.message_bytes:
-            raise OSError(f"a DIMSE message is longer than {self._limits.message_bytes} bytes")
-        deadline = time.monotonic() + self._limits.pdu_seconds
-        received, view_start = bytearray(count), 0
-        view = memoryview(received)
-        try:
-            while view_start < count:
-                self._connection.socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                read = self._connection.socket.recv_into(view[view_start:])
-                if not read:
-                    break
-                view_start += read
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"a PDU took longer than {self._limits.pdu_seconds} s")
-        finally:
-            view.release()
-            # Also bounds writing to a peer that no longer reads.
-            self._connection.socket.settimeout(self._limits.idle_seconds)
-        del received[view_start:]
-        return received
+        return self._receive_into(buffer[:count]) == count
 
-    def message_received(self, _event: "Event") -> None:
+    def _receive_into(self, view: memoryview) -> int:
+        """Fill the view and return how many bytes came before the peer closed the connection."""
+        self._message_bytes += len(view)
+        if self._message_bytes > self.limits.message_bytes:
+            raise OSError(f"a DIMSE message is longer than {self.limits.message_bytes} bytes")
+        read = min(len(self._put_back), len(view))
+        if read:
+            view[:read] = self._put_back[:read]
+            self._put_back = self._put_back[read:]
+        connection = self._connection.socket
+        if read == len(view):
+            return read
+        deadline = time.monotonic() + self.limits.pdu_seconds
+        left = self.limits.pdu_seconds
+        try:
+            while read < len(view):
+                connection.settimeout(left)
+                some = connection.recv_into(view[read:])
+                if not some:
+                    break
+                read += some
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"a PDU took longer than {self.limits.pdu_seconds} s")
+        finally:
+            # Also bounds writing to a peer that no longer reads.
+            connection.settimeout(self.limits.idle_seconds)
+        return read
+
+    def message_received(self, _event: "Event | None") -> None:
         """Start the byte count anew: one DIMSE message is complete."""
         self._message_bytes = 0
 
@@ -112,6 +142,7 @@ def guarded_server(
     limits: ScpLimits,
     may_connect: Callable[[str], bool] | None = None,
     tls: "ssl.SSLContext | None" = None,
+    receiver: "StreamReceiver | None" = None,
 ) -> Iterator[int]:
     """Serve on an address for the length of a ``with`` block, within limits; gives the port.
 
@@ -125,6 +156,8 @@ def guarded_server(
         Whether connections from an IP address are let in; all are where not given.
     tls
         Serve over TLS with this context.
+    receiver
+        Takes C-STORE requests straight from the socket; the handler of EVT_C_STORE gets the unusual ones.
 
     Raises
     ------
@@ -138,7 +171,7 @@ def guarded_server(
     entity.maximum_associations = limits.associations
     server = entity.make_server(
         address,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits, may_connect]), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits, may_connect, receiver]), *handlers],
         ssl_context=tls,
         server_class=ThreadedAssociationServer,
     )
@@ -154,16 +187,30 @@ def guarded_server(
             association.abort()
 
 
-def _guard_connection(event: "Event", limits: ScpLimits, may_connect: Callable[[str], bool] | None) -> None:
+def _guard_connection(
+    event: "Event",
+    limits: ScpLimits,
+    may_connect: Callable[[str], bool] | None,
+    receiver: "StreamReceiver | None",
+) -> None:
     """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
-    from pynetdicom import evt
-
     send_without_delay(event)
     connection: Any = event.assoc.dul.socket
     address: Any = event.address  # type: ignore[attr-defined]
     if may_connect is not None and not may_connect(str(address[0])):
         with suppress(OSError):
             connection.socket.shutdown(socket.SHUT_RDWR)  # the guard below then reads its end
-    guard = ConnectionGuard(event.assoc, limits)
-    connection.recv = guard.receive
-    event.assoc.bind(evt.EVT_DIMSE_RECV, guard.message_received)
+    guard_association(event.assoc, limits, receiver)
+
+
+def guard_association(association: Any, limits: ScpLimits, receiver: "StreamReceiver | None") -> None:
+    """Put a guard between an association's connection and pynetdicom, and the fast way in where there is a receiver."""
+    from pynetdicom import evt
+
+    from .fast_receive import FastReceive
+
+    guard = ConnectionGuard(association, limits)
+    association.dul.socket.recv = guard.receive
+    association.bind(evt.EVT_DIMSE_RECV, guard.message_received)
+    if receiver is not None and not os.environ.get(ORDINARY_WAY):
+        FastReceive(association, receiver, guard)

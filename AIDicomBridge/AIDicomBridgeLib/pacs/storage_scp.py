@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadDicomError, BridgeError, ConflictError, DiskSpaceError, EndpointError
+from ..errors import BridgeError, ConflictError, DiskSpaceError, EndpointError
+from ..series.arrivals import StoredInstance
 from ..series.dicom_file import is_uid
-from ..series.instance_store import InstanceStore, StoredInstance
+from ..series.incoming import IncomingInstance
+from ..series.instance_store import InstanceStore
 from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class, public_storage_classes
 from .scp_guard import ScpLimits, guarded_server
 
@@ -37,6 +39,8 @@ class Receiver:
         Refuse instances of other studies; None takes all.
     on_stored
         Called with every instance stored, on the thread that received it.
+    durable
+        Answer success only when the instance is safe on disk; otherwise the caller has to sync the store.
 
     Attributes
     ----------
@@ -52,7 +56,9 @@ class Receiver:
         *,
         study_uid: str | None = None,
         on_stored: Callable[[StoredInstance], None] | None = None,
+        durable: bool = True,
     ) -> None:
+        self._durable = durable
         self._store = store
         self._study_uid = study_uid
         self._on_stored = on_stored
@@ -68,30 +74,50 @@ class Receiver:
         if not is_uid(sop_instance_uid) or not is_uid(sop_class_uid):
             _log.warning("an instance with an invalid UID was refused")
             return INVALID_INSTANCE
+        syntax = str(event.context.transfer_syntax)
+        incoming = self.begin(sop_class_uid, sop_instance_uid, syntax)
+        if isinstance(incoming, int):
+            return incoming
+        try:
+            incoming.write(event.encoded_dataset(include_meta=False))
+        except DiskSpaceError as error:
+            return self._refused(sop_instance_uid, error)
+        return self.end(incoming)
+
+    def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> IncomingInstance | int:
+        """Return where the data set of an instance goes, or the status with which it is refused."""
         if self.failure is not None:
             return OUT_OF_RESOURCES
         try:
-            data = event.encoded_dataset(include_meta=False)
-            stored = self._store.add_encoded(
-                data,
+            return self._store.receiving(
                 sop_class_uid=sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
-                transfer_syntax_uid=str(event.context.transfer_syntax),
+                transfer_syntax_uid=transfer_syntax_uid,
                 study_uid=self._study_uid,
             )
-            with self._lock:
-                self.received_bytes += len(data)
-                self.refusals.pop(sop_instance_uid, None)
-            if self._on_stored is not None:
-                self._on_stored(stored)
-        except ConflictError as error:
+        except BridgeError as error:
+            return self._refused(sop_instance_uid, error)
+
+    def end(self, incoming: IncomingInstance) -> int:
+        """Keep what has arrived, and return the DIMSE status."""
+        try:
+            stored = self._store.keep(incoming, durable=self._durable)
+        except BridgeError as error:
+            return self._refused(incoming.sop_instance_uid, error)
+        with self._lock:
+            self.received_bytes += incoming.byte_count
+            self.refusals.pop(incoming.sop_instance_uid, None)
+        if self._on_stored is not None:
+            self._on_stored(stored)
+        return SUCCESS
+
+    def _refused(self, sop_instance_uid: str, error: BridgeError) -> int:
+        if isinstance(error, ConflictError):
             return self._refuse(sop_instance_uid, error, DUPLICATE_INSTANCE)
-        except BadDicomError as error:
-            return self._refuse(sop_instance_uid, error, CANNOT_UNDERSTAND)
-        except DiskSpaceError as error:
+        if isinstance(error, DiskSpaceError):
             self.failure = error
             return self._refuse(sop_instance_uid, error, OUT_OF_RESOURCES)
-        return SUCCESS
+        return self._refuse(sop_instance_uid, error, CANNOT_UNDERSTAND)
 
     def _refuse(self, sop_instance_uid: str, error: BridgeError, status: int) -> int:
         _log.warning("instance refused: %s", error)
@@ -160,7 +186,9 @@ class StorageScp:
         handlers = [(evt.EVT_C_STORE, self._receiver.receive), (evt.EVT_REJECTED, self._remember_rejected)]
         try:
             self._running.enter_context(
-                guarded_server(self._entity, self._address, handlers, self._limits, self._may_connect)
+                guarded_server(
+                    self._entity, self._address, handlers, self._limits, self._may_connect, receiver=self._receiver
+                )
             )
         except OSError as error:
             raise EndpointError(

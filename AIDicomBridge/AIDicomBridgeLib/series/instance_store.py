@@ -1,46 +1,22 @@
 """Received instances on disk, byte for byte as they came, with an index that survives a crash."""
 
-import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import BadDicomError, ConflictError, DiskSpaceError, FolderError
-from .attribute_text import attribute_texts
-from .dicom_file import is_uid
-from .part10 import DEFLATED, build_part10_header, parse_part10_header
+from .arrivals import Arrived, CommitQueue, StoredInstance, sync_all
+from .incoming import TEMPORARY, IncomingInstance, remove_if_abandoned, sync_folder
+from .indexed_attributes import check_identity, content_digest, read_attributes
+from .part10 import parse_part10_header
 
-# What a query may ask for (PS3.4 C.6.2); kept in the index, so that answering one opens no file.
-PATIENT_ATTRIBUTES = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
-STUDY_ATTRIBUTES = (
-    *("StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "StudyID", "StudyDescription"),
-    "ReferringPhysicianName",
-)
-SERIES_ATTRIBUTES = (
-    *("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime"),
-    *("BodyPartExamined", "Manufacturer", "FrameOfReferenceUID"),
-)
-INSTANCE_ATTRIBUTES = (
-    "SOPInstanceUID",
-    "SOPClassUID",
-    "InstanceNumber",
-    "ContentDate",
-    "ContentTime",
-    "NumberOfFrames",
-)
-INDEXED_ATTRIBUTES = (*PATIENT_ATTRIBUTES, *STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES)
-_LAST_TAG = 0x00280008  # Number of Frames: nothing behind it is indexed, so long functional groups are not parsed
-_TEMPORARY = ".receiving-"
 _FREE_FLOOR_BYTES = 512 * 2**20
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS instances (
@@ -51,27 +27,6 @@ _SCHEMA = """
 """
 _COLUMNS = "study_uid, series_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, path, attributes"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StoredInstance:
-    """One instance in the store.
-
-    Attributes
-    ----------
-    path
-        The Part 10 file; read it, never change it.
-    attributes
-        Keyword -> text of the attributes that queries ask for. Patient data: not part of the repr.
-    """
-
-    study_uid: str
-    series_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    path: Path
-    attributes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class InstanceStore:
@@ -103,6 +58,8 @@ class InstanceStore:
         self._quota_bytes = quota_bytes
         self._free_floor_bytes = free_floor_bytes
         self._lock = threading.RLock()
+        self._arriving: dict[str, Arrived] = {}  # kept, but not in the index yet
+        self._commits = CommitQueue(self._commit)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._files.mkdir(mode=0o700, exist_ok=True)
@@ -127,6 +84,8 @@ class InstanceStore:
 
     def close(self) -> None:
         """Close the index; the store cannot be used afterwards."""
+        with suppress(Exception):  # what could not be made durable was reported to whoever waited for it
+            self._commits.finish()
         with self._lock:
             self._index.close()
 
@@ -164,40 +123,84 @@ class InstanceStore:
         DiskSpaceError
             The quota or the free floor would be crossed, or the disk is full.
         """
-        invalid = [uid for uid in (sop_class_uid, sop_instance_uid, transfer_syntax_uid) if not is_uid(uid)]
-        if invalid:
-            raise BadDicomError("an instance came with an invalid UID", advice="It was not stored.")
-        attributes = _read_attributes(dataset_bytes, transfer_syntax_uid, sop_instance_uid)
-        _check_identity(attributes, sop_class_uid, sop_instance_uid, study_uid)
-        header = build_part10_header(
-            sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid, transfer_syntax_uid=transfer_syntax_uid
+        incoming = self.receiving(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            study_uid=study_uid,
+            expected_bytes=len(dataset_bytes),
         )
-        byte_count = len(header) + len(dataset_bytes)
-        digest = _digest(dataset_bytes, transfer_syntax_uid)
-        with self._lock:
-            present = self._same_content(sop_instance_uid, digest)
-            if present:
-                return present
-            self._check_space(byte_count)
-        path = self._path_of(attributes["StudyInstanceUID"], attributes["SeriesInstanceUID"], sop_instance_uid)
-        temporary = self._write_temporary((header, dataset_bytes), sop_instance_uid)
         try:
-            with self._lock:
-                present = self._same_content(sop_instance_uid, digest)
-                if present:
-                    return present
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                temporary.replace(path)
-                sync_folder(path.parent)
-                try:
-                    return self._insert(path, byte_count, digest, transfer_syntax_uid, attributes)
-                except sqlite3.OperationalError as error:
-                    path.unlink(missing_ok=True)
-                    raise DiskSpaceError(
-                        "the index of the stored instances cannot be written", uid=sop_instance_uid
-                    ) from error
+            incoming.write(dataset_bytes)
+            return self.keep(incoming)
         finally:
-            temporary.unlink(missing_ok=True)
+            incoming.discard()
+
+    def receiving(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        study_uid: str | None = None,
+        expected_bytes: int = 0,
+    ) -> IncomingInstance:
+        """Begin to receive an instance piece by piece; then :meth:`keep` it, or discard it.
+
+        Parameters
+        ----------
+        expected_bytes
+            Its size as far as that is known.
+
+        Raises
+        ------
+        BadDicomError
+            An invalid UID.
+        DiskSpaceError
+            The quota or the free floor would be crossed, or the disk is full.
+        """
+        with self._lock:
+            self._check_space(expected_bytes)
+        return IncomingInstance(
+            self._files,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            study_uid=study_uid,
+        )
+
+    def keep(self, incoming: IncomingInstance, *, durable: bool = True) -> StoredInstance:
+        """Put an instance that has been received into the store; see :meth:`add_encoded` for what it raises.
+
+        Parameters
+        ----------
+        durable
+            Return only when it is safe on disk. Otherwise it becomes safe, and part of the store, together with others
+            soon after, at the latest with :meth:`sync`; until then a crash loses it as a whole.
+        """
+        try:
+            attributes = incoming.read_attributes()
+            with self._lock:
+                present = self._same_content(incoming.sop_instance_uid, incoming.digest)
+                if present:
+                    incoming.discard()
+                    return present
+                self._check_space(0, received_bytes=incoming.byte_count)
+                stored = self._described(attributes, incoming.transfer_syntax_uid)
+                arrived = Arrived(incoming, stored, incoming.digest, incoming.byte_count)
+                self._arriving[incoming.sop_instance_uid] = arrived
+        except BaseException:
+            incoming.discard()
+            raise
+        if durable:
+            self._commit([arrived])
+        else:
+            self._commits.put(arrived)
+        return arrived.stored
+
+    def sync(self) -> None:
+        """Wait until everything that was kept is safe on disk and part of the store; raises DiskSpaceError."""
+        self._commits.finish()
 
     def add_file(self, path_or_bytes: Path | str | bytes, *, study_uid: str | None = None) -> StoredInstance:
         """Store a DICOM Part 10 file, given as a path or as its bytes; raises what :meth:`add_encoded` raises."""
@@ -263,23 +266,26 @@ class InstanceStore:
         return self._files / study[:16] / series[:16] / f"{instance[:32]}.dcm"
 
     def _same_content(self, sop_instance_uid: str, digest: str) -> StoredInstance | None:
+        arriving = self._arriving.get(sop_instance_uid)
         row = self._index.execute(
             "SELECT sha256 FROM instances WHERE sop_instance_uid = ?", (sop_instance_uid,)
         ).fetchone()
-        if row is None:
+        if row is None and arriving is None:
             return None
-        if row[0] != digest:
+        if (arriving.digest if arriving else row[0]) != digest:
             raise ConflictError(
                 "another instance with the same SOP Instance UID but other content is already stored",
                 uid=sop_instance_uid,
                 advice="The first one was kept.",
             )
-        return self.get(sop_instance_uid)
+        return arriving.stored if arriving else self.get(sop_instance_uid)
 
-    def _check_space(self, byte_count: int) -> None:
+    def _check_space(self, byte_count: int, *, received_bytes: int = 0) -> None:
+        """Refuse what would cross a limit: bytes still to be written, and those not in the index yet."""
         if self._quota_bytes is not None:
             used = self._index.execute("SELECT COALESCE(SUM(byte_count), 0) FROM instances").fetchone()[0]
-            if used + byte_count > self._quota_bytes:
+            used += sum(arrived.byte_count for arrived in self._arriving.values())
+            if used + byte_count + received_bytes > self._quota_bytes:
                 raise DiskSpaceError(
                     f"the folder's quota of {self._quota_bytes / 2**20:.0f} MiB would be exceeded",
                     advice="Remove studies that are no longer needed, or raise the quota.",
@@ -292,52 +298,66 @@ class InstanceStore:
                 advice="Free some space, or choose a folder on another disk.",
             )
 
-    def _write_temporary(self, pieces: tuple[bytes, ...], uid: str) -> Path:
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._files)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _mark_as_in_use(file.fileno())
-                for piece in pieces:
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException as error:
-            temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskSpaceError(
-                    "the disk is full", uid=uid, advice="Free some space, or choose a folder on another disk."
-                ) from error
-            raise
-        return temporary
-
-    def _insert(
-        self, path: Path, byte_count: int, digest: str, transfer_syntax_uid: str, attributes: dict[str, str]
-    ) -> StoredInstance:
-        relative = path.relative_to(self.folder).as_posix()
-        with self._index:
-            self._index.execute(
-                "INSERT OR REPLACE INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(attributes[name] for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")),
-                    *(attributes["SOPClassUID"], transfer_syntax_uid, relative, byte_count, digest),
-                    json.dumps(attributes),
-                ),
-            )
+    def _described(self, attributes: dict[str, str], transfer_syntax_uid: str) -> StoredInstance:
+        study, series, instance = (
+            attributes[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        )
         return StoredInstance(
-            attributes["StudyInstanceUID"],
-            attributes["SeriesInstanceUID"],
-            attributes["SOPInstanceUID"],
+            study,
+            series,
+            instance,
             attributes["SOPClassUID"],
             transfer_syntax_uid,
-            path,
+            self._path_of(study, series, instance),
             MappingProxyType(attributes),
         )
 
+    def _commit(self, batch: Sequence[Arrived]) -> None:
+        """Make instances safe on disk, then give them their names, then enter them into the index: all or none."""
+        named: list[Path] = []
+        try:
+            sync_all([arrived.incoming for arrived in batch])
+            with self._lock:
+                for arrived in batch:
+                    path = arrived.stored.path
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    arrived.incoming.path.replace(path)
+                    named.append(path)
+                for folder in {path.parent for path in named}:
+                    sync_folder(folder)
+                self._insert([(arrived.stored, arrived.byte_count, arrived.digest) for arrived in batch])
+        except BaseException as error:
+            for path in named:
+                path.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.OperationalError):
+                uid = batch[0].stored.sop_instance_uid
+                raise DiskSpaceError("the index of the stored instances cannot be written", uid=uid) from error
+            raise
+        finally:
+            with self._lock:
+                for arrived in batch:
+                    self._arriving.pop(arrived.stored.sop_instance_uid, None)
+                    arrived.incoming.discard()
+
+    def _insert(self, rows: Iterable[tuple[StoredInstance, int, str]]) -> None:
+        with self._index:
+            self._index.executemany(
+                "INSERT OR REPLACE INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(stored.sop_instance_uid, stored.study_uid, stored.series_uid),
+                        *(stored.sop_class_uid, stored.transfer_syntax_uid),
+                        *(stored.path.relative_to(self.folder).as_posix(), byte_count, digest),
+                        json.dumps(dict(stored.attributes)),
+                    )
+                    for stored, byte_count, digest in rows
+                ],
+            )
+
     def _reconcile(self) -> None:
         """Make index and files agree again after a crash."""
-        for temporary in self._files.glob(f"{_TEMPORARY}*"):
-            _remove_if_abandoned(temporary)
+        for temporary in self._files.glob(f"{TEMPORARY}*"):
+            remove_if_abandoned(temporary)
         with self._lock:
             indexed = {row[0] for row in self._index.execute("SELECT path FROM instances")}
             found = {path.relative_to(self.folder).as_posix(): path for path in self._files.glob("*/*/*.dcm")}
@@ -353,60 +373,17 @@ class InstanceStore:
             data = path.read_bytes()
             header = parse_part10_header(data)
             dataset_bytes = data[header.dataset_offset :]
-            attributes = _read_attributes(dataset_bytes, header.transfer_syntax_uid, header.sop_instance_uid)
-            _check_identity(attributes, header.sop_class_uid, header.sop_instance_uid, None)
-            uids = (attributes[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
-            if self._path_of(*uids) != path:
+            attributes = read_attributes(dataset_bytes, header.transfer_syntax_uid, header.sop_instance_uid)
+            check_identity(attributes, header.sop_class_uid, header.sop_instance_uid, None)
+            stored = self._described(attributes, header.transfer_syntax_uid)
+            if stored.path != path:
                 raise BadDicomError("the file's name does not belong to its UIDs")
         except BadDicomError as error:
             _log.warning("%s is left out of the index: %s", path.name, error)
             return
-        digest = _digest(dataset_bytes, header.transfer_syntax_uid)
-        self._insert(path, len(data), digest, header.transfer_syntax_uid, attributes)
-
-
-def _read_attributes(dataset_bytes: bytes, transfer_syntax_uid: str, uid: str) -> dict[str, str]:
-    """Return the indexed attributes of an encoded data set; whatever a parser raises becomes BadDicomError."""
-    from pydicom.filereader import read_dataset
-    from pydicom.uid import UID
-
-    syntax = UID(transfer_syntax_uid)
-    if transfer_syntax_uid == DEFLATED:  # 1 MB can grow to more than 1 GiB
-        raise BadDicomError("the Deflated transfer syntax is not accepted", uid=uid)
-    if not syntax.is_transfer_syntax:
-        # Private syntaxes are explicit little endian wherever they are seen; pydicom knows the public ones.
-        implicit, little = False, True
-    else:
-        implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
-    try:
-        dataset = read_dataset(
-            BytesIO(dataset_bytes), implicit, little, stop_when=lambda tag, _vr, _length: tag > _LAST_TAG
-        )
-        return attribute_texts(dataset, INDEXED_ATTRIBUTES)
-    except Exception as error:  # parsers raise nearly anything on damaged input
-        raise BadDicomError(
-            "the data set cannot be read", uid=uid, advice="The object is damaged; ask for it to be sent again."
-        ) from error
-
-
-def _check_identity(
-    attributes: dict[str, str], sop_class_uid: str, sop_instance_uid: str, study_uid: str | None
-) -> None:
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
-        if not is_uid(attributes.get(name, "")):
-            raise BadDicomError(f"the data set has no valid {name}", uid=sop_instance_uid)
-    if (attributes["SOPClassUID"], attributes["SOPInstanceUID"]) != (sop_class_uid, sop_instance_uid):
-        raise BadDicomError(
-            "the data set has another SOP Class or SOP Instance UID than it was announced with", uid=sop_instance_uid
-        )
-    if study_uid is not None and attributes["StudyInstanceUID"] != study_uid:
-        raise BadDicomError("the instance belongs to another study than the one asked for", uid=sop_instance_uid)
-
-
-def _digest(dataset_bytes: bytes, transfer_syntax_uid: str) -> str:
-    digest = hashlib.sha256(transfer_syntax_uid.encode("ascii"))
-    digest.update(dataset_bytes)
-    return digest.hexdigest()
+        digest = content_digest(header.transfer_syntax_uid)
+        digest.update(dataset_bytes)
+        self._insert([(stored, len(data), digest.hexdigest())])
 
 
 def _open_index(path: Path) -> sqlite3.Connection:
@@ -437,33 +414,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise
     path.chmod(0o600)
     return connection
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and renames are journalled
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _mark_as_in_use(handle: int) -> None:
-    """Lock a temporary file, so that another process that opens the store does not take it for a left-over."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-def _remove_if_abandoned(temporary: Path) -> None:
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            with temporary.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink(missing_ok=True)
-    except OSError:  # locked, or on Windows open: another process is still receiving it
-        _log.info("%s is still being written", temporary.name)

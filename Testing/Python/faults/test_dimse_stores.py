@@ -18,6 +18,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from synthetic import body_phantom, make_series, save_series
 
+pytestmark = pytest.mark.usefixtures("dimse_way")
+
 
 def test_every_status_of_a_store_is_looked_at(images) -> None:
     uids = [str(dataset.SOPInstanceUID) for dataset in images]

@@ -61,6 +61,23 @@ def contents(store: InstanceStore) -> dict[str, bytes]:
     return {item.sop_instance_uid: item.path.read_bytes() for item in store.instances()}
 
 
+def test_the_fast_way_is_the_usual_one(archive, received, images, monkeypatch) -> None:
+    """Nothing of a transfer between us and our archive goes through pynetdicom's own storage service."""
+
+    def not_this_way(*_arguments: object, **_keywords: object) -> None:
+        raise AssertionError("pynetdicom's own way was taken")
+
+    monkeypatch.setattr("pynetdicom.service_class.StorageServiceClass.SCP", not_this_way)
+    monkeypatch.setattr("pynetdicom.association.Association._c_store_scp", not_this_way)
+    monkeypatch.setattr("AIDicomBridgeLib.pacs.dimse_store.send_encoded", not_this_way)
+    client = connect(archive.endpoint)
+
+    assert client.store(images).complete
+    assert client.retrieve(images[0].StudyInstanceUID, into=received).complete
+    assert contents(received) == contents(archive.store)
+
+
+@pytest.mark.usefixtures("dimse_way")
 @pytest.mark.parametrize("method", ["C-GET", "C-MOVE"])
 def test_a_study_comes_back_byte_for_byte(archive, received, images, method) -> None:
     move_port = archive.move_destinations["AIDICOMBRIDGE"][1]

@@ -1,5 +1,6 @@
 """What is received stays as it came, survives a crash, and never fills the disk."""
 
+import errno
 import subprocess
 import sys
 import threading
@@ -336,3 +337,70 @@ def test_many_threads_add_the_same_and_different_instances(store) -> None:
     assert failures == []
     assert len(store) == 12
     assert len(files_below(store.folder)) == 12
+
+
+def received_by(store: InstanceStore, dataset: Dataset, *, durable: bool = False) -> None:
+    data, command = encoded(dataset)
+    incoming = store.receiving(**command)
+    for start in range(0, len(data), 100):
+        incoming.write(data[start : start + 100])
+    store.keep(incoming, durable=durable)
+
+
+def test_what_is_received_in_pieces_is_there_after_a_sync(store) -> None:
+    many = make_series(body_phantom((70, 8, 8)))  # more than two batches
+    for dataset in many:
+        received_by(store, dataset)
+
+    store.sync()
+
+    assert len(store) == 70
+    assert {dcmread(item.path).PixelData for item in store} == {dataset.PixelData for dataset in many}
+    assert sorted(files_below(store.folder)) == sorted(item.path for item in store)
+
+
+def test_a_duplicate_is_seen_before_the_first_one_is_safe(store, images) -> None:
+    received_by(store, images[0])
+    received_by(store, images[0])
+    images[0].WindowCenter = "41"
+    with pytest.raises(ConflictError):
+        received_by(store, images[0])
+
+    store.sync()
+
+    assert len(store) == 1
+    assert len(files_below(store.folder)) == 1
+
+
+def test_closing_makes_the_rest_safe(tmp_path, images) -> None:
+    with InstanceStore(tmp_path / "closed") as store:
+        for dataset in images:
+            received_by(store, dataset)
+
+    with InstanceStore(tmp_path / "closed") as store:
+        assert len(store) == len(images)
+
+
+def test_a_disk_that_fills_up_is_reported_by_the_sync(store, images, monkeypatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    received_by(store, images[0])
+    monkeypatch.setattr("os.fsync", full)
+
+    with pytest.raises(DiskSpaceError):
+        store.sync()
+    assert len(store) == 0
+    assert files_below(store.folder) == []
+
+
+def test_what_is_given_up_leaves_nothing_behind(store, images) -> None:
+    data, command = encoded(images[0])
+    incoming = store.receiving(**command)
+    incoming.write(data[:100])
+
+    incoming.discard()
+
+    assert files_below(store.folder) == []
+    received_by(store, images[0], durable=True)
+    assert len(store) == 1

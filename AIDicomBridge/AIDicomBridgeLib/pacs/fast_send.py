@@ -1,0 +1,189 @@
+"""Sending C-STORE requests straight from a file to the socket, inside pynetdicom's association.
+
+pynetdicom cuts a data set into objects that pass through two threads which poll, one object per PDU. Here the calling
+thread, while pynetdicom's network thread stands aside, writes the PDUs itself and reads the response. Where the
+connection is not a plain one, pynetdicom does it.
+"""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_P_DATA = 4
+_COMMAND_AND_LAST, _DATA, _LAST_DATA = 3, 0, 2
+_C_STORE_REQUEST, _C_STORE_RESPONSE = 0x0001, 0x8001
+_HAS_DATA_SET, _NO_DATA_SET = 0x0001, 0x0101
+_LARGEST_PIECE = 2**17
+_MOST_RESPONSE_BYTES = 4096
+_LOOK_SECONDS = 0.1
+
+
+class FastSender:
+    """Sends on one association; made after it has been established, and closed before it is released.
+
+    Parameters
+    ----------
+    association
+        A pynetdicom association.
+    timeout_s
+        Most seconds of silence of the peer.
+    """
+
+    def __init__(self, association: Any, timeout_s: float) -> None:
+        self._association = association
+        self._dul = association.dul
+        self._timeout_s = timeout_s
+        self._turn = threading.Lock()
+        self._ordinary = self._dul._is_transport_event
+        self._held = False
+
+    @property
+    def possible(self) -> bool:
+        """Whether the connection is one that can be written to directly."""
+        connection = self._dul.socket
+        plain = connection is not None and type(connection.socket) is socket.socket
+        return plain and self._dul.state_machine.current_state == "Sta6" and self._association.is_established
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep pynetdicom's network thread from reading for the length of a ``with`` block."""
+        # Its loop asks this method first; while we hold the lock it finds nothing to read, and sends nothing either,
+        # since nobody gives it anything to send.
+        self._dul._is_transport_event = self._look_unless_held
+        self._association._reactor_checkpoint.clear()
+        with self._turn:
+            self._held = True
+        connection = self._dul.socket.socket
+        before = connection.gettimeout()
+        try:
+            yield
+        finally:
+            if connection.fileno() >= 0:
+                connection.settimeout(before)
+            with self._turn:
+                self._held = False
+            self._association._reactor_checkpoint.set()
+
+    def _look_unless_held(self) -> bool:
+        with self._turn:
+            if self._held:
+                self._dul._idle_timer.restart()
+                return False
+            return bool(self._ordinary())
+
+    def send(
+        self,
+        context_id: int,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data: bytes | memoryview,
+        message_id: int,
+        stop: Callable[[], None],
+    ) -> int | None:
+        """Send one instance within :meth:`alone` and return the status of the answer; None if none came.
+
+        After None the association is of no use any more: the caller aborts it.
+
+        Parameters
+        ----------
+        data
+            The encoded data set.
+        stop
+            Called while the answer is awaited; may raise, e.g. on a cancel.
+        """
+        connection = self._dul.socket.socket
+        connection.settimeout(self._timeout_s)
+        most = self._association.acceptor.maximum_length or _LARGEST_PIECE
+        piece_bytes = max(min(most, _LARGEST_PIECE) - 6, 1024)
+        command = _request(context_id, message_id, sop_class_uid, sop_instance_uid)
+        try:
+            _send_all(connection, _pieces(command, context_id, memoryview(data), piece_bytes))
+            return self._response(connection, message_id, stop)
+        except OSError:
+            return None
+
+    def _response(self, connection: socket.socket, message_id: int, stop: Callable[[], None]) -> int | None:
+        header = self._read(connection, 6, stop)
+        length = struct.unpack(">L", header[2:])[0]
+        if header[0] != _P_DATA or not 6 <= length <= _MOST_RESPONSE_BYTES:
+            return None  # an abort, or nothing that answers a C-STORE
+        body = self._read(connection, length, stop)
+        pdv_length, _context, flags = struct.unpack_from(">LBB", body)
+        if pdv_length != length - 4 or flags != _COMMAND_AND_LAST:
+            return None
+        elements, at = {}, 6
+        while length - at >= 8:
+            group, element, size = struct.unpack_from("<HHL", body, at)
+            if group != 0 or at + 8 + size > length:
+                return None
+            elements[element] = body[at + 8 : at + 8 + size]
+            at += 8 + size
+        try:
+            field, answered, status = (struct.unpack("<H", elements[n])[0] for n in (0x0100, 0x0120, 0x0900))
+        except (KeyError, struct.error):
+            return None
+        return status if (field, answered) == (_C_STORE_RESPONSE, message_id) else None
+
+    def _read(self, connection: socket.socket, count: int, stop: Callable[[], None]) -> bytes:
+        data, end = b"", time.monotonic() + self._timeout_s
+        while len(data) < count:
+            connection.settimeout(_LOOK_SECONDS)
+            try:
+                piece = connection.recv(count - len(data))
+            except TimeoutError:
+                stop()
+                if time.monotonic() > end:
+                    raise
+                continue
+            if not piece:
+                raise ConnectionError("the peer closed the connection")
+            data += piece
+        return data
+
+
+def _pieces(command: bytes, context_id: int, data: memoryview, piece_bytes: int) -> Iterator[list[bytes | memoryview]]:
+    """Yield what is written at once: the command with the first piece of the data set, then the other pieces."""
+    first: list[bytes | memoryview] = [command]
+    for start in range(0, len(data), piece_bytes):
+        piece = data[start : start + piece_bytes]
+        flags = _LAST_DATA if start + piece_bytes >= len(data) else _DATA
+        size = len(piece)
+        yield [*first, struct.pack(">BBLLBB", _P_DATA, 0, size + 6, size + 2, context_id, flags), piece]
+        first = []
+
+
+def _send_all(connection: socket.socket, groups: Iterator[list[bytes | memoryview]]) -> None:
+    for group in groups:
+        total = sum(len(part) for part in group)
+        sent = connection.sendmsg(group) if hasattr(connection, "sendmsg") else 0
+        if sent < total:
+            connection.sendall(b"".join(group)[sent:])
+
+
+def _request(context_id: int, message_id: int, sop_class: str, sop_instance: str) -> bytes:
+    """Return the P-DATA-TF PDU of a C-STORE request (PS3.7 table 9.3-1)."""
+    elements = b"".join(
+        struct.pack("<HHL", 0, element, len(value)) + value
+        for element, value in (
+            (0x0002, _even(sop_class)),
+            (0x0100, struct.pack("<H", _C_STORE_REQUEST)),
+            (0x0110, struct.pack("<H", message_id)),
+            (0x0700, struct.pack("<H", 0)),  # medium priority
+            (0x0800, struct.pack("<H", _HAS_DATA_SET)),
+            (0x1000, _even(sop_instance)),
+        )
+    )
+    command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    return (
+        struct.pack(">BBLLBB", _P_DATA, 0, len(command) + 6, len(command) + 2, context_id, _COMMAND_AND_LAST) + command
+    )
+
+
+def _even(uid: str) -> bytes:
+    data = uid.encode("ascii")
+    return data + b"\0" if len(data) % 2 else data
