@@ -1,0 +1,181 @@
+"""No voxel leaves its place: series, volume, node, labels, segmentation node, labels, DICOM SEG, same positions.
+
+dcmqi and highdicom read the SEG.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.cli.demo_data import abdominal_ct, head_scan
+from AIDicomBridgeLib.errors import NotFoundError
+from AIDicomBridgeLib.mrml.core_scene import CoreScene
+from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
+from AIDicomBridgeLib.mrml.source_files import SourceFiles
+from AIDicomBridgeLib.mrml.volume_node import image_volume_from, volume_node_from
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
+from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
+from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from peers.validators import on_grid, read_labels_with_dcmqi, save
+from pydicom import Dataset
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, make_enhanced, make_series, save_series
+
+from .conftest import ANATOMY
+
+_ORGAN = Code("113343008", "SCT", "Organ")
+SEGMENTS = tuple(
+    Segment(n, f"Part {n}", ANATOMY, _ORGAN, algorithm_name="Test", tracking_uid=f"2.25.{n}") for n in (1, 2, 3)
+)
+ORIENTATIONS = {
+    "axial": AXIAL,
+    "sagittal": SAGITTAL,
+    "coronal": CORONAL,
+    "prone": (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
+    "mirrored": (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0),  # rows to the right: slices then go down
+    "oblique": OBLIQUE,
+}
+
+
+def marked_labels(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return labels that no flip, shift or swap of axes leaves as they are."""
+    labels = np.zeros(shape, np.uint8)
+    depth, height, width = shape
+    labels[:, : height // 2, : width // 3] = 1
+    labels[depth // 2 :, height // 2 :, width // 2 :] = 2
+    labels[0, 0, -2:] = 3
+    return labels
+
+
+def go_round(core: CoreScene, volume: ImageVolume) -> LabelVolume:
+    """Return labels that went with their volume to nodes and back."""
+    files = SourceFiles()
+    files.remember(volume.source)
+    volume_node = volume_node_from(volume, core.scene)
+    back = image_volume_from(volume_node, files.source_of(volume_node))
+    np.testing.assert_array_equal(back.voxels, volume.voxels)
+    provenance = Provenance("Test", "1")
+    labels = LabelVolume(marked_labels(volume.voxels.shape), SEGMENTS, source=back.source, provenance=provenance)
+    node = segmentation_node_from(labels, core.scene, volume_node=volume_node)
+    found = label_volume_from(node, back.source)
+    np.testing.assert_array_equal(found.labels, labels.labels)
+    assert found.segments == tuple(found.segment(segment.name) for segment in SEGMENTS)
+    return found
+
+
+def labels_by_dcmqi(segmentation: Dataset, labels: LabelVolume, folder: Path) -> np.ndarray:
+    images, _ = read_labels_with_dcmqi(segmentation, folder)
+    found = np.zeros(labels.labels.shape, np.uint8)
+    if segmentation.SegmentationType == "LABELMAP" and len(images) == 1:
+        return on_grid(images[0], found.shape, labels.ijk_to_lps).astype(np.uint8)
+    for image, segment in zip(images, labels.segments, strict=True):
+        found[on_grid(image, found.shape, labels.ijk_to_lps) > 0] = segment.label
+    return found
+
+
+def labels_by_highdicom(segmentation: Dataset, labels: LabelVolume, folder: Path) -> np.ndarray:
+    from highdicom.seg import segread
+
+    volume = segread(save(segmentation, folder)).get_volume(combine_segments=True)
+    index = np.argwhere(volume.array)
+    world = volume.affine[:3, :3] @ index.T + volume.affine[:3, 3:]
+    ijk = np.linalg.inv(labels.ijk_to_lps) @ np.vstack([world, np.ones(world.shape[1])])
+    nearest = np.rint(ijk[:3]).astype(int)
+    assert np.abs(ijk[:3] - nearest).max() < 0.02
+    found = np.zeros(labels.labels.shape, np.uint8)
+    found[tuple(nearest[::-1])] = volume.array[tuple(index.T)]
+    return found
+
+
+def check_everywhere(labels: LabelVolume, encoding: str, folder: Path) -> None:
+    segmentation = build_segmentation(labels, encoding=encoding)
+    folder.mkdir(exist_ok=True)
+    np.testing.assert_array_equal(read_segmentation(segmentation, labels.source).labels, labels.labels)
+    np.testing.assert_array_equal(labels_by_dcmqi(segmentation, labels, folder), labels.labels)
+    np.testing.assert_array_equal(labels_by_highdicom(segmentation, labels, folder), labels.labels)
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["first slice first", "last slice first"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS.values(), ids=ORIENTATIONS)
+def test_every_orientation(core, tmp_path: Path, orientation, reverse: bool, encoding: str) -> None:
+    voxels = np.random.default_rng(3).integers(-1000, 1000, (5, 16, 20), dtype=np.int16)
+    datasets = make_series(voxels, orientation=orientation, reverse=reverse, spacing_mm=(2.5, 0.8, 0.6))
+    volume = read_volume(save_series(datasets, tmp_path / "source"))
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    check_everywhere(go_round(core, volume), encoding, tmp_path / "seg")
+
+
+def _single_slice() -> list[Dataset]:
+    return make_series(np.ones((1, 16, 20), np.int16), orientation=OBLIQUE)
+
+
+def _enhanced() -> list[Dataset]:
+    return [make_enhanced(make_series(np.ones((5, 16, 20), np.int16), orientation=OBLIQUE, reverse=True))]
+
+
+def _enhanced_mr() -> list[Dataset]:
+    return [make_enhanced(make_series(np.ones((5, 16, 20), np.int16), orientation=CORONAL, modality="MR"))]
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("make", [_single_slice, _enhanced, _enhanced_mr])
+def test_other_kinds_of_series(core, tmp_path: Path, make: Callable[[], list[Dataset]], encoding: str) -> None:
+    volume = read_volume(save_series(make(), tmp_path / "source"))
+    check_everywhere(go_round(core, volume), encoding, tmp_path / "seg")
+
+
+@pytest.mark.parametrize("make", [abdominal_ct, head_scan])
+def test_real_images(core, tmp_path: Path, tmp_path_factory, make) -> None:
+    try:
+        scan = make(tmp_path_factory.getbasetemp().parent / "demonstration-data")
+    except NotFoundError as error:
+        pytest.skip(str(error))
+    volume = read_volume(save_series(scan.datasets, tmp_path / "source"))
+    labels = go_round(core, volume)
+    for encoding in ("BINARY", "LABELMAP"):
+        segmentation = build_segmentation(labels, encoding=encoding)
+        np.testing.assert_array_equal(read_segmentation(segmentation, labels.source).labels, labels.labels)
+
+
+lengths = st.floats(0.2, 8.0)
+angles = st.floats(-np.pi, np.pi)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(4, 9), st.integers(4, 9)),  # so that no segment is empty
+    spacing=st.tuples(lengths, lengths, lengths),
+    origin=st.tuples(*[st.floats(-400, 400)] * 3),
+    turns=st.tuples(angles, angles, angles),
+    mirrored=st.booleans(),
+    order=st.randoms(use_true_random=False),
+    enhanced=st.booleans(),
+)
+@settings(
+    max_examples=15,
+    phases=[Phase.explicit, Phase.generate],  # each example takes a second: the smallest one is not searched for
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_any_geometry(core, tmp_path_factory, shape, spacing, origin, turns, mirrored, order, enhanced) -> None:
+    (a, b, c), voxels = turns, np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    about_y = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
+    row, column, _ = (about_z @ about_x @ about_y).T
+    datasets = make_series(
+        voxels, orientation=(*row, *(-column if mirrored else column)), spacing_mm=spacing, origin=origin
+    )
+    order.shuffle(datasets)
+    folder = tmp_path_factory.mktemp("any")
+    volume = read_volume(save_series([make_enhanced(datasets)] if enhanced else datasets, folder))
+
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    labels = go_round(core, volume)
+    segmentation = build_segmentation(labels, encoding="LABELMAP" if mirrored else "BINARY")
+    np.testing.assert_array_equal(read_segmentation(segmentation, labels.source).labels, labels.labels)
+    np.testing.assert_array_equal(labels_by_highdicom(segmentation, labels, folder), labels.labels)
