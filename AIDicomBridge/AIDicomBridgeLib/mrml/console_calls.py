@@ -89,10 +89,12 @@ class ConsoleCalls:
         from .. import load_model
         from ..results.edited_segments import with_fingerprints
         from .segmentation_node import segmentation_node_from
-        from .slicer_packages import ensure_packages
+        from .slicer_packages import ensure_packages, ensure_torch
 
+        volume = self._volume(volumeNode)
         ensure_packages("platformdirs", "safetensors")
-        labels = load_model(modelName, device=device).segment(self._volume(volumeNode), any_body_part=anyBodyPart)
+        ensure_torch()
+        labels = load_model(modelName, device=device).segment(volume, any_body_part=anyBodyPart)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
     def exportSegmentation(self, segmentationNode, folder, outputs=None, encoding=None, profile=None):

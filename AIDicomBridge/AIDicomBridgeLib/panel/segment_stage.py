@@ -151,8 +151,7 @@ class SegmentStage:
     def _plan(self, volume_node: Any) -> Flow:
         """Show how the model will run, or refuse it; return what the worker needs to run it."""
         ensure_packages("platformdirs", "safetensors")
-        if self.card.network is not None:
-            ensure_torch()
+        ensure_torch()  # the models that are rules count with it too
         source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
         image_volume_from(volume_node, source)  # refuses a volume that is not on its source's grid any more
         what = {
