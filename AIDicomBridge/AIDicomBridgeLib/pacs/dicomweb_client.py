@@ -15,6 +15,7 @@ from ..series.instance_store import InstanceStore
 from . import query
 from .dicomweb_store import store_instances
 from .endpoint import DicomWebEndpoint
+from .file_stream import FileStream
 from .http_session import HttpSession
 from .multipart import MultipartSplitter, boundary_of
 from .records import InstanceRecord, PatientRecord, RetrieveReport, SeriesRecord, StoreReport, StudyRecord
@@ -229,20 +230,38 @@ class DicomWebClient:
         boundary = boundary_of(content_type)
         if boundary is None and not content_type.lower().startswith("application/dicom"):
             raise RetrieveError(f"the peer answered {content_type.partition(';')[0] or 'nothing'} instead of DICOM")
+        splitter = None if boundary is None else MultipartSplitter(boundary)
         try:
-            if boundary is None:
-                retrieval.add_file(response.content)
-                return
-            splitter = MultipartSplitter(boundary)
             # What stands in a piece that the connection breaks off in is lost: so the pieces are small.
-            for piece in response.iter_content(2**16):
-                check_cancel(retrieval.cancel)
-                for part in splitter.feed(piece):
-                    retrieval.add_file(part)
+            self._keep_parts(_parts(response.iter_content(2**16), splitter), retrieval)
         except requests.RequestException as error:
             raise RetrieveError(self._http.unreachable(error).what) from error
-        if not splitter.closed:
+        if splitter is not None and not splitter.closed:
             raise RetrieveError("the answer was cut off before its closing boundary")
+
+    def _keep_parts(self, pieces: Iterator[tuple[bytes, bool]], retrieval: Retrieval) -> None:
+        """Write the pieces of each part to the store as they come; a part that is cut off leaves nothing behind."""
+        ended = True
+        while ended:
+            with FileStream(retrieval.into, retrieval.study_uid) as stream:
+                ended = False
+                for piece, ended in pieces:
+                    check_cancel(retrieval.cancel)
+                    stream.write(piece)
+                    if ended:
+                        retrieval.keep(stream)
+                        break
+
+
+def _parts(pieces: Iterable[bytes], splitter: MultipartSplitter | None) -> Iterator[tuple[bytes, bool]]:
+    """Yield pieces of files, each with whether its file ends with it; without a splitter the body is one file."""
+    for piece in pieces:
+        if splitter is None:
+            yield piece, False
+        else:
+            yield from splitter.feed(piece)
+    if splitter is None:
+        yield b"", True
 
 
 def _without_escapes(value: str) -> str:

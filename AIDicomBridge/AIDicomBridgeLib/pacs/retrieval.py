@@ -12,6 +12,7 @@ from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.arrivals import StoredInstance
 from ..series.instance_store import InstanceStore
 from .deadline import Deadline
+from .file_stream import FileStream
 from .records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport
 from .storage_scp import Receiver
 
@@ -70,17 +71,17 @@ class Retrieval:
         """Instances that arrived in this retrieve."""
         return len(self._arrived)
 
-    def add_file(self, data: bytes) -> None:
-        """Store an instance that came as a Part 10 file; one that cannot be stored becomes a reason."""
+    def keep(self, stream: FileStream) -> None:
+        """Keep an instance that came as a Part 10 file; one that cannot be kept becomes a reason."""
         try:
-            stored = self.into.add_file(data, study_uid=self.study_uid)
+            stored = stream.keep()
         except DiskSpaceError:
             raise
         except BridgeError as error:
             if error.uid:
                 self.reasons[error.uid] = error.what
             return
-        self.receiver.received_bytes += len(data)
+        self.receiver.received_bytes += stream.byte_count
         self._stored(stored)
         self.show_progress()
 
