@@ -64,13 +64,13 @@ def main() -> None:
             print("no network: MindGrab's weights are not here; fetch them with: aidicombridge models fetch mindgrab")
             return
         shell.scene.Clear(0)
-        head = make_series(body_phantom((64, 96, 96)), modality="MR", spacing_mm=(2.5, 2.0, 2.0))
+        head = make_series(body_phantom((40, 48, 48)), modality="MR", spacing_mm=(2.0, 2.0, 2.0))
         for dataset in head:
             dataset.BodyPartExamined = "HEAD"
         node = shell.logic.loadSeries(save_series(head, Path(folder, "head")))
         shell.choose(shell.ui.volumeComboBox, node.GetName())
         shell.choose(shell.ui.modelComboBox, "mindgrab")
-        run(shell, shell.ui.segmentButton, shell.ui.segmentStatusLabel, "network on a head of 64 x 96 x 96")
+        run(shell, shell.ui.segmentButton, shell.ui.segmentStatusLabel, "network on a head of 80 x 96 x 96")
 
 
 if __name__ == "__main__":
