@@ -51,7 +51,7 @@ def plans_configuration(kind: str) -> dict[str, Any]:
             "network_class_name": f"dynamic_network_architectures.architectures.unet.{given['network']}",
             "arch_kwargs": {
                 "n_stages": 3,
-                "features_per_stage": [8, 16, 16],
+                "features_per_stage": [4, 8, 8],
                 "conv_op": f"torch.nn.modules.conv.Conv{2 if flat else 3}d",
                 "kernel_sizes": given["kernels"],
                 "strides": given["strides"],

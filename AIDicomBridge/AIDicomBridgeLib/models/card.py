@@ -183,6 +183,8 @@ class ModelCard:
         Post-processing, label by label.
     network, input, windows, weights
         For a trained network; None for rules.
+    finder
+        Weights of a second network that a procedure needs first, to find where to look; None for most.
     procedure
         Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
     folder, kind
@@ -213,6 +215,12 @@ class ModelCard:
     sha256: str
     folder: Path | None = None
     kind: str = "file"
+    finder: WeightsFile | None = None
+
+    @property
+    def weights_files(self) -> tuple[WeightsFile, ...]:
+        """All files of weights."""
+        return tuple(file for file in (self.weights, self.finder) if file is not None)
 
     @classmethod
     def from_file(cls, path: Path | str) -> "ModelCard":

@@ -25,7 +25,7 @@ from .card import (
     WindowRules,
 )
 
-PROCEDURES = ("ct-tissues", "lungmask")
+PROCEDURES = ("ct-tissues", "deepbet", "lungmask")
 
 
 def read_card(path: Path) -> ModelCard:
@@ -53,7 +53,7 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
     weights = _weights(table.table("weights")) if has_network else None
     network = _network(table.table("network"), weights.format) if weights else None
     decision = _decision(table.optional_table("output"), len(segments), network.classes) if network else None
-    rules = table.optional_table("rules")
+    rules, finder = table.optional_table("rules"), table.optional_table("finder_weights")
     return ModelCard(
         name=name,
         version=version,
@@ -74,6 +74,7 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
         weights=weights,
         procedure=rules.choice("procedure", PROCEDURES) if rules else "",
         sha256=sha256,
+        finder=_weights(finder) if finder else None,
     )
 
 

@@ -61,5 +61,5 @@ class Catalogue(Mapping[str, ModelCard]):
 
 def is_on_shipped_card(sha256: str) -> bool:
     """Return True if a card that ships with this software names that SHA-256."""
-    shipped = (ModelCard.from_file(path).weights for path in SHIPPED_CARDS.glob("*.toml"))
-    return any(weights is not None and weights.sha256 == sha256 for weights in shipped)
+    shipped = (ModelCard.from_file(path) for path in SHIPPED_CARDS.glob("*.toml"))
+    return any(file.sha256 == sha256 for card in shipped for file in card.weights_files)

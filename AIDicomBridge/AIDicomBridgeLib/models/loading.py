@@ -1,6 +1,7 @@
 """From a name, a card or a path to a model that is ready to run: :func:`load_model`."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def load_model(
 
         return Model(card, target, torch.float32, {}, card.sha256)
     chosen = _precision(precision, target)
+    folder = weights_folder or WeightsFolder.default()
     windows = card.windows
     flat = windows is not None and len(windows.patch) == 2
     axes = windows.mirror_axes if windows else ()
@@ -77,12 +79,16 @@ def load_model(
         network, sha256 = load_bundle(card, consents or Consents.default())
         members = [network]
     else:
-        folder = weights_folder or WeightsFolder.default()
         content = folder.verified(card)
         members = [_build(card, content, target, consents or Consents.default())]
         sha256 = hashlib.sha256(content).hexdigest()
     ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=tuple(axis + flat for axis in axes))
-    return Model(card, target, chosen, {"network": ensemble}, sha256)
+    networks = {"network": ensemble}
+    if card.finder is not None:
+        content = folder.verified(card, card.finder)
+        finder = _build(replace(card, weights=card.finder), content, target, consents or Consents.default())
+        networks["finder"] = Ensemble([finder], target, chosen)
+    return Model(card, target, chosen, networks, sha256)
 
 
 def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue | None = None) -> ModelCard:

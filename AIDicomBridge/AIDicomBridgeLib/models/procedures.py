@@ -10,6 +10,7 @@ from ..inference.ensemble import Ensemble
 from ..progress import CancelToken, ProgressCallback
 from ..series.volume import ImageVolume
 from .ct_tissues import label_tissues
+from .deepbet import label_brain
 from .lungmask import label_lungs
 
 if TYPE_CHECKING:
@@ -40,4 +41,9 @@ def _lungmask(volume: ImageVolume, context: RunContext) -> np.ndarray:
     return label_lungs(volume, context.networks["network"], progress=context.progress, cancel=context.cancel)
 
 
-PROCEDURES: Mapping[str, Procedure] = {"ct-tissues": _ct_tissues, "lungmask": _lungmask}
+def _deepbet(volume: ImageVolume, context: RunContext) -> np.ndarray:
+    finder, network = context.networks["finder"], context.networks["network"]
+    return label_brain(volume, finder, network, progress=context.progress, cancel=context.cancel)
+
+
+PROCEDURES: Mapping[str, Procedure] = {"ct-tissues": _ct_tissues, "deepbet": _deepbet, "lungmask": _lungmask}

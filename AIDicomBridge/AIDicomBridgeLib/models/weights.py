@@ -34,25 +34,26 @@ class WeightsFolder:
         """Return the folder ``weights`` in the person's data folder."""
         return cls(user_folder() / "weights")
 
-    def path(self, card: ModelCard) -> Path:
-        """Return where the card's weights lie or would lie: beside the card if they are there, else in this folder."""
-        name = _weights_of(card).file
+    def path(self, card: ModelCard, weights: WeightsFile | None = None) -> Path:
+        """Return where the card's (or these) weights lie or would lie: beside the card, else in this folder."""
+        name = (weights or _weights_of(card)).file
         beside = card.folder / name if card.folder else None
         return beside if beside is not None and beside.is_file() else self.folder / name
 
     def is_present(self, card: ModelCard) -> bool:
-        """Return True if the card needs no weights or its file is there (its hash is checked on use)."""
-        return card.weights is None or self.path(card).is_file()
+        """Return True if the card needs no weights or its files are there (their hashes are checked on use)."""
+        return all(self.path(card, weights).is_file() for weights in card.weights_files)
 
-    def verified(self, card: ModelCard) -> bytes:
-        """Return the content of the card's weights file after checking its size and SHA-256.
+    def verified(self, card: ModelCard, weights: WeightsFile | None = None) -> bytes:
+        """Return the content of the card's (or these) weights after checking their size and SHA-256.
 
         Raises
         ------
         WeightsError
             The file is missing, or not the one that the card names.
         """
-        path = self.path(card)
+        weights = weights or _weights_of(card)
+        path = self.path(card, weights)
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
@@ -60,7 +61,7 @@ class WeightsFolder:
                 f"the weights of {card.name} are not on this machine",
                 advice=f"Fetch them with: aidicombridge models fetch {card.name}",
             ) from error
-        _check(hashlib.sha256(content).hexdigest(), len(content), _weights_of(card), path.name)
+        _check(hashlib.sha256(content).hexdigest(), len(content), weights, path.name)
         return content
 
     def fetch(
@@ -71,7 +72,7 @@ class WeightsFolder:
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Path:
-        """Bring the card's weights into the folder, checked before they are put there.
+        """Bring the card's weights into the folder, checked before they are put there; return the (first) file.
 
         A download from an address that breaks off is continued by the next call.
 
@@ -87,10 +88,23 @@ class WeightsFolder:
         JobCancelled
             ``cancel`` was called.
         """
-        weights, path = _weights_of(card), self.path(card)
+        _weights_of(card)
+        for weights in card.weights_files:
+            self._fetch_one(card, weights, from_file, progress, cancel)
+        return self.path(card)
+
+    def _fetch_one(
+        self,
+        card: ModelCard,
+        weights: WeightsFile,
+        from_file: Path | None,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> None:
+        path = self.folder / weights.file
         report(progress, "fetch weights", 0, weights.size or None, "bytes", card.name)
         try:
-            with self._new_file(card, from_file, progress, cancel) as new:
+            with self._new_file(weights, from_file, progress, cancel) as new:
                 digest = hashlib.sha256()
                 with new.open("rb") as file:
                     while piece := file.read(2**20):
@@ -101,11 +115,10 @@ class WeightsFolder:
                     new.unlink()  # what is wrong as a whole must not be continued
                     raise
                 new.replace(path)
+            size = path.stat().st_size
         except OSError as error:
             raise WeightsError(f"the weights cannot be written to {self.folder}: {error.strerror}") from error
-        size = path.stat().st_size
         report(progress, "fetch weights", size, size, "bytes", card.name)
-        return path
 
     def remove(self, card: ModelCard) -> int:
         """Remove the card's weights, and what a broken download of them left; return the bytes that became free.
@@ -115,8 +128,9 @@ class WeightsFolder:
         WeightsError
             There is nothing to remove, or it cannot be removed.
         """
-        path = self.path(card)
-        found = [candidate for candidate in (path, self._part(path)) if candidate.is_file()]
+        _weights_of(card)
+        paths = [self.folder / weights.file for weights in card.weights_files]
+        found = [candidate for path in paths for candidate in (path, _part(path)) if candidate.is_file()]
         if not found:
             raise WeightsError(f"the weights of {card.name} are not on this machine")
         size = sum(candidate.stat().st_size for candidate in found)
@@ -129,13 +143,16 @@ class WeightsFolder:
 
     @contextmanager
     def _new_file(
-        self, card: ModelCard, from_file: Path | None, progress: ProgressCallback | None, cancel: CancelToken | None
+        self,
+        weights: WeightsFile,
+        from_file: Path | None,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
     ) -> Iterator[Path]:
         """Give the new weights as a file beside their place: a download's stays if it breaks off, others go."""
-        weights = _weights_of(card)
         if from_file is None and weights.urls:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = self._part(self.path(card))
+            part = _part(self.folder / weights.file)
             _download_any(weights, part, progress, cancel)
             yield part
             return
@@ -153,8 +170,9 @@ class WeightsFolder:
                 os.fsync(file.fileno())
             yield new
 
-    def _part(self, path: Path) -> Path:
-        return path.with_name(f"{path.name}.part")
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def _weights_of(card: ModelCard) -> WeightsFile:

@@ -40,10 +40,10 @@ def labels_of_nnunet(folder: Path, volume, mirroring: bool) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "shape", "spacing_mm", "folds", "mirroring"),
     [
-        ("3d_fullres", (24, 30, 33), (3.0, 1.7, 1.7), 1, None),
-        ("3d_fullres", (24, 30, 33), (2.0, 2.0, 2.0), 2, (0, 2)),
-        ("3d_anisotropic", (14, 40, 36), (6.0, 1.3, 1.3), 1, None),
-        ("2d", (7, 50, 44), (4.0, 1.0, 1.0), 1, (0, 1)),
+        ("3d_fullres", (16, 24, 27), (2.6, 1.7, 1.7), 1, None),
+        ("3d_fullres", (20, 20, 26), (2.0, 2.0, 2.0), 2, (0,)),
+        ("3d_anisotropic", (10, 30, 28), (6.0, 1.3, 1.3), 1, None),
+        ("2d", (4, 44, 40), (4.0, 1.0, 1.0), 1, (0, 1)),
     ],
 )
 def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, shape, spacing_mm, folds, mirroring):
@@ -53,7 +53,7 @@ def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, sha
 
     result = load_model(folder, "cpu", precision="float32").segment(volume)
 
-    assert len(np.unique(expected)) >= 4
+    assert len(np.unique(expected)) >= 3
     agreement = float((result.labels == expected).mean())
     assert agreement >= 0.999, agreement
     by_name = {segment.name: segment for segment in result.segments}
@@ -98,5 +98,5 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path):
         load_model(folder, "cpu")
     checkpoint["network_weights"]["decoder.seg_layers.1.weight"] = head[:3]
     torch.save(checkpoint, path)
-    with pytest.raises(WeightsError, match=r"is \(3, 8, 1, 1\), and the card's network needs \(5, 8, 1, 1\)"):
+    with pytest.raises(WeightsError, match=r"is \(3, 4, 1, 1\), and the card's network needs \(5, 4, 1, 1\)"):
         load_model(folder, "cpu")
