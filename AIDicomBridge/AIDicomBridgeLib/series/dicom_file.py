@@ -152,6 +152,8 @@ def _read(path: Path, stop_before_pixels: bool) -> "tuple[Dataset, int]":
             file.seek(0)
             dataset = dcmread(file, stop_before_pixels=stop_before_pixels) if syntax != DEFLATED else None
             end = file.tell()
+        if dataset is not None:  # as pydicom understands it: with a wrong group length both may differ
+            syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
         missing = _invalid_uids(dataset) if dataset is not None else []
     except FileNotFoundError as error:
         raise BadDicomError(f"the file {path.name} does not exist") from error

@@ -123,7 +123,7 @@ def worst() -> Iterator[dict[str, float]]:
 def test_only_named_errors(originals, worst, tmp_path: Path, index: int, steps: list) -> None:
     path = tmp_path / "mutated.dcm"
     path.write_bytes(mutate(originals[index], steps))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: what else runs on the machine does not count
     try:
         volume = read_volume([path])
         volume.voxels.sum()
@@ -133,7 +133,8 @@ def test_only_named_errors(originals, worst, tmp_path: Path, index: int, steps: 
         refusal = str(error)
     assert refusal is None or ("." in refusal and "Synthetic^Sample" not in refusal)
     worst["read" if refusal is None else "refused"] += 1
-    worst["seconds"] = max(worst["seconds"], time.perf_counter() - start)
+    taken = time.process_time() - start
+    worst["seconds"] = max(worst["seconds"], taken)
 
 
 @pytest.mark.filterwarnings("ignore")
