@@ -19,7 +19,7 @@ from .models.weights import WeightsFolder
 from .pacs.client import connect
 from .pacs.endpoint import Endpoint
 from .pacs.records import RetrieveReport
-from .pacs.selection import choose_series
+from .pacs.selection import RankedSeries, choose_series, rank_series
 from .progress import CancelToken, ProgressCallback, check_cancel, report
 from .results.conformance import Finding
 from .results.labels import LabelVolume
@@ -111,6 +111,8 @@ class JobReport:
     ----------
     seconds
         Wall time of each stage, in order.
+    series_ranking
+        Where a series was chosen: all of the study, the best first, with the reasons.
     retrieved
         What came from the PACS; None for a source on disk.
     volume, labels, measurements, results, findings, deliveries
@@ -121,6 +123,7 @@ class JobReport:
 
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    series_ranking: list[RankedSeries] = field(default_factory=list)
     retrieved: RetrieveReport | None = None
     volume: ImageVolume | None = None
     labels: LabelVolume | None = None
@@ -159,6 +162,7 @@ class JobReport:
             "model": self.model,
             "study_uid": source.study_uid if source else None,
             "series_uid": source.series_uid if source else None,
+            "series_ranking": [item.to_dict() for item in self.series_ranking],
             "decoder": self.volume.decoder if self.volume else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "measurements": [measured.to_dict() for measured in self.measurements],
@@ -253,7 +257,10 @@ def _retrieve(
                 raise NotFoundError(
                     "no such study", uid=study_uid, peer=endpoint.name, advice="Look it up with 'aidicombridge find'."
                 )
-            series_uid = choose_series(listed, model.card.modalities, study_uid=study_uid).series_uid
+            parts = () if job.any_body_part else model.card.body_parts
+            done.series_ranking = rank_series(listed, model.card.modalities, parts)
+            chosen = choose_series(listed, model.card.modalities, study_uid=study_uid, body_parts=parts)
+            series_uid = chosen.series_uid
         done.retrieved = client.retrieve(study_uid, series_uid, into=store, progress=progress, cancel=cancel)
     if not done.retrieved.complete:
         arrived, listed_count = len(done.retrieved.succeeded), len(done.retrieved.outcomes)

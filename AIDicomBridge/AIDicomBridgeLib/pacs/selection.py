@@ -1,41 +1,97 @@
-"""Choosing the series that a model is meant for, when the person named only the study."""
+"""Choosing the series that a model is meant for, when the person named only the study, and saying why."""
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ..errors import ConflictError, NotFoundError
 from .records import SeriesRecord
 
+_LOCALIZER = re.compile(r"\b(loc|localizer|localiser|scout|topogram|surview|survey|scanogram)\b", re.IGNORECASE)
+_DERIVED = re.compile(r"\b(mip|minip|mpr|vrt|3d|ssd|reformat\w*|derived|fused|report|dose)\b", re.IGNORECASE)
+_NOT_AXIAL = re.compile(r"\b(cor|coronal|sag|sagittal)\b", re.IGNORECASE)
 
-def choose_series(series: Sequence[SeriesRecord], modalities: Iterable[str], *, study_uid: str) -> SeriesRecord:
-    """Return the one series of the wanted modalities, or the one with clearly most instances among several.
 
-    Parameters
+@dataclass(frozen=True)
+class RankedSeries:
+    """A series with what speaks for and against it.
+
+    Attributes
     ----------
-    series
-        All series of the study, as the peer lists them.
-    modalities
-        What the model works on.
+    fits
+        False where the model cannot be meant for it.
+    reasons
+        Clauses for people, the decisive one first.
+    """
+
+    record: SeriesRecord
+    fits: bool
+    reasons: tuple[str, ...]
+    rank: tuple[int, int] = (0, 0)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return UID, description, whether it fits, and the reasons, as plain values for ``--json``."""
+        described = {"series_uid": self.record.series_uid, "description": self.record.series_description}
+        return described | {"fits": self.fits, "reasons": list(self.reasons)}
+
+
+def rank_series(
+    series: Iterable[SeriesRecord], modalities: Iterable[str], body_parts: Iterable[str] = ()
+) -> list[RankedSeries]:
+    """Return all series of a study, the best for a model first, those that do not fit last.
+
+    Judged is what a peer lists: modality, body part, words of the description (localizer, derived, orientation), and
+    the number of instances. A text that is empty speaks neither for nor against.
+    """
+    wanted, parts = tuple(modalities), tuple(body_parts)
+    ranked = [_judged(record, wanted, parts) for record in series]
+    return sorted(ranked, key=lambda item: (item.fits, item.rank), reverse=True)
+
+
+def choose_series(
+    series: Sequence[SeriesRecord], modalities: Iterable[str], *, study_uid: str, body_parts: Iterable[str] = ()
+) -> SeriesRecord:
+    """Return the one series that ranks best; see :func:`rank_series`.
 
     Raises
     ------
     NotFoundError
-        The study has no series of these modalities; the text lists those it has.
+        No series of the study fits; the text says of each why.
     ConflictError
-        Several series have the same, largest number of instances, or the peer does not count them.
+        Several fit equally well, or the peer does not count their instances.
     """
-    wanted = tuple(modalities)
-    fitting = [record for record in series if record.modality in wanted]
+    ranked = rank_series(series, modalities, body_parts)
+    fitting = [item for item in ranked if item.fits]
     if not fitting:
-        present = ", ".join(sorted({record.modality or "no modality" for record in series})) or "no series"
+        why = "; ".join(f"{item.record.series_uid}: {item.reasons[0]}" for item in ranked[:20]) or "it has no series"
         raise NotFoundError(
-            f"the study has no {' or '.join(wanted)} series; it has {present}",
-            uid=study_uid,
-            advice="Choose another study or model.",
+            f"no series of the study fits the model: {why}", uid=study_uid, advice="Choose another study or model."
         )
-    fitting.sort(key=lambda record: record.instance_count or 0, reverse=True)
-    if len(fitting) > 1 and (fitting[0].instance_count or 0) == (fitting[1].instance_count or 0):
-        listed = "; ".join(f"{r.series_uid} ({r.modality})" for r in fitting)
+    if len(fitting) > 1 and fitting[0].rank == fitting[1].rank:
+        listed = "; ".join(f"{i.record.series_uid} ({i.record.modality})" for i in fitting if i.rank == fitting[0].rank)
         raise ConflictError(
             f"several series fit equally well: {listed}", uid=study_uid, advice="Name one of them with its series UID."
         )
-    return fitting[0]
+    return fitting[0].record
+
+
+def _judged(record: SeriesRecord, modalities: tuple[str, ...], body_parts: tuple[str, ...]) -> RankedSeries:
+    text, count = record.series_description, record.instance_count
+    body_part = record.body_part.upper()
+    if record.modality not in modalities:
+        return RankedSeries(
+            record, False, (f"it is {record.modality or 'of no modality'}, not {' or '.join(modalities)}",)
+        )
+    if _LOCALIZER.search(text):
+        return RankedSeries(record, False, ("its description says that it is a localizer",))
+    if body_part and body_parts and not any(part.upper() in body_part for part in body_parts):
+        return RankedSeries(record, False, (f"its body part is {body_part}, not {' or '.join(body_parts)}",))
+    derived, turned = bool(_DERIVED.search(text)), bool(_NOT_AXIAL.search(text))
+    reasons = [f"it is {record.modality}", f"{count if count is not None else 'uncounted'} instances"]
+    if body_part and body_parts:
+        reasons.append(f"its body part {body_part} is the model's")
+    if derived:
+        reasons.append("its description says that it is derived")
+    if turned:
+        reasons.append("its description says that it is not axial")
+    return RankedSeries(record, True, tuple(reasons), (-2 * derived - turned, count or 0))

@@ -193,7 +193,7 @@ def _missing_folder(archive: Archive) -> list[str]:
         (_wrong_ae_title, "WRONG"),
         (_unknown_host, "no-such-host.invalid"),
         (_unknown_study, "No such study .at .*on 1.2.3"),
-        (_no_fitting_series, "The study has no CT series; it has MR"),
+        (_no_fitting_series, "it is MR, not CT"),
         (_bad_address, "dimse://"),
         (_unknown_model, "Known are: ct-tissues, deepbet, lungmask-ltrclobes"),
         (_missing_folder, "no-such-folder does not exist"),
