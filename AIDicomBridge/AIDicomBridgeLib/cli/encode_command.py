@@ -50,8 +50,8 @@ def encode(
     with running("encode", as_json) as command:
         refuse_taken_folder(out)
         source = find_series(folder, series_uid=series, stack=stack, resample=resample)
-        results = encode_files(source, kind, files, profile=profile)
-        findings = check_results(results, source)
+        results, labels = encode_files(source, kind, files, profile=profile)
+        findings = check_results(results, source, labels)
         results = write_results(results, out)
         command.answer |= {
             "study_uid": source.study_uid,

@@ -79,6 +79,11 @@ def same_concept(first: Code | None, second: Code | None) -> bool:
     return first is not None and second is not None and _concept(first) == _concept(second)
 
 
+def is_side(code: Code) -> bool:
+    """Return True for a laterality."""
+    return any(same_concept(code, side) for side in LATERALITIES)
+
+
 def _concept(code: Code) -> tuple[str, str]:
     concept = (code.value, code.scheme)
     return _SAME_CONCEPTS.get(concept, concept)

@@ -18,8 +18,10 @@ from .parametric_map import build_parametric_map
 from .profiles import DestinationProfile, find_profile
 from .quantities import NO_UNITS, PROBABILITY
 from .result_description import SUFFIXES, ResultDescription, read_description
+from .result_series import fresh_uid
 from .result_set import ResultObject, encode_results
 from .secondary_capture import build_picture_captures, build_summary_capture
+from .segment_description import with_tracking_uids
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,8 +35,10 @@ def encode_files(
     files: Sequence[Path],
     *,
     profile: DestinationProfile | str | None = None,
-) -> list[ResultObject]:
-    """Return the objects that the files describe.
+) -> tuple[list[ResultObject], LabelVolume | None]:
+    """Return the objects that the files describe, and the labels that they were made from, where there are any.
+
+    Pass both to :func:`check_results`: segmentations are then read back and compared with the labels.
 
     Parameters
     ----------
@@ -66,20 +70,21 @@ def encode_files(
     description = read_description(described[0], kind, source) if described else ResultDescription()
     if kind in ("classification", "detection"):
         _expect(data, 0, kind)
-        return [ResultObject("sr", _report(source, kind, description, profile))]
+        return [ResultObject("sr", _report(source, kind, description, profile))], None
     if kind == "pm":
         _expect(data, 1, kind)
-        return [ResultObject("pm", _map(source, data[0], description))]
+        return [ResultObject("pm", _map(source, data[0], description))], None
     if kind == "sc" and not description.segments:
-        return _pictures(source, data, description)
+        return _pictures(source, data, description), None
     _expect(data, 1, kind)
     labels = (_fractions if kind == "fractional" else _labels)(source, data[0], description)
+    labels = with_tracking_uids(labels, fresh_uid)
     volume = read_volume(source)
     measured = [] if kind == "fractional" else measure(labels, volume)
     if kind == "summary":
         page = build_summary_capture(labels, volume, measured, series_description=description.series_description)
-        return [ResultObject("sc", page)]
-    return encode_results(
+        return [ResultObject("sc", page)], labels
+    results = encode_results(
         labels,
         volume,
         measured,
@@ -88,6 +93,7 @@ def encode_files(
         encodings=("FRACTIONAL",) if kind == "fractional" else None,
         series_description=description.series_description,
     )
+    return results, labels
 
 
 def _expect(data: Sequence[Path], count: int, kind: str) -> None:

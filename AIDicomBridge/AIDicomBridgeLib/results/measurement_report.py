@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EncodingError
 from .classification_report import classification_group
-from .codes import ABSENT, PRESENCE, coded_concept
+from .codes import ABSENT, PRESENCE, coded_concept, is_side
 from .labels import Code, LabelVolume, Segment
 from .measurements import SegmentMeasurements
 from .observations import Classification, Evaluation
@@ -91,6 +91,7 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
     )
 
     segment = measured.segment
+    site, modifiers = _site(segment)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=str(item.TrackingUID), identifier=tracking_identifier(segment)),
         # highdicom's from_segmentation fails on LABELMAP. The series stands for its images: naming 300 slices in each
@@ -103,7 +104,7 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
         ),
         finding_category=coded_concept(segment.category),
         finding_type=coded_concept(segment.type),
-        finding_sites=finding_sites(*_site(segment)),
+        finding_sites=finding_sites(site, *modifiers),
         algorithm_id=algorithm_item(labels.provenance),
         measurements=number_items(measured.coded()),
     )
@@ -112,21 +113,27 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
 def _absent(measured: SegmentMeasurements, labels: LabelVolume, new_uid: Callable[[], str]) -> Any:
     """Return the group of a segment that was looked for, has no voxel, and so is in no segmentation."""
     segment = measured.segment
-    site, modifier = _site(segment)
+    site, modifiers = _site(segment)
     classification = Classification(
         tracking_identifier(segment),
         (Evaluation(PRESENCE, ABSENT),),
         finding=segment.type,
         site=site,
-        site_modifier=modifier,
+        site_modifier=modifiers[0] if modifiers else None,
         measurements=tuple(measured.coded()),
         tracking_uid=segment.tracking_uid,
     )
     return classification_group(classification, labels.source, labels.provenance, new_uid)
 
 
-def _site(segment: Segment) -> tuple[Code | None, Code | None]:
-    """Return where the segment is: its region, else the structure itself where that has a side."""
-    if segment.region is not None:
-        return segment.region, segment.region_modifier
-    return (segment.type, segment.type_modifier) if segment.type_modifier is not None else (None, None)
+def _site(segment: Segment) -> tuple[Code | None, tuple[Code, ...]]:
+    """Return where the segment is: its region, else the structure itself where that has a side; a side comes first.
+
+    A left mass in the lung lies in the left lung: the side of the type is that of the region.
+    """
+    modifiers = tuple(code for code in (segment.region_modifier, segment.type_modifier) if code is not None)
+    if segment.region is None:
+        return (segment.type, modifiers) if modifiers else (None, ())
+    sides = tuple(code for code in modifiers if is_side(code))[:1]
+    parts = (segment.region_modifier,) if segment.region_modifier and not is_side(segment.region_modifier) else ()
+    return segment.region, (*sides, *parts)

@@ -8,13 +8,12 @@ from ..errors import EncodingError
 from ..series.source_series import SourceSeries
 from .codes import (
     IMAGING_PROCEDURE,
-    LATERALITIES,
     PROCEDURES,
     SOURCE,
     coded_concept,
     is_plausible,
+    is_side,
     read_code,
-    same_concept,
 )
 from .equipment import MANUFACTURER, MODEL_NAME, device_serial_number, device_uid, fit, software_version
 from .labels import Code, Provenance
@@ -142,18 +141,21 @@ def evaluation_items(evaluations: Sequence[Evaluation]) -> list[Any]:
     return [QualitativeEvaluation(coded_concept(item.question), coded_concept(item.answer)) for item in evaluations]
 
 
-def finding_sites(location: Code | None, modifier: Code | None) -> list[Any] | None:
-    """Return where a finding is; the modifier is its laterality if it is a side, else its topographical modifier."""
+def finding_sites(location: Code | None, *modifiers: Code | None) -> list[Any] | None:
+    """Return where a finding is; of the modifiers a side is its laterality, another its topographical modifier."""
     from highdicom.sr import FindingSite
 
     if location is None:
         return None
-    site = coded_concept(location)
-    if modifier is None:
-        return [FindingSite(anatomic_location=site)]
-    if any(same_concept(modifier, side) for side in LATERALITIES):
-        return [FindingSite(anatomic_location=site, laterality=coded_concept(modifier))]
-    return [FindingSite(anatomic_location=site, topographical_modifier=coded_concept(modifier))]
+    sides = [coded_concept(code) for code in modifiers if code is not None and is_side(code)]
+    parts = [coded_concept(code) for code in modifiers if code is not None and not is_side(code)]
+    return [
+        FindingSite(
+            anatomic_location=coded_concept(location),
+            laterality=sides[0] if sides else None,
+            topographical_modifier=parts[0] if parts else None,
+        )
+    ]
 
 
 def _observation_context(provenance: Provenance | None, observer_name: str | None) -> Any:

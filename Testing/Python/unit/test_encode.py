@@ -13,7 +13,7 @@ from AIDicomBridgeLib.errors import EncodingError, GeometryError
 from AIDicomBridgeLib.results.encode_files import encode_files
 from AIDicomBridgeLib.results.grid_file import read_grid, read_labels, read_pictures
 from AIDicomBridgeLib.results.report_table import read_measurement_report
-from AIDicomBridgeLib.results.segmentation import read_segmentation
+from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import find_series
 from PIL import Image
@@ -143,6 +143,22 @@ def test_labels_without_a_voxel_become_what_the_profile_says(folder: Path) -> No
     assert read_measurement_report(report)[0].evaluations[0].answer.meaning == "Absent"
     (segmentation,) = _encoded(f"aidicombridge encode ct --as seg {files} --out seg")
     assert segmentation.SegmentationType == "BINARY"
+
+
+@pytest.mark.parametrize("kind", ["seg", "fractional"])
+def test_a_segmentation_with_other_voxels_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def damaged(*args: object, **options: object) -> Dataset:
+        segmentation = build_segmentation(*args, **options)  # type: ignore[arg-type]
+        segmentation.PixelData = bytes(len(segmentation.PixelData))
+        return segmentation
+
+    monkeypatch.setattr("AIDicomBridgeLib.results.result_set.build_segmentation", damaged)
+    result = CliRunner().invoke(app, [*shlex.split(COMMANDS[kind])[1:], "--json"])
+    assert result.exit_code == 1
+    assert "voxels read back" in result.output
+    assert not list(folder.rglob("seg-*.dcm"))
 
 
 def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None:

@@ -3,16 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import EncodingError
-from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.results.labels import Code, LabelVolume
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
 from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
 from highdicom.sr import Comprehensive3DSR
 from pydicom import Dataset, dcmread
-from segmented import BONE, LUNG, make_labels
+from segmented import BONE, LEFT, LUNG, make_labels
+
+MASS = Code("4147007", "SCT", "Mass")
+UPPER = Code("261183002", "SCT", "Upper")
 
 
 @pytest.fixture
@@ -69,6 +73,24 @@ def test_sides_reach_the_finding_site(
         ("51185008", "Left"),
     ]
     assert groups[2].finding_type.value == BONE.value
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_side_of_a_finding_in_a_region_is_that_of_the_region(
+    tmp_path: Path, labels: LabelVolume, found: bool
+) -> None:
+    array = np.where(labels.labels == 1, labels.labels, 0) if found else np.zeros_like(labels.labels)
+    for region_modifier in (None, LEFT, UPPER):
+        mass = replace(labels.segments[0], type=MASS, type_modifier=LEFT, region=LUNG, region_modifier=region_modifier)
+        one = replace(labels, segments=(mass,), labels=array)
+        segmentation = build_segmentation(one) if found else None
+        report = build_measurement_report(one, measure(one, read_volume(one.source)), segmentation=segmentation)
+        content = _read_back(report, tmp_path).content
+        (group,) = content.get_volumetric_roi_measurement_groups() if found else content.get_image_measurement_groups()
+        (site,) = group.finding_sites
+        assert (site.value.value, site.laterality.meaning) == (LUNG.value, "Left")
+        if found:
+            assert (site.topographical_modifier is not None) == (region_modifier is UPPER)
 
 
 def test_the_report_is_complete_but_claims_no_persons_approval(

@@ -80,8 +80,18 @@ def test_one_voxel_has_no_standard_deviation(tmp_path: Path) -> None:
         ("CT", {}, "[hnsf'U]", "Attenuation Coefficient"),
         ("MR", {}, "1", "MR signal intensity"),
         ("PT", {"Units": "BQML"}, "Bq/ml", "Nuclear Medicine Tomographic Activity"),
+        ("PT", {"Units": "CNTS"}, "{counts}", "Nuclear Medicine Tomographic Activity"),
+        ("PT", {"Units": "CPS"}, "{counts}/s", "Nuclear Medicine Tomographic Activity"),
+        ("PT", {"Units": "PROPCNTS"}, "{propcounts}", "Nuclear Medicine Tomographic Activity"),
+        ("PT", {"Units": "PROPCPS"}, "{propcounts}/s", "Nuclear Medicine Tomographic Activity"),
         ("PT", {"Units": "GML"}, "g/ml{SUVbw}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "BW"}, "g/ml{SUVbw}", "Standardized Uptake Value"),
         ("PT", {"Units": "GML", "SUVType": "LBM"}, "g/ml{SUVlbm}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "LBMJAMES128"}, "g/ml{SUVlbm(James128)}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "LBMJANMA"}, "g/ml{SUVlbm(Janma)}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "IBW"}, "g/ml{SUVibw}", "Standardized Uptake Value"),
+        ("PT", {"Units": "GML", "SUVType": "BSA"}, "cm2/ml{SUVbsa}", "Standardized Uptake Value"),
+        ("PT", {"Units": "CM2ML"}, "cm2/ml{SUVbsa}", "Standardized Uptake Value"),
     ],
 )
 def test_the_unit_fits_the_image(

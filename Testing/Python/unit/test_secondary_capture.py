@@ -18,10 +18,11 @@ from AIDicomBridgeLib.results.secondary_capture import (
 from AIDicomBridgeLib.results.segment_description import display_color
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
+from PIL import ImageDraw
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 from segmented import SEGMENTS, make_labels
-from synthetic import CORONAL, OBLIQUE, SAGITTAL
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
 
 
 def test_every_slice_with_labels_becomes_an_image_of_one_new_series(tmp_path: Path) -> None:
@@ -108,6 +109,38 @@ def test_the_patients_directions_are_written(
     capture = build_secondary_captures(labels, read_volume(labels.source), slices=[5])[0]
     assert tuple(capture.PatientOrientation) == letters
     assert opposite("PHR") == "AFL"
+
+
+@pytest.mark.parametrize(
+    ("orientation", "left", "top"), [(AXIAL, "R", "A"), (SAGITTAL, "A", "H"), (OBLIQUE, "RA", "AFL")]
+)
+def test_the_letters_at_the_left_and_the_top_name_the_side_that_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: tuple[float, ...], left: str, top: str
+) -> None:
+    written: dict[str, tuple[float, float]] = {}
+    plain = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, **options: object) -> None:
+        written[text] = (xy[0] / self.im.size[0], xy[1] / self.im.size[1])
+        plain(self, xy, text, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    labels = make_labels(tmp_path, orientation)
+    capture = build_secondary_captures(labels, read_volume(labels.source), slices=[5])[0]
+    letters = {name: place for name, place in written.items() if set(name) <= set("LRAPHF")}
+    assert set(letters) == {left, top}
+    assert letters[left] == (pytest.approx(0, abs=0.03), pytest.approx(0.5))
+    assert letters[top] == (pytest.approx(0.5), pytest.approx(0, abs=0.03))
+    # What PS3.3 calls Patient Orientation is where the right and the lower edge lie: the other ends.
+    assert [opposite(letters) for letters in capture.PatientOrientation] == [left, top]
+
+
+def test_the_pixel_spacing_is_that_of_the_picture(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path, spacing_mm=(3.0, 0.8, 0.6))
+    capture = build_secondary_captures(labels, read_volume(labels.source), slices=[5])[0]
+    rows_mm, columns_mm = capture.NominalScannedPixelSpacing
+    assert rows_mm * capture.Rows == pytest.approx(64 * 0.8, rel=0.01)
+    assert columns_mm * capture.Columns == pytest.approx(72 * 0.6, rel=0.01)
 
 
 def test_a_segment_at_the_edge_is_outlined_there() -> None:
