@@ -8,12 +8,11 @@ Slicer ends with the command's exit status: 0 done, 1 failed, 2 wrong usage, 3 p
 
 import sys
 import traceback
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
-COMMAND_LINE_PACKAGES = {"typer": "typer>=0.15", "rich": "rich>=13"}
+TORCH_COMMANDS = {"demo", "run", "segment"}
 
 
 def running_slicer() -> ModuleType | None:
@@ -22,17 +21,21 @@ def running_slicer() -> ModuleType | None:
     return slicer if hasattr(slicer, "app") else None
 
 
-def ensure_command_line_packages() -> None:
-    """Let Slicer ask the person for what the command line needs and Slicer does not bring."""
-    from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
+def ensure_command_line_packages(arguments: list[str]) -> str:
+    """Have Slicer install what the command needs and Slicer does not bring; return what is missing still, or nothing.
 
-    missing = [requirement for name, requirement in COMMAND_LINE_PACKAGES.items() if find_spec(name) is None]
-    if missing:
-        from packaging.requirements import Requirement
-        from slicer.packaging import pip_ensure
+    With a window Slicer asks the person; without one nobody can be asked, and the answer says how to prepare Slicer.
+    """
+    from AIDicomBridgeLib.errors import DependencyError
+    from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages, ensure_torch
 
-        pip_ensure([Requirement(requirement) for requirement in missing], requester="AIDicomBridge")
-    ensure_packages("pynetdicom", "platformdirs", "safetensors")
+    try:
+        ensure_packages("typer", "rich", "pynetdicom", "platformdirs", "safetensors")
+        if TORCH_COMMANDS & set(arguments[:1]) and "--help" not in arguments:
+            ensure_torch()
+    except DependencyError as error:
+        return str(error)
+    return ""
 
 
 def run(in_slicer: bool) -> int:
@@ -40,7 +43,9 @@ def run(in_slicer: bool) -> int:
     sys.path.insert(0, str(MODULE_FOLDER))
     try:
         if in_slicer:
-            ensure_command_line_packages()
+            missing = ensure_command_line_packages(sys.argv[1:])
+            if missing:
+                raise SystemExit(missing)
         from AIDicomBridgeLib.cli.main import main
 
         main()

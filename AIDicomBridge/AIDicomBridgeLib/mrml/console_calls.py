@@ -93,7 +93,7 @@ class ConsoleCalls:
 
         volume = self._volume(volumeNode)
         ensure_packages("platformdirs", "safetensors")
-        ensure_torch()
+        ensure_torch()  # the models that are rules count with it too
         labels = load_model(modelName, device=device).segment(volume, any_body_part=anyBodyPart)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
@@ -130,7 +130,10 @@ class ConsoleCalls:
         """
         from .. import Job, Outbox, run_job
         from ..user_folder import user_folder
+        from .slicer_packages import ensure_packages, ensure_torch
 
+        ensure_packages("pynetdicom", "platformdirs", "safetensors")
+        ensure_torch()
         job = Job(
             source=self._endpoint(endpoint),
             study_uid=studyUID,

@@ -2,8 +2,12 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from ..errors import DependencyError
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+_FAILED = "Is there a way to the internet, and does Slicer know the proxy? Python's console has pip's own words."
 
 
 def ensure_packages(*names: str) -> None:
@@ -14,19 +18,24 @@ def ensure_packages(*names: str) -> None:
     Raises
     ------
     DependencyError
-        The person declined, or the installation failed.
+        The person declined, nobody could be asked, or the installation failed.
     """
     missing = [name for name in names if find_spec(name) is None]
     if not missing or find_spec("slicer") is None or find_spec("slicer.packaging") is None:
         return
     from slicer.packaging import load_requirements, pip_ensure
 
-    requirements = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+    what = f"the package {', '.join(missing)} is not installed"
     try:
-        pip_ensure(load_requirements(requirements), requester="AIDicomBridge")
+        pip_ensure(load_requirements(REQUIREMENTS), requester="AIDicomBridge")
     except RuntimeError as error:
+        advice = "Call again and agree to the installation."
+        if _nobody_was_asked():
+            advice = f'Run once: PythonSlicer -m pip install -r "{REQUIREMENTS}"'
+        raise DependencyError(what, advice=advice) from error
+    except CalledProcessError as error:
         raise DependencyError(
-            f"the package {', '.join(missing)} is not installed", advice="Call again and agree to the installation."
+            f"{what}, and its installation failed", status=f"pip {error.returncode}", advice=_FAILED
         ) from error
 
 
@@ -39,16 +48,33 @@ def ensure_torch() -> None:
     Raises
     ------
     DependencyError
-        The extension is not installed, or the person declined.
+        The extension is not installed, the person declined, nobody could be asked, or the installation failed.
     """
     if find_spec("torch") is not None or find_spec("slicer") is None or find_spec("slicer.packaging") is None:
         return
+    what = "PyTorch is not installed"
     if find_spec("PyTorchUtils") is None:
         raise DependencyError(
-            "PyTorch is not installed",
+            what,
             advice="Install the PyTorch extension in Slicer's Extensions Manager, restart, and run the model again.",
         )
     import PyTorchUtils
 
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
-        raise DependencyError("PyTorch is not installed", advice="Run the model again and agree to the installation.")
+    try:
+        installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True)
+    except CalledProcessError as error:
+        raise DependencyError(
+            f"{what}, and its installation failed", status=f"pip {error.returncode}", advice=_FAILED
+        ) from error
+    if installed is None:
+        advice = "Run the model again and agree to the installation."
+        if _nobody_was_asked():
+            advice = "Install it once in Slicer's window: module PyTorch Util, Install PyTorch."
+        raise DependencyError(what, advice=advice)
+
+
+def _nobody_was_asked() -> bool:
+    """Return whether Slicer runs without its window: its question then counts as declined, unseen."""
+    import slicer
+
+    return slicer.util.mainWindow() is None

@@ -174,6 +174,7 @@ def packaging(monkeypatch):
     stand_in.load_requirements = lambda path: Path(path).read_text().split()
     monkeypatch.setitem(sys.modules, "slicer.packaging", stand_in)
     monkeypatch.setattr(slicer, "packaging", stand_in, raising=False)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: "a window")
     return stand_in
 
 
@@ -195,6 +196,43 @@ def test_a_declined_installation_is_a_named_error(module, packaging):
     packaging.pip_ensure = decline
     with pytest.raises(DependencyError, match="no_such_package"):
         ensure_packages("no_such_package")
+
+
+def test_a_failed_installation_says_what_may_be_in_the_way(module, packaging):
+    def fail(requirements, requester):
+        raise subprocess.CalledProcessError(2, "pip install")
+
+    packaging.pip_ensure = fail
+    with pytest.raises(DependencyError, match=r"no_such_package.*installation failed \(status pip 2\).*proxy"):
+        ensure_packages("no_such_package")
+
+
+@pytest.fixture
+def torch_extension(monkeypatch):
+    """Stand in for Slicer's PyTorch extension on a machine that lacks torch; note its questions and decline."""
+    from AIDicomBridgeLib.mrml import slicer_packages
+
+    asked = []
+    extension = types.ModuleType("PyTorchUtils")
+    extension.__spec__ = types.SimpleNamespace(name="PyTorchUtils")
+    extension.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=lambda **how: asked.append(how))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    found = slicer_packages.find_spec
+    monkeypatch.setattr(slicer_packages, "find_spec", lambda name: None if name == "torch" else found(name))
+    return asked
+
+
+def test_the_console_has_the_extension_install_torch(logic, ct_files, packaging, torch_extension, tmp_path):
+    for run in (
+        lambda: logic.segment(logic.loadSeries(ct_files), "ct-tissues"),
+        lambda: logic.runJob(
+            "dimse://ARCHIVE@127.0.0.1:1", "1.2.3", "ct-tissues", [], outboxFolder=tmp_path / "outbox"
+        ),
+    ):
+        torch_extension.clear()
+        with pytest.raises(DependencyError, match="agree to the installation"):
+            run()
+        assert torch_extension == [{"askConfirmation": True}]
 
 
 def test_importing_the_module_file_imports_nothing_heavy():
