@@ -3,7 +3,7 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..errors import BadDicomError
+from ..errors import BadDicomError, EncodingError
 from .labels import Code
 
 if TYPE_CHECKING:
@@ -59,12 +59,16 @@ def read_code(item: "Dataset") -> Code:
     Raises
     ------
     BadDicomError
-        The item lacks its value, scheme or meaning.
+        The item lacks its value, scheme or meaning, or its scheme is none.
     """
     if not is_complete_code(item):
         raise BadDicomError("a code sequence item lacks its value, scheme or meaning")
     value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    return Code(str(value), str(item.get("CodingSchemeDesignator") or "URN"), str(item.CodeMeaning))
+    meaning = "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in str(item.CodeMeaning))
+    try:  # what others wrote too long is cut where it is only shown
+        return Code(str(value), str(item.get("CodingSchemeDesignator") or "URN"), meaning.strip()[:64])
+    except EncodingError as error:
+        raise BadDicomError(f"a code sequence item is damaged: {error.what}") from error
 
 
 def is_complete_code(item: "Dataset") -> bool:

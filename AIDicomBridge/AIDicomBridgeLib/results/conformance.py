@@ -17,7 +17,7 @@ from .labels import LabelVolume
 from .parametric_map import PARAMETRIC_MAP_STORAGE
 from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
-from .segmentation_conformance import check_frames, check_segments, check_voxels, distinct_groups
+from .segmentation_conformance import check_frames, check_segments, check_spacing, check_voxels, distinct_groups
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -113,12 +113,16 @@ def check_conformance(
     def error(path: str, message: str) -> None:
         findings.append(Finding("error", path, message))
 
+    def warning(path: str, message: str) -> None:
+        findings.append(Finding("warning", path, message))
+
     _check_identity(dataset, known, error)
     _check_tree(dataset, known, error)
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class in (SEGMENTATION_STORAGE, LABELMAP_STORAGE):
         _check_frame_of_reference(dataset, known, error)
         check_segments(dataset, error)
+        check_spacing(dataset, headers, error, warning)
         if labels is not None:
             check_voxels(dataset, labels, error)
     elif sop_class in REPORT_CLASS_UIDS:
@@ -129,7 +133,7 @@ def check_conformance(
     elif sop_class == SECONDARY_CAPTURE:
         _check_capture(dataset, error)
     else:
-        findings.append(Finding("warning", "SOPClassUID", "This kind of result has no checks of its own."))
+        warning("SOPClassUID", "This kind of result has no checks of its own.")
     return findings
 
 

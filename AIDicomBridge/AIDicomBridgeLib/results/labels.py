@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import numpy as np
 
 from ..errors import EncodingError
+from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
 
 
@@ -20,6 +21,12 @@ class Code:
     def __post_init__(self) -> None:
         if not (self.value and self.scheme and self.meaning):
             raise EncodingError(f"a code needs value, scheme and meaning, not {self}")
+        for what, text, longest in (("scheme", self.scheme, 16), ("meaning", self.meaning, 64)):
+            if len(text) > longest or "\\" in text or not text.isprintable() or not text.strip():
+                raise EncodingError(
+                    f"the {what} {text[:80]!r} of the code {self.value[:64]} is no text of {longest} characters",
+                    advice="Shorten it; DICOM has no room for more.",
+                )
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,17 @@ class Segment:
                 f"the segment {self.name!r} has no code that says what it is",
                 advice="Give it a category and a type: from SNOMED CT, or a private one with a scheme such as 99LOCAL.",
             )
+        if self.region_modifier is not None and self.region is None:
+            raise EncodingError(
+                f"the segment {self.name!r} has a region_modifier without a region",
+                advice="Name the region, or give the side of the type itself as its type_modifier.",
+            )
+        if self.tracking_uid is not None and not is_uid(self.tracking_uid):
+            raise EncodingError(f"the tracking_uid {self.tracking_uid[:80]!r} of the segment {self.name!r} is no UID")
+        if self.color_rgb is not None and not (
+            len(self.color_rgb) == 3 and all(0 <= value <= 255 for value in self.color_rgb)
+        ):
+            raise EncodingError(f"the colour {self.color_rgb} of the segment {self.name!r} is not three of 0 to 255")
 
 
 @dataclass(frozen=True)

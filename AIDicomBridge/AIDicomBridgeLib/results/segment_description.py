@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EncodingError
+from ..series.dicom_file import is_uid
 from .codes import coded_concept, read_code
 from .equipment import algorithm_identification, fit
 from .frame_plan import present_segments
@@ -63,7 +64,7 @@ def describe_segment(segment: Segment, number: int, provenance: Provenance | Non
     if segment.type_modifier:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [coded_concept(segment.type_modifier)]
-    if segment.region and segment.region_modifier:
+    if segment.region_modifier:
         region = description.AnatomicRegionSequence[0]
         region.AnatomicRegionModifierSequence = [coded_concept(segment.region_modifier)]
     return description
@@ -100,7 +101,7 @@ def read_segment(item: "Dataset") -> Segment:
 
     type_item = item.SegmentedPropertyTypeCodeSequence[0]
     region_item = _first(item, "AnatomicRegionSequence")
-    color = item.get("RecommendedDisplayCIELabValue")
+    color, tracking_uid = item.get("RecommendedDisplayCIELabValue"), str(item.get("TrackingUID", ""))
     return Segment(
         label=int(item.SegmentNumber),
         name=str(item.SegmentLabel),
@@ -110,7 +111,7 @@ def read_segment(item: "Dataset") -> Segment:
         region=_code(region_item),
         region_modifier=_code(_first(region_item, "AnatomicRegionModifierSequence")),
         color_rgb=CIELabColor.from_dicom_value(color).to_rgb(clip=True) if color else None,
-        tracking_uid=str(item.TrackingUID) if item.get("TrackingUID") else None,
+        tracking_uid=tracking_uid if is_uid(tracking_uid) else None,
         algorithm_type=str(item.get("SegmentAlgorithmType") or "MANUAL"),
         algorithm_name=str(item.SegmentAlgorithmName) if item.get("SegmentAlgorithmName") else None,
     )

@@ -1,6 +1,6 @@
 """Own checks of segmentations: segments, frames, dimensions, the length of the pixel data, the voxels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from .frame_places import frame_groups
 from .frame_plan import quantised
 from .labels import LabelVolume, Segment
 from .segmentation import read_segmentation
+from .segmentation_skeleton import slice_step_mm
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -99,6 +100,26 @@ def check_frames(dataset: "Dataset", numbers: set[int] | None, error: _Error) ->
         for tag, message in needed.items():
             if tag not in frame.encoded:
                 error(f"PerFrameFunctionalGroupsSequence[{order}]", message)
+
+
+def check_spacing(dataset: "Dataset", headers: "Sequence[Dataset]", error: _Error, warning: _Error) -> None:
+    """Check the distance between slices, of which readers build their grid, against the positions of the sources."""
+    if len(headers) < 2 or not all("ImagePositionPatient" in header for header in headers):
+        return  # frames of an Enhanced instance, given without their series
+    path = "SharedFunctionalGroupsSequence[1].PixelMeasuresSequence[1].SpacingBetweenSlices"
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    said = (shared.get("PixelMeasuresSequence") or [{}])[0].get("SpacingBetweenSlices")
+    positions = np.array([header.ImagePositionPatient for header in headers], float)
+    orientation = np.array(headers[0].ImageOrientationPatient, float)
+    step = slice_step_mm(positions, orientation)
+    if said is not None and (step is None or not abs(float(said) - step) <= 0.01 * step):
+        error(path, "The spacing between slices is not that of the source's positions.")
+    elif said is None and step is not None:
+        error(path, "The segmentation does not say the spacing between slices.")
+    # Along the rows or columns, slice by slice: gantry tilt.
+    shift = np.abs((positions - positions[0]) @ orientation.reshape(2, 3).T).max()
+    if step is None or shift > 0.1 * step:
+        warning(path, "The slices of the source form no regular grid; readers that need one show this wrongly.")
 
 
 def _check_pixel_length(dataset: "Dataset", error: _Error) -> None:

@@ -4,6 +4,7 @@ highdicom knows the attributes of the object; it takes 4 s for 60 segments on 30
 makes the object for one slice, and frames, references and pixel data are put in by us.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SYNTAXES = {None: "1.2.840.10008.1.2.1", "RLE": "1.2.840.10008.1.2.5", "JPEG-LS": "1.2.840.10008.1.2.4.80"}
 _LONGEST_DECIMAL_STRING = 16
+_SPACING_TOLERANCE = 0.01  # of the spacing, as readers take it
 
 
 def build_skeleton(
@@ -116,6 +118,25 @@ def _reference(piece: SourceSlice) -> SourceReference:
     return SourceReference(str(piece.header.SOPClassUID), piece.sop_instance_uid, tuple(fitting), piece.frame_number)
 
 
+def slice_step_mm(positions: np.ndarray, orientation: Sequence[float] | np.ndarray) -> float | None:
+    """Return the distance along the normal that all gaps between slices are multiples of; None where there is none.
+
+    Parameters
+    ----------
+    positions
+        Image Position (Patient) of each slice, (n, 3), in any order.
+    orientation
+        Image Orientation (Patient).
+    """
+    directions = np.asarray(orientation, float)
+    gaps = np.diff(np.sort(positions @ np.cross(directions[:3], directions[3:])))
+    if not gaps.size or gaps.min() <= 0:
+        return None
+    counts = np.rint(gaps / gaps.min())
+    step = float(gaps.sum() / counts.sum())
+    return step if np.abs(gaps - counts * step).max() <= _SPACING_TOLERANCE * step else None
+
+
 def _describe_spacing(segmentation: "Dataset", source: SourceSeries, plan: FramePlan) -> None:
     """Write what depends on all slices: their spacing, and whether the frames form a regular stack."""
     from highdicom.spatial import get_volume_positions
@@ -123,11 +144,15 @@ def _describe_spacing(segmentation: "Dataset", source: SourceSeries, plan: Frame
 
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-    positions = [[float(value) for value in header.ImagePositionPatient] for header in source.headers]
-    spacing, _ = get_volume_positions(image_positions=positions, image_orientation=orientation)
+    positions = source.positions_mm
     measures = shared.PixelMeasuresSequence[0]
-    if spacing is not None and "SpacingBetweenSlices" not in source.headers[0]:
-        measures.SpacingBetweenSlices = format_number_as_ds(spacing)
+    # Never the source's own, which highdicom copies: readers build their grid of it, and exports that leave slices out
+    # have it wrong.
+    step = slice_step_mm(positions, orientation) if len(positions) > 1 else source.spacing_mm[0]
+    if step is not None:
+        measures.SpacingBetweenSlices = format_number_as_ds(step)
+    elif "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
     if "DimensionOrganizationType" in segmentation:
         del segmentation.DimensionOrganizationType
     # 3D: frames that differ by their place alone, so those of one segment or of a label map.

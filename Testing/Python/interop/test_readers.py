@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
@@ -97,6 +98,18 @@ SIDED = (
         region_modifier=LEFT,
     ),
 )
+
+
+def test_dcmqi_finds_every_slice_where_one_is_missing(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom((7, 32, 36)))
+    del datasets[3]
+    for dataset in datasets:
+        dataset.SliceThickness = "1"  # thin slices with gaps: no substitute for the spacing
+    source = SourceSeries.from_files(save_series(datasets, tmp_path / "source"), resample=True)
+    labels = LabelVolume(np.ones(source.shape, np.uint8), SEGMENTS, source=source, provenance=PROVENANCE)
+    (image,), _ = read_labels_with_dcmqi(build_segmentation(labels), tmp_path)
+    assert image.GetSpacing() == pytest.approx((0.6, 0.8, 3.0))
+    assert sitk.GetArrayViewFromImage(image).any(axis=(1, 2)).tolist() == [True, True, True, False, True, True, True]
 
 
 @pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])

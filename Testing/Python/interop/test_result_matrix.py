@@ -73,6 +73,13 @@ def _dirty() -> list[Dataset]:
     return datasets
 
 
+def _with_lying_spacing() -> list[Dataset]:
+    datasets = make_series(body_phantom(SHAPE), modality="MR")
+    for ds in datasets:
+        ds.SpacingBetweenSlices = "1.5"  # slices were left out on export: they lie 3 mm apart
+    return datasets
+
+
 SOURCES = {
     "CT": lambda: make_series(body_phantom(SHAPE)),
     "MR": lambda: make_series(body_phantom(SHAPE), modality="MR", orientation=SAGITTAL),
@@ -82,6 +89,7 @@ SOURCES = {
         body_phantom(SHAPE), orientation=OBLIQUE, spacing_mm=(5.0, 0.4, 1.1), reverse=True
     ),
     "dirty header": _dirty,
+    "lying spacing": _with_lying_spacing,
 }
 
 

@@ -13,7 +13,7 @@ from AIDicomBridgeLib.results.result_series import ResultKind, result_series_des
 from AIDicomBridgeLib.results.source_headers import normalised_headers
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from pydicom import Dataset, dcmread
-from segmented import ANATOMY, LUNG, PROVENANCE, SEGMENTS, make_labels, make_source, phantom_labels
+from segmented import ANATOMY, LEFT, LUNG, PROVENANCE, SEGMENTS, make_labels, make_source, phantom_labels
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -44,6 +44,31 @@ def test_a_code_needs_all_its_parts() -> None:
 def test_a_segment_without_a_code_is_refused() -> None:
     with pytest.raises(EncodingError, match="'Thing' has no code"):
         Segment(1, "Thing", ANATOMY, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"region_modifier": LEFT}, "region_modifier without a region"),
+        ({"tracking_uid": "abc"}, "'abc' of the segment 'Lung' is no UID"),
+        ({"color_rgb": (300, 0, 0)}, "colour"),
+        ({"color_rgb": (1, 2)}, "colour"),
+    ],
+)
+def test_what_dicom_cannot_hold_is_refused_where_the_segment_is_made(wrong: dict, named: str) -> None:
+    with pytest.raises(EncodingError, match=named):
+        Segment(1, "Lung", ANATOMY, LUNG, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "meaning"), [("SCT", "x" * 65), ("x" * 17, "Lung"), ("SCT", "a\\b"), ("SCT", "a\nb")]
+)
+def test_a_code_fits_into_dicom(scheme: str, meaning: str) -> None:
+    with pytest.raises(EncodingError, match="is no text of"):
+        Code("39607008", scheme, meaning)
+    item = coded_concept(LUNG)
+    item.CodeMeaning = "Lung, " * 12  # of another producer
+    assert len(read_code(item).meaning) <= 64
 
 
 def test_codes_survive_the_way_to_dicom_and_back() -> None:

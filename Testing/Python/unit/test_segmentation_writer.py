@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import EncodingError
+from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.equipment import MANUFACTURER, MODEL_NAME, device_serial_number, software_version
 from AIDicomBridgeLib.results.frame_pixels import rle_frame
 from AIDicomBridgeLib.results.frame_plan import plan_frames, split_labels
@@ -16,12 +17,13 @@ from AIDicomBridgeLib.results.result_series import ResultKind, complete_result, 
 from AIDicomBridgeLib.results.segment_description import describe_segment, with_tracking_uids
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.results.source_headers import normalised_headers
+from AIDicomBridgeLib.series.source_series import SourceSeries
 from highdicom.seg import Segmentation
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.pixels.decoders.rle import _rle_decode_frame
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from segmented import ANATOMY, LUNG, PROVENANCE, SEGMENTS, make_source
-from synthetic import AXIAL, OBLIQUE, SAGITTAL
+from synthetic import AXIAL, OBLIQUE, SAGITTAL, make_series, save_series
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 NOT_COMPARED = (
@@ -49,6 +51,10 @@ def labels_of(folder: Path, shape: tuple[int, int, int], **series: object) -> La
 
 def by_highdicom(labels: LabelVolume, encoding: str) -> Dataset:
     headers = normalised_headers(labels.source)
+    for header in headers:  # highdicom copies it; only without it are the positions looked at
+        header.pop("SpacingBetweenSlices", None)
+        if len(headers) == 1:
+            header.SpacingBetweenSlices = labels.source.spacing_mm[0]
     fractional = encoding == "FRACTIONAL"
     made = Segmentation(
         source_images=headers,
@@ -120,6 +126,53 @@ def test_the_object_is_highdicoms(tmp_path: Path, encoding: str, shape: tuple[in
         assert {name: form.file_meta[name].value for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID")} == {
             name: expected.file_meta[name].value for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID")
         }
+
+
+@pytest.mark.parametrize("tag", ["1.5", "10", "-3"])
+def test_a_lying_spacing_between_slices_is_not_copied(tmp_path: Path, tag: str) -> None:
+    datasets = make_series(np.zeros((5, 8, 8), np.int16), modality="MR")
+    for dataset in datasets:
+        dataset.SpacingBetweenSlices = tag
+    source = SourceSeries.from_files(save_series(datasets, tmp_path))
+    labels = LabelVolume(np.ones(source.shape, np.uint8), SEGMENTS, source=source, provenance=PROVENANCE)
+    segmentation = build_segmentation(with_tracking_uids(labels, fresh_uid), now=NOW)
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SpacingBetweenSlices) == pytest.approx(3)
+    assert check_conformance(segmentation, source) == []
+    measures.SpacingBetweenSlices = tag
+    (finding,) = check_conformance(segmentation, source)
+    assert (finding.severity, finding.message) == (
+        "error",
+        "The spacing between slices is not that of the source's positions.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("heights", "step", "warned"),
+    [
+        ((0, 3, 9, 12), 3, False),  # one slice is missing
+        ((0, 3, 7.3, 10.3), None, True),
+        ((5,), 4, False),  # one slice: what the volume assumes
+    ],
+)
+def test_the_spacing_of_uneven_slices_is_their_step_or_absent(
+    tmp_path: Path, heights: tuple[float, ...], step: float | None, warned: bool
+) -> None:
+    datasets = make_series(np.zeros((len(heights), 8, 8), np.int16), modality="MR")
+    for dataset, height in zip(datasets, heights, strict=True):
+        dataset.ImagePositionPatient, dataset.SpacingBetweenSlices = [0, 0, height], "4"
+    source = SourceSeries.from_files(save_series(datasets, tmp_path), resample=True)
+    labels = LabelVolume(np.ones(source.shape, np.uint8), SEGMENTS, source=source, provenance=PROVENANCE)
+    segmentation = build_segmentation(with_tracking_uids(labels, fresh_uid), now=NOW)
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.get("SpacingBetweenSlices") == step
+    found = check_conformance(segmentation, source)
+    assert [(finding.severity, "no regular grid" in finding.message) for finding in found] == [
+        ("warning", True)
+    ] * warned
+    if step is not None and len(heights) > 1:
+        del measures.SpacingBetweenSlices
+        assert any("does not say the spacing" in finding.message for finding in check_conformance(segmentation, source))
 
 
 def test_the_object_of_one_segment_is_highdicoms(tmp_path: Path) -> None:
