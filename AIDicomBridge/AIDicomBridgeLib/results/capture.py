@@ -58,13 +58,14 @@ def build_capture(
     segmentation: "Dataset | None" = None,
     orientation: tuple[str, str] | None = None,
     pixel_mm: float | None = None,
+    burned_in_annotation: bool | None = None,
 ) -> "Dataset":
     """Return the picture as an object, Explicit VR Little Endian.
 
     Parameters
     ----------
     picture
-        (row, column, RGB) uint8. It must show nothing that identifies the patient but what the source has burnt in.
+        (row, column, RGB) uint8.
     header
         A header of :func:`normalised_headers`: patient, study, body part.
     sources
@@ -73,6 +74,9 @@ def build_capture(
         Directions of its rows and columns; None where it is no slice.
     pixel_mm
         Size of its square pixels in the patient; None where it has no scale.
+    burned_in_annotation
+        Whether it shows text that identifies the patient; None for a drawing of ours on the source's pixels: then what
+        the source says.
     """
     from highdicom.sc import SCImage
     from pydicom.uid import ExplicitVRLittleEndian
@@ -112,8 +116,12 @@ def build_capture(
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.ConversionType = "WSD"
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = capture.ContentDate, capture.ContentTime
-    # It asks for text that identifies patient and date (PS3.3 C.7.6.1): ours names segments and model, nothing more.
-    capture.BurnedInAnnotation = "YES" if header.get("BurnedInAnnotation") == "YES" else "NO"
+    # It asks for text that identifies the patient and the date (PS3.3 C.7.6.1). What we draw names segments, model and
+    # directions, nothing more, so a drawing has what its source has. A source that does not say is taken as one
+    # without: CT, MR and PET images do not say as a rule, and "YES" would hide the capture from all who share it.
+    if burned_in_annotation is None:
+        burned_in_annotation = header.get("BurnedInAnnotation") == "YES"
+    capture.BurnedInAnnotation = "YES" if burned_in_annotation else "NO"
     capture.LossyImageCompression = "01" if header.get("LossyImageCompression") == "01" else "00"
     capture.DerivationDescription = fit(series.derivation, 1024)
     if segmentation is not None:

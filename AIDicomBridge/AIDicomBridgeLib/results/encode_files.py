@@ -141,6 +141,7 @@ def _pictures(source: SourceSeries, data: Sequence[Path], said: ResultDescriptio
         source,
         description=said.description,
         slices=said.slices,
+        burned_in_annotation=said.burned_in_annotation,
         provenance=said.provenance,
         series_description=said.series_description,
     )

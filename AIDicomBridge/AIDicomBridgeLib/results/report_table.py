@@ -112,15 +112,17 @@ def read_measurement_report(dataset_or_path: "Dataset | Path | str") -> list[Rep
         The object is unreadable or no such report.
     """
     dataset = read_dicom(dataset_or_path) if isinstance(dataset_or_path, Path | str) else dataset_or_path
-    uid = str(dataset.get("SOPInstanceUID", ""))
-    containers = [item for item in children(dataset) if concept(item) == IMAGING_MEASUREMENTS]
+    uid = ""
+    try:
+        uid = str(dataset.get("SOPInstanceUID", ""))
+        containers = [item for item in children(dataset) if concept(item) == IMAGING_MEASUREMENTS]
+        found = [item for container in containers for item in children(container) if concept(item) == MEASUREMENT_GROUP]
+        groups = [_read_group(item) for item in found]
+    except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
+        raise BadDicomError("the report is damaged, or lacks what DICOM requires of it", uid=uid) from error
     if not containers:
         raise BadDicomError("the object is no measurement report (TID 1500)", uid=uid)
-    try:
-        found = [item for container in containers for item in children(container) if concept(item) == MEASUREMENT_GROUP]
-        return [_read_group(item) for item in found]
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise BadDicomError("the report lacks what DICOM requires of it", uid=uid) from error
+    return groups
 
 
 def _read_group(group: "Dataset") -> ReportGroup:

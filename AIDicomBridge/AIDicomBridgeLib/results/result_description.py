@@ -50,6 +50,8 @@ class ResultDescription:
         Of ``[map]``.
     description, slices
         Of ``[map]`` or ``[pictures]``.
+    burned_in_annotation
+        Of ``[pictures]``: False only where the file says that no text in them identifies the patient.
     """
 
     provenance: Provenance | None = None
@@ -64,6 +66,7 @@ class ResultDescription:
     window: tuple[float, float] | None = None
     description: str = ""
     slices: tuple[int, ...] | None = None
+    burned_in_annotation: bool = True
 
 
 def read_description(path: Path, kind: str, source: SourceSeries) -> ResultDescription:
@@ -254,7 +257,11 @@ def _map(table: CheckedTable | None) -> dict[str, Any]:
 def _pictures(table: CheckedTable) -> dict[str, Any]:
     slices = table.get_list("slices", int, default=[]) if "slices" in table else None
     table.asked.add("slices")
-    return {"description": table.get("description", str), "slices": slices}
+    return {
+        "description": table.get("description", str),
+        "slices": slices,
+        "burned_in_annotation": table.choice("burned_in_annotation", ("YES", "NO"), "YES") == "YES",
+    }
 
 
 def _slices(table: CheckedTable, source: SourceSeries) -> tuple[int, ...] | None:

@@ -164,6 +164,7 @@ def build_picture_captures(
     *,
     description: str,
     slices: Sequence[int] | None = None,
+    burned_in_annotation: bool = True,
     provenance: Provenance | None = None,
     series_description: str | None = None,
     series_number: int | None = None,
@@ -181,6 +182,8 @@ def build_picture_captures(
     slices
         The slice k that each picture shows: it then refers to that slice and has its orientation. Without, each refers
         to all images of the source.
+    burned_in_annotation
+        False says that no text in them identifies the patient: only who made them knows.
     provenance
         The model that drew them.
     series_description, series_number, new_uid, now
@@ -227,6 +230,7 @@ def build_picture_captures(
                     instance_number=order + 1,
                     sources=source.slices if k is None else [source.slices[k]],
                     orientation=None if k is None else patient_orientation(source.ijk_to_lps),
+                    burned_in_annotation=burned_in_annotation,
                 )
             )
     return captures

@@ -115,6 +115,13 @@ def test_a_picture_becomes_a_secondary_capture(folder: Path) -> None:
     (capture,) = _encoded(COMMANDS["sc"])
     assert np.array_equal(capture.pixel_array, np.full((30, 40, 3), 77))
     assert capture.DerivationDescription == "Attention of the network"
+    assert capture.BurnedInAnnotation == "NO"
+
+
+def test_a_picture_of_which_nobody_says_so_may_show_the_patients_name(folder: Path) -> None:
+    (folder / "picture.toml").write_text(DESCRIPTIONS["picture.toml"].replace("burned_in_annotation", "# "))
+    (capture,) = _encoded(COMMANDS["sc"])
+    assert capture.BurnedInAnnotation == "YES"
 
 
 def test_a_map_becomes_a_parametric_map(folder: Path) -> None:
@@ -208,6 +215,7 @@ def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None
         ("detection", ("[[20, 30, 4], [28, 37, 6]]", "[1, 2, 3]"), r"\[\[detections\]\] 1: "),
         ("detection", ("box_ijk", "box_lps_mm"), "outside the images"),
         ("sc", ("[pictures] ", "[map] "), "lacks the key 'pictures'"),
+        ("sc", ('"NO"', '"no"'), "'burned_in_annotation' must be one of"),
     ],
 )
 def test_a_wrong_description_is_refused_by_table_and_key(
