@@ -5,7 +5,6 @@ others, and prints the largest time and memory.
 """
 
 import os
-import random
 import re
 import resource
 import time
@@ -158,21 +157,23 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 def test_reports_give_rows_or_a_named_error(report: bytes, tmp_path: Path) -> None:
-    path, rng = tmp_path / "mutated.dcm", random.Random(0)
+    path, rng = tmp_path / "mutated.dcm", np.random.default_rng(0)
     # Short elements under another value representation, or a length that does not fit: what converters stumble over.
     places = [found.start() for found in re.finditer(rb"(CS|SH|LO|DS|UI|FD|US|FL)[\x00-\x40]\x00", report[400:])]
-    read = 0
+    read, refusals = 0, ""
     for _ in range(COUNT):
-        at = 400 + rng.choice(places)
-        patch = rng.choice([b"US", b"FD", b"AT", b"IS", b"DT", b"ZZ", b"SQ", b"UN"])
-        at, patch = rng.choice([(at, patch), (at + 2, bytes([rng.randrange(32)]))])
+        at = 400 + int(rng.choice(places))
+        patch = [b"US", b"FD", b"AT", b"IS", b"DT", b"ZZ", b"SQ", b"UN"][rng.integers(8)]
+        if rng.integers(2):
+            at, patch = at + 2, bytes([rng.integers(32)])
         path.write_bytes(report[:at] + patch + report[at + len(patch) :])
         try:
             assert all(isinstance(row, ReportGroup) for row in read_measurement_report(path))
             read += 1
         except BadDicomError as error:
-            assert "Synthetic^Sample" not in str(error)
+            refusals += str(error)
     assert 0 < read < COUNT
+    assert "Synthetic^Sample" not in refusals
 
 
 @pytest.mark.filterwarnings("ignore")
