@@ -88,6 +88,37 @@ def test_patients_without_an_id_stay_apart(core, volume_of):
     assert len(patients) == 2
 
 
+@pytest.mark.parametrize("other", [{"patient_name": "Other^Person"}, {"birth_date": "19500101"}])
+def test_two_patients_with_one_id_stay_two_under_their_own_names(core, volume_of, other):
+    import slicer
+
+    birth_date = other.pop("birth_date", "")
+    first, second = volume_of(study_uid="1.2.3"), volume_of(study_uid="1.2.4", **other)
+    for header in second.source.headers:
+        header.PatientBirthDate = birth_date
+    nodes = [volume_node_from(volume, core.scene) for volume in (first, second, first)]
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    items = [hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Patient") for node in nodes]
+    assert len(set(items)) == 2
+    assert items[0] == items[2]
+    shown = [hierarchy.GetItemAttribute(item, "DICOM.PatientName") for item in items]
+    assert shown == ["Synthetic^Sample", other.get("patient_name", "Synthetic^Sample"), "Synthetic^Sample"]
+    assert hierarchy.GetItemName(items[0]) == "Synthetic^Sample (SYN-1)"
+    assert hierarchy.GetItemAttribute(items[1], "DICOM.PatientBirthDate") == birth_date
+
+
+def test_items_that_exist_keep_the_names_that_they_have(core, volume_of):
+    import slicer
+
+    volume_node_from(volume_of(study_uid="1.2.3"), core.scene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    items = [hierarchy.GetItemByUID("DICOM", uid) for uid in ("SYN-1", "1.2.3")]
+    for item in items:
+        hierarchy.SetItemName(item, "as the person named it")
+    volume_node_from(volume_of(study_uid="1.2.3"), core.scene)
+    assert [hierarchy.GetItemName(item) for item in items] == ["as the person named it"] * 2
+
+
 def test_a_node_that_moved_or_was_cropped_is_refused(core, volume_of):
     import slicer
     import vtk
