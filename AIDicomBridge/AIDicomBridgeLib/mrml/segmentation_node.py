@@ -1,5 +1,6 @@
 """LabelVolume to vtkMRMLSegmentationNode and back, sharing the voxels where the layout allows it."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -55,6 +56,7 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
             (tags.ALGORITHM_NAME, segment.algorithm_name),
             (tags.TRACKING_UID, segment.tracking_uid),
             (tags.FINGERPRINT, segment.fingerprint),
+            (tags.SOURCE, _source_tag(labels.source)),
         ):
             if text:
                 target.SetTag(tag, text)
@@ -105,7 +107,7 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
     GeometryError
         The node is under a transform, or its voxels are not on the source's grid.
     ConflictError
-        The segmentation was made from another series.
+        The segmentation, or one of its segments, was made from another series.
     """
     noted = node.GetAttribute(_SOURCE_ATTRIBUTE)
     if noted and noted != _source_text(source):
@@ -120,6 +122,13 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
     if not count:
         raise EncodingError("the segmentation node has no segments", uid=source.series_uid)
     targets = [segmentation.GetNthSegment(index) for index in range(count)]
+    for target in targets:
+        if tags.read_tag(target, tags.SOURCE) not in ("", _source_tag(source)):
+            raise ConflictError(
+                f"the segment {target.GetName()!r} was made from another series and copied here",
+                uid=source.series_uid,
+                advice="Remove it, or segment this volume.",
+            )
     values = [target.GetLabelValue() for target in targets]
     renumber = len(set(values)) < count or min(values) < 1 or max(values) > 65535
     labels_of = range(1, count + 1) if renumber else values
@@ -197,6 +206,10 @@ def _segment_of(target: Any, label: int) -> Segment:
 
 def _source_text(source: SourceSeries) -> str:
     return f"{source.study_uid} {source.series_uid}"
+
+
+def _source_tag(source: SourceSeries) -> str:
+    return hashlib.sha256(source.series_uid.encode()).hexdigest()
 
 
 def noted_provenance(node: Any) -> Provenance | None:

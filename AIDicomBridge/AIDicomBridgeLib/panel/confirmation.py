@@ -6,7 +6,25 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..series.subject import Subject
 from .availability import set_available
+from .study_tree import iso_date
+
+
+def subject_lines(subject: Subject) -> list[str]:
+    """Return the lines of a question that name patient and study."""
+    return [
+        _("Patient: {name}, ID {id}, born {birth}").format(
+            name=subject.patient_name or "-",
+            id=subject.patient_id or "-",
+            birth=iso_date(subject.patient_birth_date or "-"),
+        ),
+        _("Study: {description}, {date}, accession number {accession}").format(
+            description=subject.study_description or "-",
+            date=iso_date(subject.study_date or "-"),
+            accession=subject.accession_number or "-",
+        ),
+    ]
 
 
 class Confirmation:

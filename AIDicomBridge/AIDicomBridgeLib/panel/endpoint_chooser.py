@@ -45,13 +45,13 @@ class EndpointChooser:
 
     @property
     def entry(self) -> SavedEndpoint | None:
-        """What is chosen; None while nothing is saved."""
+        """What is chosen, or None."""
         index = self._combo.currentIndex
         return self._entries[index] if 0 <= index < len(self._entries) else None
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The endpoint that is chosen, without credentials; None while nothing is saved."""
+        """The endpoint that is chosen, without credentials, or None."""
         return self.entry.endpoint if self.entry else None
 
     def connectable(self) -> Endpoint:
@@ -66,9 +66,27 @@ class EndpointChooser:
             raise LookupError("no endpoint is chosen")
         return self._saved.with_credentials(self.endpoint)
 
-    def refresh(self, chosen: Endpoint | None = None) -> None:
-        """List what is saved now and choose an endpoint, or keep the choice."""
+    @property
+    def missing(self) -> str:
+        """Why no endpoint is chosen; an empty text if one is."""
+        if self.endpoint is not None:
+            return ""
+        return _("Choose an archive first.") if self._entries else _("No archive is known yet: press Add in stage 1.")
+
+    def refresh(self, chosen: Endpoint | None = None, replaced: tuple[Endpoint, Endpoint] | None = None) -> None:
+        """List what is saved now and choose an endpoint, or keep the choice: it never becomes another by itself.
+
+        Parameters
+        ----------
+        chosen
+            The endpoint to choose.
+        replaced
+            One that was changed, and what it is now: whoever had chosen it has chosen that.
+        """
         wanted = chosen or self.endpoint
+        if replaced and wanted and wanted.address == replaced[0].address:
+            wanted = replaced[1]
+        otherwise = -1 if self._entries else 0  # the first ones ever listed: nothing was chosen that could be gone
         self._entries = list(self._saved)
         self._combo.blockSignals(True)
         self._combo.clear()
@@ -76,7 +94,7 @@ class EndpointChooser:
             name = entry.endpoint.name
             self._combo.addItem(_("{name} (from Slicer)").format(name=name) if entry.from_slicer else name)
         addresses = [entry.endpoint.address for entry in self._entries]
-        index = addresses.index(wanted.address) if wanted and wanted.address in addresses else 0
+        index = addresses.index(wanted.address) if wanted and wanted.address in addresses else otherwise
         self._combo.setCurrentIndex(index if self._entries else -1)
         self._combo.blockSignals(False)
         self._changed()
@@ -95,7 +113,7 @@ class EndpointChooser:
 
     def _changed(self, _index: int = -1) -> None:
         endpoint = self.endpoint
-        tip = endpoint.address if endpoint else _("No archive is known yet: press Add.")
+        tip = endpoint.address if endpoint else self.missing
         if self.entry is not None and self.entry.from_slicer:
             tip = _("{address}\nFrom Slicer's DICOM settings, which are only read.").format(address=tip)
         self._combo.setToolTip(tip)

@@ -27,7 +27,7 @@ STUDY_LIMIT = 500
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """One series that is chosen, with its study and where it was found."""
+    """One series that is chosen, with its study and where it was found, without credentials."""
 
     endpoint: Endpoint
     study: StudyRecord
@@ -48,11 +48,11 @@ class FindStage:
     ui
         The panel's widgets by name.
     on_endpoints_changed
-        Called when an endpoint was added, changed or removed.
+        Called when an endpoint was added or removed; with the old and the new one when it was changed.
     """
 
     def __init__(
-        self, ui: Any, runner: TaskRunner, saved: SavedEndpoints, on_endpoints_changed: Callable[[], None]
+        self, ui: Any, runner: TaskRunner, saved: SavedEndpoints, on_endpoints_changed: Callable[..., None]
     ) -> None:
         self._ui, self._runner, self._saved = ui, runner, saved
         self._on_endpoints_changed = on_endpoints_changed
@@ -89,11 +89,21 @@ class FindStage:
             return []
         return [FoundSeries(self._origin, study, series) for study, series in self._tree.chosen_series]
 
+    def connectable(self, found: FoundSeries) -> Endpoint:
+        """Return where a series was found, with the credentials that are known now.
+
+        Raises
+        ------
+        EndpointError
+            The credentials would cross the network unencrypted.
+        """
+        return self._saved.with_credentials(found.endpoint)
+
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui, entry = self._ui, self.chooser.entry
         self.chooser.show_credentials()
-        missing = "" if entry else _("No archive is known yet: press Add.")
+        missing = self.chooser.missing
         from_slicer = entry is not None and entry.from_slicer
         foreign = _("This one is kept in Slicer's DICOM settings; remove it there.") if from_slicer else ""
         change = (
@@ -128,9 +138,9 @@ class FindStage:
         self.clear()
         with self.status.running(_("Asking the archive...")):
             ensure_packages("pynetdicom", "platformdirs")
-            endpoint = self.chooser.connectable()
+            origin, endpoint = self.chooser.endpoint, self.chooser.connectable()
             studies = yield Call("find_studies", endpoint=endpoint, **self._keys())
-        self._origin = endpoint
+        self._origin = origin  # without credentials: they may be entered anew until it is asked again
         if not studies:
             self.status.say(_("No study matches."))
         elif len(studies) >= STUDY_LIMIT:
@@ -163,8 +173,9 @@ class FindStage:
         count = 0
         with self.status.running(_("Asking for the series of the study...")):
             try:
+                endpoint = self._saved.with_credentials(self._origin)
                 for study_uid in study_uids:
-                    listed = yield Call("find_series", endpoint=self._origin, study_uid=study_uid)
+                    listed = yield Call("find_series", endpoint=endpoint, study_uid=study_uid)
                     self._tree.show_series(study_uid, listed)
                     count += len(listed)
             except (BridgeError, JobCancelled):
@@ -198,7 +209,7 @@ class FindStage:
     def _save_endpoint(self, endpoint: Endpoint, replaced: Endpoint | None) -> None:
         self._saved.save(endpoint, replaced)
         self.chooser.refresh(endpoint)
-        self._on_endpoints_changed()
+        self._on_endpoints_changed((replaced, endpoint) if replaced else None)
 
     def _remove_endpoint(self) -> None:
         entry = self.chooser.entry

@@ -149,7 +149,7 @@ class LoadStage:
         study_uid, series_uid = found.study.study_uid, found.series.series_uid
         folder = self._folder.path / "retrieved" / hashlib.sha256(series_uid.encode()).hexdigest()[:16]
         place = {"folder": folder, "study_uid": study_uid, "series_uid": series_uid}
-        retrieved = yield Call("retrieve", endpoint=found.endpoint, **place)
+        retrieved = yield Call("retrieve", endpoint=self._find.connectable(found), **place)
         retrieved.raise_if_incomplete()
         files = dict((yield Call("instances", **place)))
         paths, where = yield from self._file(files, series_uid, folder)

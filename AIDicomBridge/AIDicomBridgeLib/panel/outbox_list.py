@@ -1,5 +1,6 @@
 """What was made but has not yet been proved to have arrived, with another try."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ import qt
 from slicer.i18n import tr as _
 
 from ..delivery.outbox import Delivery
-from ..errors import BridgeError, DependencyError
+from ..errors import BridgeError, DependencyError, JobCancelled
 from ..mrml.slicer_packages import ensure_packages
 from ..pacs.endpoint import Endpoint, parse_endpoint
 from ..user_folder import user_folder
 from .availability import set_available
-from .confirmation import Confirmation
+from .confirmation import Confirmation, subject_lines
 from .endpoint_chooser import EndpointChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
@@ -59,7 +60,7 @@ class OutboxList:
         self._stale = False
         prepare_table(ui.outboxTable, COLUMN_WIDTHS)
         ui.outboxTable.connect("itemSelectionChanged()", runner.notify)
-        ui.retryButton.connect("clicked()", lambda: runner.start(self._retry_flow(self._chosen())))
+        ui.retryButton.connect("clicked()", lambda: runner.start(self._ask_retry_flow(self._chosen())))
         ui.redirectButton.connect("clicked()", lambda: runner.start(self._ask_redirect_flow(self._chosen())))
         ui.discardButton.connect("clicked()", lambda: self._ask_discard(self._chosen()))
         self._show()
@@ -74,13 +75,12 @@ class OutboxList:
         ui = self._ui
         empty = "" if self._waiting else _("Nothing is waiting.")
         chosen = _("What is selected in the list; everything where nothing is.")
-        again = _("Send it again; what has arrived already is not sent twice.")
+        again = _("Send it again, once you have confirmed whose it is; what has arrived already is not sent twice.")
         set_available(ui.retryButton, f"{again} {chosen}", busy, empty)
         endpoint = self._chooser.endpoint
-        nowhere = "" if endpoint else _("No archive is known yet: add one in stage 1.")
         name = endpoint.name if endpoint else ""
         elsewhere = _("Send it to the destination chosen above, {name}, instead.").format(name=name)
-        set_available(ui.redirectButton, f"{elsewhere} {chosen}", busy, empty, nowhere)
+        set_available(ui.redirectButton, f"{elsewhere} {chosen}", busy, empty, self._chooser.missing)
         away = _("Throw it away; you are asked first.")
         set_available(ui.discardButton, f"{away} {chosen}", busy, empty)
         if self._stale and not busy:
@@ -92,13 +92,13 @@ class OutboxList:
 
     def look(self) -> None:
         """List what an earlier session has left, if there is an outbox at all."""
-        self._stale = False  # once: a failure is shown, not tried again and again
+        left, self._stale = self._stale, False  # once: a failure is shown, not tried again and again
         try:
             present = (self.folder() / "journal.sqlite").is_file()
         except DependencyError:
             return
         if present and not self._runner.busy:
-            self._runner.start(self._look_flow())
+            self._runner.start(self._look_flow(left))
 
     def refresh_flow(self) -> Flow:
         """Ask the worker what waits, and list it."""
@@ -106,17 +106,36 @@ class OutboxList:
         self._stale = False
         self._show()
 
-    def _look_flow(self) -> Flow:
+    def _look_flow(self, left: bool) -> Flow:
         try:
             yield from self.refresh_flow()
         except BridgeError as error:
             self._status.fail(error)
             raise
+        except JobCancelled:
+            self._stale = left  # the scene was closed just now: what a flow has left is still to be listed
+            raise
+        if left and self._waiting:
+            self._status.add(
+                _("{count} objects wait in the outbox; remove them there if they must not be sent.").format(
+                    count=len(self._waiting)
+                )
+            )
 
     def _chosen(self) -> list[Delivery]:
         """Return what is selected in the table, else all."""
         rows = sorted({item.row() for item in self._ui.outboxTable.selectedItems()})
         return [self._waiting[row] for row in rows] or list(self._waiting)
+
+    def _ask_retry_flow(self, chosen: list[Delivery]) -> Flow:
+        with self._status.running(_("Looking at what waits...")):
+            addresses = dict.fromkeys(delivery.destination for delivery in chosen)
+            places = [parse_endpoint(address) for address in addresses]
+        yield from self._ask_flow(
+            chosen,
+            [_("Objects: {count}").format(count=len(chosen)), *(_place(_("Destination"), place) for place in places)],
+            then=lambda: self._runner.start(self._retry_flow(chosen)),
+        )
 
     def _retry_flow(self, chosen: list[Delivery]) -> Flow:
         with self._status.running(_("Sending what waits in the outbox...")):
@@ -152,25 +171,26 @@ class OutboxList:
     def _ask_redirect_flow(self, chosen: list[Delivery]) -> Flow:
         with self._status.running(_("Looking at what waits...")):
             endpoint = self._chooser.connectable()
+        names = ", ".join(dict.fromkeys(_name(delivery.destination) for delivery in chosen))
+        yield from self._ask_flow(
+            chosen,
+            [
+                _("{count} objects that wait for: {names}").format(count=len(chosen), names=names),
+                _place(_("Destination instead"), endpoint),
+            ],
+            then=lambda: self._runner.start(self._redirect_flow(chosen, endpoint)),
+        )
+
+    def _ask_flow(self, chosen: list[Delivery], lines: list[str], then: Callable[[], None]) -> Flow:
+        """Ask whether what waits shall be sent, with its patients and studies as its files have them."""
+        with self._status.running(_("Looking at what waits...")):
             subjects = yield Call("subjects", files=[delivery.path for delivery in chosen])
         self._status.clear()
-        lines = [
-            _("Patient: {name}, ID {id}; study: {description}, {date}").format(
-                name=name or "-", id=patient_id or "-", description=description or "-", date=date or "-"
-            )
-            for name, patient_id, description, date in subjects
-        ]
-        lines += [
-            _("{count} objects that wait for: {names}").format(
-                count=len(chosen), names=", ".join(dict.fromkeys(_name(delivery.destination) for delivery in chosen))
-            ),
-            _("Destination instead: {name}").format(name=endpoint.name),
-            f"    {endpoint.address.partition('?')[0]}",
-        ]
+        whose = [line for subject in subjects for line in subject_lines(subject)]
         self._confirmation.ask(
-            "\n".join(lines),
+            "\n".join([*whose, *lines]),
             *(_("Send now"), _("Do not send"), _("Send exactly this.")),
-            then=lambda: self._runner.start(self._redirect_flow(chosen, endpoint)),
+            then=then,
         )
 
     def _redirect_flow(self, chosen: list[Delivery], endpoint: Endpoint) -> Flow:
@@ -220,6 +240,10 @@ class OutboxList:
 
 def _kind(sop_class_uid: str) -> str:
     return "SR" if sop_class_uid.startswith(_SR_PREFIX) else _KIND_OF_SOP_CLASS.get(sop_class_uid, sop_class_uid)
+
+
+def _place(title: str, endpoint: Endpoint) -> str:
+    return f"{title}: {endpoint.name}\n    {endpoint.address.partition('?')[0]}"
 
 
 def _name(address: str) -> str:

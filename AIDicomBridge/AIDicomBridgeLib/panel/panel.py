@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.source_files import SourceFiles
+from ..pacs.endpoint import Endpoint
 from .availability import set_available
 from .find_stage import FindStage
 from .load_stage import LoadStage
@@ -82,5 +83,5 @@ class Panel:
         yield from self.segment.flow()
         self.send.ask()
 
-    def _endpoints_changed(self) -> None:
-        self.send.chooser.refresh()
+    def _endpoints_changed(self, replaced: tuple[Endpoint, Endpoint] | None = None) -> None:
+        self.send.chooser.refresh(replaced=replaced)

@@ -125,9 +125,12 @@ def servers_of_slicer(settings: Any) -> list[DimseEndpoint]:
 
 
 def _json(text: Any, kind: type) -> Any:
-    """Return what a JSON text holds, if it is of that kind; else an empty one."""
+    """Return what a JSON text holds, if it is of that kind; else an empty one.
+
+    CTK keeps its servers as QByteArray, which PythonQt hands over as an object of its own whose ``data`` is bytes.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text.data() if hasattr(text, "data") else text)
     except (TypeError, ValueError):
         return kind()
     return value if isinstance(value, kind) else kind()

@@ -17,6 +17,7 @@ from ..mrml.segmentation_node import segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import image_volume_from
+from ..series.subject import Subject
 from .availability import set_available
 from .load_stage import LoadStage
 from .segment_list import SegmentList
@@ -158,6 +159,7 @@ class SegmentStage:
             "paths": list(source.paths),
             "model": self._ui.modelComboBox.currentText,
             "device": self._ui.deviceComboBox.currentText,
+            "subject": Subject.of(source.headers[0]),  # the worker reads the files again
         }
         self._show_plan((yield Call("plan", **what)))
         return what

@@ -11,22 +11,22 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..delivery.deliver import DeliveryReport
-from ..errors import BridgeError, ConflictError, NotFoundError
+from ..errors import BridgeError, ConflictError, JobCancelled, NotFoundError
 from ..mrml.segmentation_node import label_layers_from, noted_provenance, reference_volume_node
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
 from ..results.label_layers import LabelLayer
 from ..series.source_series import SourceSeries
+from ..series.subject import Subject
 from .availability import set_available
-from .confirmation import Confirmation
+from .confirmation import Confirmation, subject_lines
 from .endpoint_chooser import EndpointChooser
 from .outbox_list import OutboxList
 from .private_folder import PrivateFolder
 from .profile_chooser import ProfileChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
-from .study_tree import iso_date
 from .tables import prepare_table, show_rows
 from .task_runner import Call, Flow, TaskRunner
 
@@ -64,7 +64,8 @@ class SendStage:
         self._ui, self._runner, self._saved = ui, runner, saved
         self._sources, self._folder = sources, folder
         self._kinds = {"seg": _("Segmentation"), "sr": _("Measurements"), "sc": _("Picture")}
-        self.status = StageStatus("send", ui.sendCollapsibleButton.layout(), runner)
+        kept = _("What has been sent stays in the archive; what has not been sent may wait in the outbox.")
+        self.status = StageStatus("send", ui.sendCollapsibleButton.layout(), runner, kept)
         self.confirmation = Confirmation(ui)
         self.profiles = ProfileChooser(ui, self._inputs_changed)
         self.chooser = EndpointChooser(
@@ -84,7 +85,7 @@ class SendStage:
         """Return why nothing can be sent whatever is segmented, or an empty text."""
         if not self.profiles.outputs:
             return _("Choose at least one kind of object to send.")
-        return "" if self.chooser.endpoint else _("No archive is known yet: add one in stage 1.")
+        return self.chooser.missing
 
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
@@ -128,7 +129,8 @@ class SendStage:
         self.confirmation.withdraw()
 
     def clear(self) -> None:
-        """Forget what was sent."""
+        """Forget what was sent, and the description: a person may have named the patient in it."""
+        self._ui.descriptionLineEdit.setText("")
         self.withdraw()
         self._show_results([], None)
         self.status.clear()
@@ -138,7 +140,10 @@ class SendStage:
         self._runner.notify()
 
     def _send_flow(self, sending: Sending) -> Flow:
-        self._show_results([], None)
+        results: list[Any] = []
+        report: Any = None
+        put = False
+        self._show_results(results, None)
         place = Path(tempfile.mkdtemp(dir=self._folder.path))
         try:
             with self.status.running(_("Making the DICOM objects...")):
@@ -149,6 +154,7 @@ class SendStage:
                     raise ConflictError(
                         "what would be sent is no longer what was confirmed", advice="Press Send and look at it again."
                     )
+                subject = Subject.of(source.headers[0])
                 results = yield Call(
                     "export",
                     paths=list(source.paths),
@@ -161,14 +167,21 @@ class SendStage:
                     series_description=sending.series_description,
                 )
                 self._show_results(results, None)
+                made = yield Call("subjects", files=[result.path for result in results])
+                subject.refuse_others(made)  # the files may have been changed since their headers were read here
                 outbox = {"endpoint": sending.endpoint, "outbox_folder": self.outbox.folder()}
                 self.outbox.expect_changes()
+                put = True
                 yield Call("put", files=[result.path for result in results], **outbox)
                 self.status.say(_("Sending, and asking the archive for what it has received..."))
                 uids = [result.sop_instance_uid for result in results]
                 report = yield Call("deliver", only=uids, **outbox)
                 self._show_results(results, report)
                 yield from self.outbox.refresh_flow()
+        except (BridgeError, JobCancelled):
+            if report is None:
+                self._show_results(results, None, _("broken off: look in the outbox") if put else _("not sent"))
+            raise
         finally:
             shutil.rmtree(place, ignore_errors=True)
         self._conclude(report, sending.endpoint)
@@ -195,22 +208,13 @@ class SendStage:
 
     def _question(self, source: SourceSeries, layers: tuple[LabelLayer, ...], endpoint: Endpoint) -> str:
         header = source.headers[0]
-
-        def text(keyword: str) -> str:
-            return str(header.get(keyword, "") or "-")
-
         segments = [segment for layer in layers for segment in layer.segments]
         lines = [
-            _("Patient: {name}, ID {id}, born {birth}").format(
-                name=text("PatientName"), id=text("PatientID"), birth=iso_date(text("PatientBirthDate"))
-            ),
-            _("Study: {description}, {date}, accession number {accession}").format(
-                description=text("StudyDescription"),
-                date=iso_date(text("StudyDate")),
-                accession=text("AccessionNumber"),
-            ),
+            *subject_lines(Subject.of(header)),
             _("Images: {modality} {number}, {description}").format(
-                modality=source.modality, number=text("SeriesNumber"), description=text("SeriesDescription")
+                modality=source.modality,
+                number=header.get("SeriesNumber") or "-",
+                description=header.get("SeriesDescription") or "-",
             ),
             _("Segments: {names}").format(names=", ".join(segment.name for segment in segments)),
             _("Send as: {kinds}. {how}").format(
@@ -225,14 +229,15 @@ class SendStage:
         ]
         return "\n".join(lines)
 
-    def _show_results(self, results: list[Any], report: DeliveryReport | None) -> None:
+    def _show_results(self, results: list[Any], report: DeliveryReport | None, otherwise: str = "") -> None:
+        """List what became of each object; ``otherwise`` of those of which the report knows nothing."""
         arrived = {receipt.sop_instance_uid: receipt for receipt in report.receipts} if report else {}
         waiting = {delivery.sop_instance_uid: delivery for delivery in report.remaining} if report else {}
         table = self._ui.resultsTable
         show_rows(table, len(results))
         for row, result in enumerate(results):
             uid = result.sop_instance_uid
-            outcome, tip = _("made and checked"), ""
+            outcome, tip = otherwise or _("made and checked"), ""
             if uid in arrived:
                 compared = arrived[uid].proof == "compared"
                 outcome = _("arrived, unchanged") if compared else _("arrived, as listed")
@@ -241,6 +246,10 @@ class SendStage:
             elif uid in waiting:
                 outcome = _("in the outbox: {state}").format(state=waiting[uid].state.value)
                 tip = waiting[uid].reason
+            if result.warnings:
+                counted = _("{outcome}; warnings: {count}")
+                outcome = counted.format(outcome=outcome, count=len(result.warnings))
+                tip = "\n".join(filter(None, (tip, *result.warnings)))
             for column, cell in enumerate((self._kinds.get(result.kind, result.kind), outcome, uid)):
                 item = qt.QTableWidgetItem(cell)
                 item.setToolTip(tip or cell)

@@ -27,9 +27,11 @@ class StageStatus:
         The stage's layout; the widgets are added to its end.
     runner
         Runs the flows; Cancel stops the one that runs.
+    kept
+        What is true of a cancelled step of this stage.
     """
 
-    def __init__(self, name: str, layout: Any, runner: TaskRunner) -> None:
+    def __init__(self, name: str, layout: Any, runner: TaskRunner, kept: str = "") -> None:
         self._runner = runner
         self._icon = qt.QLabel()
         self._icon.setFixedSize(ICON_SIZE, ICON_SIZE)
@@ -52,7 +54,9 @@ class StageStatus:
         self.bar.setTextVisible(True)
         self.cancel_button = qt.QPushButton(_("Cancel"))
         self.cancel_button.setObjectName(f"{name}CancelButton")
-        self.cancel_button.setToolTip(_("Stop at once. What is complete is kept; nothing is left half-done."))
+        self.cancel_button.setToolTip(
+            _("Stop at once. {kept}").format(kept=kept or _("What is complete is kept; nothing is left half-done."))
+        )
         sentence = qt.QHBoxLayout()
         sentence.addWidget(self._icon, 0, qt.Qt.AlignTop)
         sentence.addWidget(self.label, 1)
@@ -75,6 +79,11 @@ class StageStatus:
     def say(self, sentence: str) -> None:
         """Show a sentence."""
         self._show(sentence, "", qt.QStyle.SP_MessageBoxInformation)
+
+    def add(self, sentence: str) -> None:
+        """Show a sentence after what is shown now, with that one's details."""
+        shown = f"{self.label.text} {sentence}".strip()
+        self._show(shown, self.details.plainText, qt.QStyle.SP_MessageBoxWarning)
 
     def warn(self, sentence: str, details: str = "") -> None:
         """Show what went wrong, with its details one click away."""

@@ -175,18 +175,23 @@ def check_results(
     ConformanceError
         A check found an error: such a result must not leave the house.
     """
+    return [finding for findings in check_each(results, source, labels) for finding in findings]
+
+
+def check_each(
+    results: Sequence[ResultObject], source: SourceSeries, labels: LabelVolume | None = None
+) -> list[list[Finding]]:
+    """Return the warnings of each result; as :func:`check_results`."""
     related = [result.dataset for result in results if result.kind == "seg"]  # what reports and captures refer to
-    findings = [
-        f for result in results for f in check_conformance(result.dataset, source, related=related, labels=labels)
-    ]
-    for finding in findings:
+    each = [check_conformance(result.dataset, source, related=related, labels=labels) for result in results]
+    for finding in (finding for findings in each for finding in findings):
         if finding.severity == "error":
             raise ConformanceError(
                 f"a result failed its own checks and was not sent: {finding.message}",
                 uid=source.series_uid,
                 advice="Please report this as a fault of AIDicomBridge.",
             )
-    return findings
+    return each
 
 
 def refuse_taken_folder(folder: Path) -> None:

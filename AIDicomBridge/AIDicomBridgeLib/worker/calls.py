@@ -23,16 +23,16 @@ from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance
 from ..results.measurements import measure
 from ..results.result_series import fresh_uid
-from ..results.result_set import check_results, encode_results, refuse_taken_folder, write_results
+from ..results.result_set import check_each, encode_results, refuse_taken_folder, write_results
 from ..results.segment_description import with_tracking_uids
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
 from ..series.source_series import SourceSeries
+from ..series.subject import Subject
 from ..series.volume import ImageVolume, read_volume
 from .messages import ResultFile
 
 Paths = Sequence[Path | str]
-_SUBJECT = ("PatientName", "PatientID", "StudyDescription", "StudyDate")
 ModelName = str | Path | ModelCard
 
 
@@ -96,16 +96,27 @@ class Calls:
         return self._volume[1]
 
     def segment(
-        self, *, paths: Paths, model: ModelName, device: str = "auto", any_body_part: bool = False
+        self,
+        *,
+        paths: Paths,
+        model: ModelName,
+        device: str = "auto",
+        any_body_part: bool = False,
+        subject: Subject | None = None,
     ) -> LabelVolume:
-        """Run a model on the volume of one series, from its files; its segments have fingerprints."""
+        """Run a model on the volume of one series, from its files; its segments have fingerprints.
+
+        With ``subject``, files that are of another patient or study are refused (ConflictError).
+        """
         loaded = self._load(model, device)
-        volume = self.read(paths=paths)
+        volume = self._read_of(paths, subject)
         return with_fingerprints(loaded.segment(volume, any_body_part=any_body_part, progress=self._progress))
 
-    def plan(self, *, paths: Paths, model: ModelName, device: str = "auto") -> MemoryPlan | None:
+    def plan(
+        self, *, paths: Paths, model: ModelName, device: str = "auto", subject: Subject | None = None
+    ) -> MemoryPlan | None:
         """Return how a model would run on the series and the memory that it would need; None for rules."""
-        return self._load(model, device).plan(self.read(paths=paths))
+        return self._load(model, device).plan(self._read_of(paths, subject))
 
     def release(self) -> None:
         """Give back the memory of the models and of the volume."""
@@ -153,12 +164,23 @@ class Calls:
             series_description=series_description,
         )
         report(self._progress, "check", 0)
-        check_results(results, volume.source, labels)
+        findings = check_each(results, volume.source, labels)
         return [
-            ResultFile(result.kind, str(result.dataset.SOPInstanceUID), result.path)
-            for result in write_results(results, Path(folder))
+            ResultFile(
+                result.kind,
+                str(result.dataset.SOPInstanceUID),
+                result.path,
+                tuple(f"{finding.path}: {finding.message}" if finding.path else finding.message for finding in found),
+            )
+            for result, found in zip(write_results(results, Path(folder)), findings, strict=True)
             if result.path is not None
         ]
+
+    def _read_of(self, paths: Paths, subject: Subject | None) -> ImageVolume:
+        volume = self.read(paths=paths)
+        if subject is not None:
+            subject.refuse_others([Subject.of(volume.source.headers[0])])
+        return volume
 
     def _load(self, model: ModelName, device: str) -> Model:
         card = find_card(model)
@@ -187,11 +209,9 @@ class Calls:
         outbox = Outbox(outbox_folder)
         outbox.discard(delivery for delivery in outbox.deliveries() if delivery.id in ids)
 
-    def subjects(self, *, files: Paths) -> list[tuple[str, ...]]:
-        """Return of whom and of which study objects are: name, ID, study description and date, each once."""
-        headers = (read_dicom(path, stop_before_pixels=True) for path in files)
-        found = (tuple(str(header.get(name, "") or "") for name in _SUBJECT) for header in headers)
-        return list(dict.fromkeys(found))
+    def subjects(self, *, files: Paths) -> list[Subject]:
+        """Return of whom and of which study objects are, each once."""
+        return list(dict.fromkeys(Subject.of(read_dicom(path, stop_before_pixels=True)) for path in files))
 
     def outbox(self, *, outbox_folder: Path | str) -> list[Delivery]:
         """Return all that waits in the outbox."""

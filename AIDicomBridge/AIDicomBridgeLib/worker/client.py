@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..series.source_slice import SourceSlice
 
 _Kind = TypeVar("_Kind")
-_SliceKey = tuple[Path, str, int | None]  # file, SOP Instance UID, frame number
+# File, its size and time of change, SOP Instance UID, frame number.
+_SliceKey = tuple[Path, tuple[int, int], str, int | None]
 _PIECE_BYTES = 2**20
 _PIECES_PER_POLL = 4
 # Headers of a result's source are read in such portions: 300 of them take 0.2 s.
@@ -80,7 +81,7 @@ class Worker:
         self._open: dict[int, Path | None] = {}  # tasks without their last event; the folder that an export writes to
         self._last_task = 0
         self._answers: deque[Iterator[Event | None]] = deque()  # None: not ready, there is more to do
-        self._headers: dict[_SliceKey, Any] = {}  # of the source seen last
+        self._headers: dict[_SliceKey, Any] = {}  # of the source seen last, as its files were then
 
     @property
     def busy(self) -> bool:
@@ -178,7 +179,9 @@ class Worker:
                 result = message.get("result")
                 needed = dict.fromkeys(encoded_slices(result))
                 if needed:
-                    self._headers = {key: header for key, header in self._headers.items() if key in needed}
+                    self._headers = {
+                        key: header for key, header in self._headers.items() if (key[0], *key[2:]) in needed
+                    }
                 for key in needed:
                     self._header(*key)
                     yield None
@@ -187,9 +190,10 @@ class Worker:
             yield Event(task, "failed", error=error)
 
     def _header(self, path: Path, uid: str, frame_number: int | None) -> Any:
-        key = path, uid, frame_number
+        state = _state_of(path, uid)
+        key = path, state, uid, frame_number
         if key not in self._headers:  # all frames of an instance come with the first
-            self._headers |= {(path, uid, piece.frame_number): piece.header for piece in _read_slices(path, uid)}
+            self._headers |= {(path, state, uid, piece.frame_number): piece.header for piece in _read_slices(path, uid)}
         if key not in self._headers:
             raise BadDicomError(f"the file {path.name} has no frame {frame_number}", uid=uid)
         return self._headers[key]
@@ -315,6 +319,14 @@ def _checked(value: object, kind: type[_Kind]) -> _Kind:
     if not isinstance(value, kind):
         raise MessageError(f"an answer holds no {kind.__name__}")
     return value
+
+
+def _state_of(path: Path, uid: str) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BadDicomError(f"the file {path.name} cannot be read: {error.strerror}", uid=uid) from error
+    return found.st_size, found.st_mtime_ns
 
 
 def _read_slices(path: Path, uid: str) -> "list[SourceSlice]":

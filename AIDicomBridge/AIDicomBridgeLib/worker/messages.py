@@ -28,6 +28,7 @@ _KNOWN_TYPES = {
     "pacs.records": ("InstanceOutcome", "Outcome", "RetrieveReport", "SeriesRecord", "StudyRecord"),
     "series.source_series": ("SourceSeries",),
     "series.source_slice": ("SourceSlice",),
+    "series.subject": ("Subject",),
     "series.volume": ("ImageVolume",),
     "results.label_layers": ("LabelLayer",),
     "models.card": (
@@ -59,11 +60,12 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One written object of a result: ``seg``, ``sr`` or ``sc``, its SOP Instance UID and its file."""
+    """One written object of a result: ``seg``, ``sr`` or ``sc``, its SOP Instance UID, its file, and its warnings."""
 
     kind: str
     sop_instance_uid: str
     path: Path
+    warnings: tuple[str, ...] = ()
 
 
 class Lines:

@@ -1,5 +1,7 @@
 """What a person does to a segmentation node between the model and the archive."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, EncodingError
@@ -57,3 +59,13 @@ def test_a_segmentation_remembers_its_source(labels, node, volume_of):
     assert np.allclose(other.ijk_to_lps, labels.source.ijk_to_lps)
     with pytest.raises(ConflictError, match="another series"):
         label_volume_from(node, other)
+
+
+def test_a_segment_that_was_copied_from_another_patients_segmentation_is_refused(labels, node, volume_of, core):
+    other = replace(labels, source=volume_of(patient_id="SOMEBODY-ELSE").source)
+    theirs = segmentation_node_from(other, core.scene).GetSegmentation()
+    segmentation = node.GetSegmentation()
+    segmentation.RemoveSegment("Segment_2")
+    assert segmentation.CopySegmentFromSegmentation(theirs, "Segment_2")
+    with pytest.raises(ConflictError, match="'Bone' was made from another series and copied here"):
+        label_volume_from(node, labels.source)

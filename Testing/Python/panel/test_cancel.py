@@ -63,8 +63,13 @@ def test_during_a_send_the_objects_wait_and_go_elsewhere(shell, silent_pacs, arc
     shell.click(shell.ui.sendButton)
     shell.click(shell.ui.confirmButton)
     shell.wait_until(lambda: silent_pacs.store_requests, SLOW_S, "the first object at the PACS")
+    assert "stays in the archive" in shell.ui.sendCancelButton.toolTip
     cancelled(shell, "send", temporary)
     assert shell.ui.outboxTable.rowCount == 2
+    assert "Cancelled. 2 objects wait in the outbox; remove them there" in shell.ui.sendStatusLabel.text
+    assert [text for text in shell.texts(shell.ui.resultsTable) if "made" in text or "broken" in text] == [
+        "broken off: look in the outbox"
+    ] * 2
     shell.choose(shell.ui.destinationComboBox, "Archive")
     shell.click(shell.ui.redirectButton)
     shell.wait_until(shell.ui.confirmGroupBox.isVisible, SLOW_S, "the question")

@@ -57,14 +57,21 @@ def test_endpoints_are_kept_changed_and_removed(shell, archive):
 
 
 def test_servers_of_slicer_are_offered_and_never_changed(shell):
+    import qt
     import slicer
 
     settings = slicer.app.userSettings()
     server = {"Name": "Clinic", "Calling AETitle": "SLICER", "Called AETitle": "CLINIC", "Address": "10.0.0.7"}
     settings.setValue("DICOM/ServerNodeCount", 3)
-    settings.setValue("DICOM/ServerNodes/0", json.dumps(server | {"Port": "104", "Retrieve Protocol": "CGET"}))
-    settings.setValue("DICOM/ServerNodes/1", "no JSON")
-    settings.setValue("DICOM/ServerNodes/2", json.dumps(server | {"Port": ""}))
+    for number, text in enumerate(
+        (
+            json.dumps(server | {"Port": "104", "Retrieve Protocol": "CGET"}),
+            "no JSON",
+            json.dumps(server | {"Port": ""}),
+        )
+    ):
+        # As CTK keeps them: QJsonDocument::toJson gives a QByteArray.
+        settings.setValue(f"DICOM/ServerNodes/{number}", qt.QByteArray(text.encode()))
     shell.widget.enter()  # as after a visit to the DICOM module
     assert shell.ui.endpointComboBox.currentText == "Clinic (from Slicer)"
     assert "only read" in shell.ui.endpointComboBox.toolTip
@@ -74,9 +81,30 @@ def test_servers_of_slicer_are_offered_and_never_changed(shell):
     shell.click(shell.ui.editEndpointButton)
     shell.type(shell.ui.endpointNameLineEdit, "Clinic, ours")
     shell.click(shell.ui.saveEndpointButton)
-    assert json.loads(settings.value("DICOM/ServerNodes/0"))["Name"] == "Clinic"
+    assert json.loads(settings.value("DICOM/ServerNodes/0").data())["Name"] == "Clinic"
     assert shell.ui.endpointComboBox.count == 2
     assert [endpoint.name for endpoint in saved(shell)] == ["Clinic, ours", "Clinic"]
+
+
+def test_where_to_send_never_becomes_another_archive_by_itself(shell, archive):
+    ui = shell.ui
+    for name in ("One", "Two", "Three"):
+        add_endpoint(shell, replace(archive.endpoint, ae_title=name.upper()), name)
+    shell.choose(ui.destinationComboBox, "Two")
+    shell.choose(ui.endpointComboBox, "Two")
+    shell.click(ui.editEndpointButton)
+    shell.type(ui.endpointNameLineEdit, "Two, renamed")
+    shell.click(ui.saveEndpointButton)
+    assert ui.destinationComboBox.currentText == "Two, renamed"
+    shell.click(ui.removeEndpointButton)
+    for combo in (ui.destinationComboBox, ui.endpointComboBox):
+        assert (combo.count, combo.currentText) == (2, "")
+    assert "Choose an archive" in ui.findButton.toolTip
+    assert not ui.findButton.isEnabled()
+    shell.widget.enter()
+    assert ui.destinationComboBox.currentText == ""
+    shell.choose(ui.destinationComboBox, "Three")
+    assert shell.widget.panel.send.chooser.endpoint.ae_title == "THREE"
 
 
 def test_credentials_are_entered_once(shell):

@@ -45,7 +45,7 @@ def test_what_was_retrieved_is_filed_in_slicers_database(shell, archive, series,
 
 def test_what_slicers_database_has_is_never_altered(shell, archive, series, tmp_path, temporary):
     changed = dcmread(series[3])
-    changed.PatientComments = "corrected here"
+    changed.PatientComments, changed.PatientID = "corrected here", "CORRECTED"
     changed.save_as(tmp_path / "changed.dcm")
     database().prepareInsert()
     database().insert(str(tmp_path / "changed.dcm"))

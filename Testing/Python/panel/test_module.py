@@ -72,13 +72,20 @@ def test_no_secret_and_no_patient_in_scene_and_settings(shell, archive, tmp_path
     root = ElementTree.fromstring(saved.pop(scene_file))  # noqa: S314 - written a moment ago
     (hierarchy,) = root.findall("SubjectHierarchy")
     assert NAME in ElementTree.tostring(hierarchy).decode()
+    patients = [
+        item for item in hierarchy.iter("SubjectHierarchyItem") if "Level^Patient" in item.get("attributes", "")
+    ]
+    assert len(patients) == 1
     for item in hierarchy.iter("SubjectHierarchyItem"):
-        if "Level^Patient" in item.get("attributes", ""):
-            item.attrib.clear()
+        for key, text in item.attrib.items():
+            if item in patients and key in ("name", "attributes", "uids"):
+                item.set(key, text.replace(NAME, "").replace(PATIENT_ID, ""))
     saved["the rest of the scene"] = ElementTree.tostring(root)
     slicer.app.userSettings().sync()
     saved["settings"] = Path(slicer.app.userSettings().fileName()).read_bytes()
     assert b"AIDB-ARCHIVE" in saved["settings"]
+    shell.scene.Clear(0)
+    assert shell.ui.descriptionLineEdit.text == "", "what was typed about one scene's patient is not sent of another's"
     words = ("Canary", PATIENT_ID, SECRET, "canary-user")
     found = {(word, name) for word in words for name, content in saved.items() if word.encode() in content}
     assert found == set()

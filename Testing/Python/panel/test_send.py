@@ -1,8 +1,22 @@
 """Stage 4 by clicks: what is confirmed is sent, nothing else."""
 
+from pathlib import Path
+
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.series.instance_store import InstanceStore
-from shell.steps import SLOW_S, add_endpoint, find_and_load, modalities, picture, runner_of, segment, send
+from pydicom import dcmread
+from shell.steps import (
+    NAME,
+    PATIENT_ID,
+    SLOW_S,
+    add_endpoint,
+    find_and_load,
+    modalities,
+    picture,
+    runner_of,
+    segment,
+    send,
+)
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -30,7 +44,58 @@ def test_what_was_confirmed_of_one_patient_is_not_sent_of_another(shell, archive
     shell.click(shell.ui.confirmButton)
     shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
     assert "another series" in shell.ui.sendStatusLabel.text
+    shell.click(shell.ui.sendButton)
+    assert not shell.ui.confirmGroupBox.isVisible()
     assert set(modalities(archive)) == {"CT"}
+
+
+def test_a_hand_drawn_segmentation_that_became_another_patients_is_not_what_was_confirmed(shell, archive, tmp_path):
+    find_and_load(shell, archive)
+    node = segment(shell)
+    node.RemoveAttribute("AIDicomBridge.Source")  # as in a segmentation that a person began
+    for index in range(node.GetSegmentation().GetNumberOfSegments()):
+        node.GetSegmentation().GetNthSegment(index).RemoveTag("AIDicomBridge.Source")
+    other = shell.logic.loadSeries(save_series(make_series(body_phantom((10, 64, 72))), tmp_path / "other"))
+    shell.click(shell.ui.sendButton)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(other)
+    shell.click(shell.ui.confirmButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "no longer what was confirmed" in shell.ui.sendStatusLabel.text
+    assert set(modalities(archive)) == {"CT"}
+
+
+def rewrite_database(archive, **attributes: str) -> None:
+    """Change the files in Slicer's DICOM database, under the same UIDs, as a correction or an import over them does."""
+    import slicer
+
+    for instance in archive.store.instances():
+        path = Path(slicer.dicomDatabase.fileForInstance(instance.sop_instance_uid))
+        dataset = dcmread(path)
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+
+
+def test_images_that_became_another_patients_after_loading_are_not_sent(shell, archive, tmp_path):
+    find_and_load(shell, archive)
+    segment(shell)
+    rewrite_database(archive, PatientName="Somebody^Else", PatientID="OTHER-1")
+    send(shell)
+    said = shell.ui.sendStatusLabel.text
+    assert "not of the patient and study that they were loaded as" in said
+    assert "PatientName, PatientID" in said
+    assert "Somebody" not in said
+    assert set(modalities(archive)) == {"CT"}
+    assert not (tmp_path / "home" / "outbox").exists(), "not even put into the outbox"
+
+
+def test_images_that_became_another_studys_after_loading_are_not_segmented(shell, archive):
+    find_and_load(shell, archive)
+    rewrite_database(archive, AccessionNumber="OTHER-2")
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "they have another AccessionNumber" in shell.ui.segmentStatusLabel.text
+    assert shell.ui.segmentationComboBox.nodeCount() == 0
 
 
 def test_a_segment_without_terminology_is_refused_by_name(shell, archive):
@@ -61,6 +126,24 @@ def test_what_cannot_be_sent_waits_in_the_outbox_and_goes_out_later(shell, archi
         picture(shell, "7-outbox")
         with Archive(store, port=endpoint.port):
             shell.click(shell.ui.retryButton)
+            shell.wait_until(shell.ui.confirmGroupBox.isVisible, SLOW_S, "the question")
+            question = shell.ui.confirmLabel.text
+            assert all(text in question for text in (NAME, PATIENT_ID, "Synthetic study", "SYN0001", "Down"))
+            assert str(endpoint.port) in question
+            shell.click(shell.ui.declineButton)
+            assert len(store) == 0, "what was declined, or cancelled before, does not go out"
+            shell.click(shell.ui.retryButton)
+            shell.wait_until(shell.ui.confirmGroupBox.isVisible, SLOW_S, "the question")
+            shell.click(shell.ui.confirmButton)
             shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
         assert "the outbox is empty" in shell.ui.sendStatusLabel.text
         assert len(store) == 2
+
+
+def test_warnings_of_the_results_own_checks_are_shown(shell):
+    from AIDicomBridgeLib.worker.messages import ResultFile
+
+    result = ResultFile("seg", "1.2.3", Path("seg-001.dcm"), ("SegmentSequence[2]: It is odd.", "Another."))
+    shell.widget.panel.send._show_results([result], None)
+    assert "made and checked; warnings: 2" in shell.texts(shell.ui.resultsTable)
+    assert "It is odd." in shell.ui.resultsTable.item(0, 1).toolTip()

@@ -1,6 +1,7 @@
 """What the child keeps between calls, and how often it reports."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -9,10 +10,15 @@ from AIDicomBridgeLib.errors import ConflictError, NotFoundError
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS, Catalogue
 from AIDicomBridgeLib.progress import Progress
+from AIDicomBridgeLib.results import result_set
+from AIDicomBridgeLib.results.conformance import Finding
+from AIDicomBridgeLib.results.label_layers import LabelLayer
+from AIDicomBridgeLib.series.subject import Subject
 from AIDicomBridgeLib.worker import calls as calls_module
 from AIDicomBridgeLib.worker import process
 from AIDicomBridgeLib.worker.calls import Calls
 from AIDicomBridgeLib.worker.messages import Codec
+from pydicom import dcmread
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -76,6 +82,25 @@ def test_a_taken_folder_is_refused_before_anything_is_read(calls: Calls, tmp_pat
     (tmp_path / "seg-001.dcm").touch()
     with pytest.raises(ConflictError):
         calls.export(paths=[tmp_path / "no.dcm"], layers=(), folder=tmp_path)
+
+
+def test_warnings_of_the_checks_come_with_the_objects(calls, ct_files, tmp_path, monkeypatch):
+    labels = calls.segment(paths=ct_files, model="ct-tissues", device="cpu")
+    values = tuple(segment.label for segment in labels.segments)
+    layers = (LabelLayer(labels.labels, (0, 0, 0), values, labels.segments),)
+    found = {"1.2.840.10008.5.1.4.1.1.66.4": [Finding("warning", "Here", "It is odd.")]}
+    monkeypatch.setattr(result_set, "check_conformance", lambda made, *_, **__: found.get(made.SOPClassUID, []))
+    made = calls.export(paths=ct_files, layers=layers, folder=tmp_path / "results", outputs=("seg", "sr"))
+    assert {result.kind: result.warnings for result in made} == {"seg": ("Here: It is odd.",), "sr": ()}
+
+
+def test_files_of_another_patient_than_was_loaded_are_refused(calls, ct_files):
+    subject = Subject.of(dcmread(ct_files[0]))
+    assert calls.plan(paths=ct_files, model="ct-tissues", subject=subject) is None
+    for other in (replace(subject, patient_birth_date="19990101"), replace(subject, accession_number="X")):
+        with pytest.raises(ConflictError, match="not of the patient and study"):
+            calls.segment(paths=ct_files, model="ct-tissues", subject=other)
+    assert subject.patient_id not in repr(subject)
 
 
 def test_an_unknown_series_has_no_volume(calls: Calls):

@@ -31,6 +31,7 @@ from AIDicomBridgeLib.worker import client, process
 from AIDicomBridgeLib.worker.calls import Calls
 from AIDicomBridgeLib.worker.client import Event, Worker
 from AIDicomBridgeLib.worker.messages import Codec
+from pydicom import dcmread
 from synthetic import body_phantom, make_series
 
 DEADLINE_S = 120
@@ -373,6 +374,15 @@ def test_a_source_file_that_changed_meanwhile_is_a_named_error(
     until(lambda: events.extend(e for e in worker.poll() if e.kind != "progress") or events)
     assert (events[0].kind, type(events[0].error)) == ("failed", BadDicomError)
     assert "0004.dcm has changed" in str(events[0].error)
+
+
+def test_a_source_that_changed_between_two_calls_has_its_new_headers(worker: Worker, ct_files: list[Path]):
+    assert result_of(worker, "source", paths=ct_files).headers[0].PatientID != "NEW-ID"
+    for path in ct_files:
+        dataset = dcmread(path)
+        dataset.PatientID = "NEW-ID"
+        dataset.save_as(path)
+    assert {header.PatientID for header in result_of(worker, "source", paths=ct_files).headers} == {"NEW-ID"}
 
 
 @posix_only
