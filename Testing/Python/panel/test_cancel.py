@@ -91,7 +91,9 @@ def test_the_scene_is_closed_during_a_send(shell, silent_pacs, archive):
     shell.scene.Clear(0)
     shell.wait_until(lambda: not is_running(child), what="the end of the worker")
     assert not shell.ui.confirmGroupBox.isVisible()
-    shell.wait_until(shell.ui.loadButton.isEnabled, SLOW_S, "the list of the outbox")
+    shell.wait_until(lambda: shell.ui.outboxTable.rowCount > 0, SLOW_S, "the list of the outbox")
+    assert "wait in the outbox; remove them there" in shell.ui.sendStatusLabel.text
+    shell.wait_until(shell.ui.loadButton.isEnabled, SLOW_S)
     load(shell)
     assert segment(shell) is not None
 

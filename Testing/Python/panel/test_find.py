@@ -7,7 +7,7 @@ import pytest
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, TlsFiles
 from AIDicomBridgeLib.series.instance_store import InstanceStore
-from shell.steps import SECRET, SLOW_S, add_endpoint, runner_of
+from shell.steps import SECRET, SLOW_S, add_endpoint, find, load, runner_of
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -116,6 +116,19 @@ def test_credentials_are_entered_once(shell):
     assert shell.widget.panel.send.chooser.connectable().auth == ("canary-user", SECRET)
     shell.click(shell.ui.removeEndpointButton)
     assert shell.ui.findPasswordLineEdit.text == ""
+
+
+def test_a_chosen_series_is_retrieved_with_the_credentials_of_now(shell, clinic):
+    stage = shell.widget.panel.find
+    add_endpoint(shell, clinic.dicomweb, "Web")
+    shell.type(shell.ui.findPasswordLineEdit, SECRET)
+    find(shell)
+    (found,) = stage.chosen
+    assert found.endpoint.auth is None
+    assert stage.connectable(found).auth == SECRET
+    shell.type(shell.ui.findPasswordLineEdit, "")
+    assert stage.connectable(found).auth is None
+    load(shell)
 
 
 def test_everything_that_a_dimse_endpoint_can_be_told_is_in_the_form(shell):
