@@ -121,6 +121,18 @@ def plan_frames(labels: LabelVolume, encoding: str) -> FramePlan:
     return FramePlan(encoding, described, tuple(frames), slices, (rows, columns), overlap)
 
 
+def has_content(labels: LabelVolume, encoding: str) -> bool:
+    """Return True if a segmentation of that encoding has a voxel that is not 0."""
+    if encoding != "FRACTIONAL" or labels.probabilities is None:
+        return any(layer.any() for layer in labels.layers)
+    return any(_is_written(plane) for volume in labels.probabilities for plane in volume)
+
+
+def _is_written(fractions: np.ndarray) -> bool:
+    """Return True if a fraction does not round to 0."""
+    return bool(fractions.max() * FRACTIONAL_MAXIMUM > 0.5)
+
+
 def present_segments(labels: LabelVolume) -> tuple[Segment, ...]:
     """Return the segments that have voxels in the label arrays, in label order."""
     present = {frame.segment for frame in _runs(labels)}
@@ -207,7 +219,7 @@ def _fractions(labels: LabelVolume) -> list[Frame]:
         for k, plane in enumerate(volume):
             if not (plane.min() >= 0 and plane.max() <= 1):  # also where one is not a number
                 raise EncodingError(f"a probability of the segment {segment + 1} is not from 0 to 1", uid=uid)
-            if plane.max() * FRACTIONAL_MAXIMUM > 0.5:
+            if _is_written(plane):
                 frames.append(Frame(k, segment, 0, 0, size))
     return frames
 

@@ -30,63 +30,6 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """What one label value stands for (PS3.3 C.8.20.4).
-
-    Attributes
-    ----------
-    label
-        Value in the label array, 1 or more; it becomes the Segment Number.
-    name
-        Segment Label, shown to people.
-    category, type, type_modifier, region, region_modifier
-        Segmented Property Category and Type with the type's modifier (laterality), Anatomic Region with its modifier.
-    color_rgb
-        Recommended display colour, 0-255 each.
-    tracking_uid
-        Tracking Unique Identifier, shared by SEG and SR; one is made on encoding where it is None.
-    algorithm_type
-        ``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``.
-    algorithm_name
-        Name of the algorithm; needed unless MANUAL.
-    fingerprint
-        Of the voxels as the algorithm left them, see :func:`.edited_segments.mark_edited`; None where it was not taken.
-    """
-
-    label: int
-    name: str
-    category: Code
-    type: Code
-    _: KW_ONLY
-    type_modifier: Code | None = None
-    region: Code | None = None
-    region_modifier: Code | None = None
-    color_rgb: tuple[int, int, int] | None = None
-    tracking_uid: str | None = None
-    algorithm_type: str = "AUTOMATIC"
-    algorithm_name: str | None = None
-    fingerprint: str | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.category, Code) or not isinstance(self.type, Code):
-            raise EncodingError(
-                f"the segment {self.name!r} has no code that says what it is",
-                advice="Give it a category and a type: from SNOMED CT, or a private one with a scheme such as 99LOCAL.",
-            )
-        if self.region_modifier is not None and self.region is None:
-            raise EncodingError(
-                f"the segment {self.name!r} has a region_modifier without a region",
-                advice="Name the region, or give the side of the type itself as its type_modifier.",
-            )
-        if self.tracking_uid is not None and not is_uid(self.tracking_uid):
-            raise EncodingError(f"the tracking_uid {self.tracking_uid[:80]!r} of the segment {self.name!r} is no UID")
-        if self.color_rgb is not None and not (
-            len(self.color_rgb) == 3 and all(0 <= value <= 255 for value in self.color_rgb)
-        ):
-            raise EncodingError(f"the colour {self.color_rgb} of the segment {self.name!r} is not three of 0 to 255")
-
-
-@dataclass(frozen=True)
 class Provenance:
     """How a result came about; written into every object (Contributing Equipment, algorithm identification).
 
@@ -116,6 +59,69 @@ class Provenance:
     memory_plan: str = ""
 
 
+@dataclass(frozen=True)
+class Segment:
+    """What one label value stands for (PS3.3 C.8.20.4).
+
+    Attributes
+    ----------
+    label
+        Value in the label array, 1 or more; it becomes the Segment Number.
+    name
+        Segment Label, shown to people.
+    category, type, type_modifier, region, region_modifier
+        Segmented Property Category and Type with the type's modifier (laterality), Anatomic Region with its modifier.
+    color_rgb
+        Recommended display colour, 0-255 each.
+    tracking_uid
+        Tracking Unique Identifier, shared by SEG and SR; one is made on encoding where it is None.
+    tracking_id
+        Tracking Identifier; made of name and label where it is None.
+    algorithm_type
+        ``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``.
+    algorithm_name
+        Name of the algorithm; needed unless MANUAL.
+    provenance
+        How this segment came about, where that is another way than the labels'.
+    fingerprint
+        Of the voxels as the algorithm left them, see :func:`.edited_segments.mark_edited`; None where it was not taken.
+    """
+
+    label: int
+    name: str
+    category: Code
+    type: Code
+    _: KW_ONLY
+    type_modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+    color_rgb: tuple[int, int, int] | None = None
+    tracking_uid: str | None = None
+    tracking_id: str | None = None
+    algorithm_type: str = "AUTOMATIC"
+    algorithm_name: str | None = None
+    provenance: Provenance | None = None
+    fingerprint: str | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.category, Code) or not isinstance(self.type, Code):
+            raise EncodingError(
+                f"the segment {self.name!r} has no code that says what it is",
+                advice="Give it a category and a type: from SNOMED CT, or a private one with a scheme such as 99LOCAL.",
+            )
+        if self.region_modifier is not None and self.region is None:
+            raise EncodingError(
+                f"the segment {self.name!r} has a region_modifier without a region",
+                advice="Name the region, or give the side of the type itself as its type_modifier.",
+            )
+        if self.tracking_uid is not None and not is_uid(self.tracking_uid):
+            raise EncodingError(f"the tracking_uid {self.tracking_uid[:80]!r} of the segment {self.name!r} is no UID")
+        if self.color_rgb is not None and not (
+            len(self.color_rgb) == 3 and all(0 <= value <= 255 for value in self.color_rgb)
+        ):
+            raise EncodingError(f"the colour {self.color_rgb} of the segment {self.name!r} is not three of 0 to 255")
+
+
 @dataclass(frozen=True, eq=False)
 class LabelVolume:
     """Segments as label arrays on the grid of their source: one array, or several where segments overlap.
@@ -134,6 +140,8 @@ class LabelVolume:
         (segment, k, j, i) in 0..1, in the order of ``segments``, where the model gives them. Held, not copied.
     provenance
         How the labels came about; None for hand-made ones.
+    fractional_type
+        What the probabilities are: ``PROBABILITY``, or ``OCCUPANCY`` (the part of the voxel that is filled).
     further_layers
         More arrays like ``labels``, for segments that share voxels with those of ``labels``. A label value belongs to
         one array only.
@@ -145,6 +153,7 @@ class LabelVolume:
     ijk_to_lps: np.ndarray = field(kw_only=True, default=None)  # type: ignore[arg-type]
     probabilities: np.ndarray | None = field(kw_only=True, default=None)
     provenance: Provenance | None = field(kw_only=True, default=None)
+    fractional_type: str = field(kw_only=True, default="PROBABILITY")
     further_layers: tuple[np.ndarray, ...] = field(kw_only=True, default=())
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingEr
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
-from .frame_plan import split_labels
+from .frame_plan import has_content, split_labels
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
@@ -90,7 +90,7 @@ def encode_results(
     if set(outputs) - set(OUTPUTS) or not outputs:
         raise ValueError(f"outputs must be some of {', '.join(OUTPUTS)}, not {tuple(outputs)!r}")
     labels = with_tracking_uids(labels, fresh_uid)  # once: all objects of one result track the same things
-    nothing = "FRACTIONAL" not in encodings and not any(layer.any() for layer in labels.layers)
+    nothing = not any(has_content(labels, encoding) for encoding in set(encodings))
     if nothing and profile.empty == "refuse":
         raise EncodingError("no segment has a voxel: there is nothing to send", uid=labels.source.series_uid)
     segmentations: list[_Segmentation] = []

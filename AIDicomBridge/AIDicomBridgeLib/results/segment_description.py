@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from colorsys import hsv_to_rgb
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EncodingError
+from ..errors import BadDicomError, EncodingError
 from ..series.dicom_file import is_uid
-from .codes import coded_concept, read_code
-from .equipment import algorithm_identification, fit
+from .codes import LATERALITIES, coded_concept, read_code, same_concept
+from .equipment import algorithm_identification, fit, read_provenance
 from .frame_plan import present_segments
 from .labels import Code, LabelVolume, Provenance, Segment
 
@@ -35,6 +36,7 @@ def describe_segment(segment: Segment, number: int, provenance: Provenance | Non
             f"{segment.algorithm_type!r} is no algorithm type; DICOM knows {', '.join(_ALGORITHM_TYPES)}"
         )
     manual = segment.algorithm_type == "MANUAL"
+    provenance = segment.provenance or provenance
     algorithm_name = segment.algorithm_name or (provenance.model if provenance else None)
     if not manual and not algorithm_name:
         raise EncodingError(
@@ -43,7 +45,7 @@ def describe_segment(segment: Segment, number: int, provenance: Provenance | Non
         )
     # Without provenance the algorithm's family and version are not known: the name alone is written below.
     identification = None
-    if not manual and provenance is not None:
+    if not manual and provenance is not None and provenance.version:
         identification = algorithm_identification(algorithm_name or "", provenance)
     description = SegmentDescription(
         segment_number=number,
@@ -92,28 +94,34 @@ def with_tracking_uids(labels: LabelVolume, new_uid: Callable[[], str]) -> Label
 
 def tracking_identifier(segment: Segment) -> str:
     """Return the Tracking ID of a segment, the same in SEG and SR."""
-    return fit(f"{segment.name} ({segment.label})")
+    return fit(segment.tracking_id or f"{segment.name} ({segment.label})")
 
 
 def read_segment(item: "Dataset") -> Segment:
-    """Return the segment of one item of the Segment Sequence; its label is the Segment Number."""
+    """Return the segment of one item of the Segment Sequence; its label is the Segment Number.
+
+    Codes that a segment can do without are left out where they are incomplete. Of several modifiers the side is kept.
+    """
     from highdicom.color import CIELabColor
 
     type_item = item.SegmentedPropertyTypeCodeSequence[0]
     region_item = _first(item, "AnatomicRegionSequence")
     color, tracking_uid = item.get("RecommendedDisplayCIELabValue"), str(item.get("TrackingUID", ""))
+    region = _code(region_item)
     return Segment(
         label=int(item.SegmentNumber),
         name=str(item.SegmentLabel),
         category=read_code(item.SegmentedPropertyCategoryCodeSequence[0]),
         type=read_code(type_item),
-        type_modifier=_code(_first(type_item, "SegmentedPropertyTypeModifierCodeSequence")),
-        region=_code(region_item),
-        region_modifier=_code(_first(region_item, "AnatomicRegionModifierSequence")),
+        type_modifier=_modifier(type_item, "SegmentedPropertyTypeModifierCodeSequence"),
+        region=region,
+        region_modifier=_modifier(region_item, "AnatomicRegionModifierSequence") if region else None,
         color_rgb=CIELabColor.from_dicom_value(color).to_rgb(clip=True) if color else None,
         tracking_uid=tracking_uid if is_uid(tracking_uid) else None,
         algorithm_type=str(item.get("SegmentAlgorithmType") or "MANUAL"),
+        tracking_id=str(item.TrackingID) if item.get("TrackingID") else None,
         algorithm_name=str(item.SegmentAlgorithmName) if item.get("SegmentAlgorithmName") else None,
+        provenance=_read_provenance(item),
     )
 
 
@@ -152,4 +160,25 @@ def _first(item: Any, name: str) -> Any:
 
 
 def _code(item: Any) -> Code | None:
-    return read_code(item) if item is not None else None
+    try:
+        return read_code(item) if item is not None else None
+    except BadDicomError:  # one that says nothing: the rest of the segmentation is not worth less
+        return None
+
+
+def _modifier(item: "Dataset", name: str) -> Code | None:
+    codes = [code for code in map(_code, item.get(name) or []) if code is not None]
+    sides = [code for code in codes if any(same_concept(code, side) for side in LATERALITIES)]
+    return next(iter(sides or codes), None)
+
+
+def _read_provenance(item: "Dataset") -> Provenance | None:
+    identification = _first(item, "SegmentationAlgorithmIdentificationSequence")
+    if identification is not None:
+        family = _first(identification, "AlgorithmFamilyCodeSequence")
+        if family is not None and _code(family) is None:
+            identification = deepcopy(identification)
+            del identification.AlgorithmFamilyCodeSequence
+        return read_provenance(identification)
+    name = item.get("SegmentAlgorithmName")
+    return Provenance(str(name), "") if name else None

@@ -1,6 +1,7 @@
 """DICOM Segmentation: :func:`build_segmentation` and its way back, :func:`read_segmentation`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from ..errors import BadDicomError, BridgeError, ConflictError, EncodingError, GeometryError
 from ..series.dicom_file import read_dicom
 from ..series.source_series import SourceSeries
-from .equipment import CONTENT_CREATOR, NOT_FOR_DIAGNOSTIC_USE, read_provenance
+from .equipment import CONTENT_CREATOR, NOT_FOR_DIAGNOSTIC_USE
 from .frame_places import frame_places
 from .frame_plan import plan_frames
 from .frame_reading import FrameData, read_fractions, read_label_layers
@@ -18,7 +19,7 @@ from .labels import LabelVolume, Provenance
 from .profiles import COMPRESSIONS, ENCODINGS, LARGEST_ELEMENT
 from .result_series import ResultKind, complete_result, encoding_errors, fresh_uid, result_series_number
 from .segment_description import read_segment, with_tracking_uids
-from .segmentation_skeleton import SYNTAXES, build_skeleton, fill_skeleton
+from .segmentation_skeleton import build_skeleton, fill_skeleton
 from .source_headers import normalised_headers
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def build_segmentation(
     *,
     encoding: str = "BINARY",
     compression: str | None = None,
-    fractional_type: str = "PROBABILITY",
+    fractional_type: str | None = None,
     empty: str = "encode",
     largest_bytes: int = LARGEST_ELEMENT,
     series_description: str | None = None,
@@ -58,7 +59,7 @@ def build_segmentation(
         For LABELMAP and FRACTIONAL: ``"RLE"`` (label maps about 40 times smaller) or ``"JPEG-LS"`` (smaller still, read
         by fewer); None for Explicit VR Little Endian. There is no Deflate: archives would have to inflate unseen data.
     fractional_type
-        What FRACTIONAL fractions are: ``PROBABILITY``, or ``OCCUPANCY`` (the part of the voxel that is filled).
+        ``PROBABILITY`` or ``OCCUPANCY``, for FRACTIONAL; as the labels say where not given.
     empty
         ``refuse`` raises where there is no voxel, instead of ``encode``.
     largest_bytes
@@ -87,6 +88,7 @@ def build_segmentation(
     DependencyError
         JPEG-LS is wanted and no encoder is installed.
     """
+    fractional_type = fractional_type or labels.fractional_type
     supported = encoding in ENCODINGS and compression in (None, *(() if encoding == "BINARY" else COMPRESSIONS))
     if not supported or fractional_type not in ("PROBABILITY", "OCCUPANCY") or empty not in ("encode", "refuse"):
         raise EncodingError(
@@ -118,7 +120,7 @@ def build_segmentation(
             plan,
             labels.provenance,
             fractional_type=fractional_type,
-            transfer_syntax_uid=SYNTAXES[compression],
+            compression=compression,
             series_instance_uid=new_uid(),
             series_number=series_number or result_series_number(ResultKind.SEGMENTATION, header),
             sop_instance_uid=new_uid(),
@@ -181,6 +183,12 @@ def _read(dataset: "Dataset", source: SourceSeries) -> LabelVolume:
     if (int(dataset.Rows), int(dataset.Columns)) != source.shape[1:]:
         raise GeometryError(f"the frames have another size than the slices of the series {source.shape[1:]}")
     segments = tuple(read_segment(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) != 0)
+    ways = [segment.provenance for segment in segments if segment.provenance and segment.provenance.version]
+    provenance = ways[0] if ways else None
+    segments = tuple(
+        replace(segment, provenance=None) if provenance in (None, segment.provenance) else segment
+        for segment in segments
+    )
     numbers = [segment.label for segment in segments]
     if not numbers or len(set(numbers)) < len(numbers) or not 1 <= min(numbers) <= max(numbers) <= 65535:
         raise BadDicomError("the segments are not numbered each by a number of its own")
@@ -192,13 +200,19 @@ def _read(dataset: "Dataset", source: SourceSeries) -> LabelVolume:
         raise BadDicomError("the background of the label map is not 0")
     data = FrameData.of(dataset, source.shape)
     dtype = np.dtype(np.uint16 if max(numbers) > 255 or data.bits == 16 else np.uint8)
-    provenance = _read_provenance(dataset)
     if kind == "FRACTIONAL":
         maximum = int(dataset.MaximumFractionalValue)
         if not 1 <= maximum <= 255 or data.bits != 8:
             raise BadDicomError("the maximum fractional value is not from 1 to 255")
         labels, fractions = read_fractions(data, places, numbers, maximum, dtype)
-        return LabelVolume(labels, segments, source=source, probabilities=fractions, provenance=provenance)
+        return LabelVolume(
+            labels,
+            segments,
+            source=source,
+            probabilities=fractions,
+            provenance=provenance,
+            fractional_type="OCCUPANCY" if dataset.get("SegmentationFractionalType") == "OCCUPANCY" else "PROBABILITY",
+        )
     first, *others = read_label_layers(data, places, dtype)
     return LabelVolume(first, segments, source=source, further_layers=tuple(others), provenance=provenance)
 
@@ -208,10 +222,3 @@ def _content_description(provenance: Provenance | None) -> str:
         return "Segmentation"
     remark = f", {NOT_FOR_DIAGNOSTIC_USE}" if provenance.not_for_diagnostic_use else ""
     return f"Segmentation by software{remark}"
-
-
-def _read_provenance(dataset: "Dataset") -> Provenance | None:
-    for item in dataset.SegmentSequence:
-        if item.get("SegmentationAlgorithmIdentificationSequence"):
-            return read_provenance(item.SegmentationAlgorithmIdentificationSequence[0])
-    return None

@@ -35,6 +35,7 @@ def build_skeleton(
     provenance: Provenance | None,
     *,
     fractional_type: str,
+    compression: str | None,
     **attributes: Any,
 ) -> "Dataset":
     """Return a segmentation of the plan's segments without frames, in the study of a source.
@@ -45,20 +46,28 @@ def build_skeleton(
         That of the source's first slice, as :func:`~.source_headers.normalised_headers` gives it.
     fractional_type
         For FRACTIONAL.
+    compression
+        Of the frames to come: one of ``SYNTAXES``.
     attributes
         Further arguments of highdicom's Segmentation.
     """
     from highdicom.seg import Segmentation
     from pydicom import Dataset
+    from pydicom.uid import UID
 
+    descriptions = [
+        describe_segment(segment, number, provenance)
+        for segment, number in zip(plan.segments, plan.numbers, strict=True)
+    ]
+    algorithm = {name: descriptions[0].get(name) for name in ("SegmentAlgorithmType", "SegmentAlgorithmName")}
+    unidentified = "SegmentationAlgorithmIdentificationSequence" not in descriptions[0]
+    if unidentified:  # highdicom describes the background of a label map like the first segment, and knows no such one
+        descriptions[0].SegmentAlgorithmType = "MANUAL"
     made = Segmentation(
         source_images=single_frame_stand_ins(replace(source, slices=source.slices[:1]), [header]),
         pixel_array=_nothing(plan),
         segmentation_type=plan.encoding,
-        segment_descriptions=[
-            describe_segment(segment, number, provenance)
-            for segment, number in zip(plan.segments, plan.numbers, strict=True)
-        ],
+        segment_descriptions=descriptions,
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -68,11 +77,19 @@ def build_skeleton(
         omit_empty_frames=False,
         fractional_type=fractional_type,
         max_fractional_value=FRACTIONAL_MAXIMUM,
+        transfer_syntax_uid=SYNTAXES[None],  # of the empty frame, which is thrown away
         **attributes,
     )
+    if unidentified:
+        for item in made.SegmentSequence:
+            if int(item.SegmentNumber) in (0, plan.numbers[0]):
+                for name, value in algorithm.items():
+                    if value is not None:
+                        setattr(item, name, value)
     del made.PixelData, made.PerFrameFunctionalGroupsSequence
     skeleton = Dataset(dict(made.items()))
     skeleton.file_meta = made.file_meta
+    skeleton.file_meta.TransferSyntaxUID = UID(SYNTAXES[compression])
     return skeleton
 
 

@@ -55,6 +55,22 @@ def test_an_address_names_its_profile(address: str) -> None:
         parse_endpoint(f"{address}%20/x")
 
 
+def test_fractions_of_zero_are_nothing(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    volume = read_volume(labels.source)
+    fractions = np.full((3, *volume.voxels.shape), 0.001, np.float32)
+    nothing = replace(labels, labels=np.zeros_like(labels.labels), probabilities=fractions)
+    strict = DestinationProfile("mine", encoding="FRACTIONAL", empty="refuse")
+    with pytest.raises(EncodingError, match="nothing to send"):
+        encode_results(nothing, volume, [], profile=strict, outputs=("seg",))
+    quiet = replace(strict, empty="report")
+    reported = encode_results(nothing, volume, measure(nothing, volume), profile=quiet, outputs=("seg",))
+    assert [result.kind for result in reported] == ["sr"]
+    fractions[1, 3, 4, 5] = 0.3  # in no label, but in the fractions
+    (made,) = encode_results(nothing, volume, [], profile=strict, outputs=("seg",))
+    assert made.dataset.NumberOfFrames == 1
+
+
 def test_a_dimse_peer_is_asked_whether_it_takes_label_maps(tmp_path: Path, unused_port: int) -> None:
     with InstanceStore(tmp_path / "archive") as store, Archive(store) as archive:
         agreed = agree_on_profile(archive.endpoint, "orthanc")

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import BadDicomError, ConflictError, EncodingError, GeometryError
-from AIDicomBridgeLib.results.labels import LabelVolume, Segment
+from AIDicomBridgeLib.results.codes import coded_concept
+from AIDicomBridgeLib.results.conformance import check_conformance
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
@@ -138,6 +140,64 @@ def test_hand_made_segments_need_no_algorithm(tmp_path: Path) -> None:
     assert "SegmentAlgorithmName" not in segmentation.SegmentSequence[0]
     with pytest.raises(EncodingError, match="names no algorithm"):
         build_segmentation(replace(labels, provenance=None))
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+def test_an_algorithm_may_have_a_name_alone(tmp_path: Path, encoding: str) -> None:
+    labels = make_labels(tmp_path)
+    named = tuple(replace(segment, algorithm_name="somebody's") for segment in labels.segments)
+    segmentation = build_segmentation(replace(labels, segments=named, provenance=None), encoding=encoding)
+    assert {(item.SegmentAlgorithmType, item.SegmentAlgorithmName) for item in segmentation.SegmentSequence} == {
+        ("AUTOMATIC", "somebody's")
+    }
+    assert check_conformance(segmentation, labels.source) == []
+    back = read_segmentation(segmentation, labels.source)
+    assert (back.provenance, back.segments[0].provenance, back.segments[0].algorithm_name) == (None, None, "somebody's")
+
+
+def _algorithms(segmentation: Dataset) -> list[tuple[str, str | None]]:
+    found = []
+    for item in segmentation.SegmentSequence:
+        said = item.get("SegmentationAlgorithmIdentificationSequence")
+        found.append((item.SegmentAlgorithmName, said[0].AlgorithmVersion if said else None))
+    return found
+
+
+def test_each_segment_keeps_its_algorithm_and_its_tracking(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    first, second, third = labels.segments
+    segments = (
+        first,
+        replace(second, algorithm_name="other", provenance=Provenance("other", "9.9", learned=False)),
+        replace(third, algorithm_name="unknown", provenance=Provenance("unknown", "")),
+    )
+    segmentation = build_segmentation(replace(labels, segments=segments))
+    expected = [("phantomnet", "2.1"), ("other", "9.9"), ("unknown", None)]
+    assert _algorithms(segmentation) == expected
+    segmentation.SegmentSequence[1].TrackingID = "theirs"
+    back = read_segmentation(segmentation, labels.source)
+    assert back.provenance == PROVENANCE
+    again = build_segmentation(back)
+    assert _algorithms(again) == expected
+    assert [(item.TrackingID, item.TrackingUID) for item in again.SegmentSequence] == [
+        (item.TrackingID, item.TrackingUID) for item in segmentation.SegmentSequence
+    ]
+
+
+def test_of_several_modifiers_the_side_is_kept_and_incomplete_codes_are_left_out(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    segmentation = build_segmentation(labels)
+    first, second, third = segmentation.SegmentSequence
+    upper = coded_concept(Code("261183002", "SCT", "Upper"))
+    first.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence.insert(0, upper)
+    del second.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning
+    second.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0].CodeValue = ""
+    del third.AnatomicRegionSequence[0].CodeMeaning
+    third.TrackingUID = "none"
+    back = read_segmentation(segmentation, labels.source)
+    assert [segment.type_modifier for segment in back.segments] == [RIGHT, None, None]
+    assert (back.segments[2].region, back.segments[2].region_modifier, back.segments[2].tracking_uid) == (None,) * 3
+    assert "AlgorithmFamilyCodeSequence" in second.SegmentationAlgorithmIdentificationSequence[0]
 
 
 def test_rle_is_compressed_and_every_object_gets_new_uids(tmp_path: Path) -> None:

@@ -214,6 +214,17 @@ def test_runs_are_packed_as_dicom_rle(largest: int) -> None:
     assert _rle_decode_frame(rle_frame(plane), 9, 300, 1, plane.itemsize * 8) == plane.tobytes()
 
 
+@pytest.mark.parametrize("columns", [1, 127, 128, 129, 300])
+def test_noise_hardly_grows_by_rle(columns: int) -> None:
+    plane = np.random.default_rng(columns).integers(0, 256, (50, columns)).astype(np.uint8)
+    plane[:20, ::3] = plane[:20, 1::3][:, : plane[:, ::3].shape[1]].mean() if columns > 1 else 0
+    plane[20:30] = np.repeat(plane[20:30, ::2], 2, axis=1)[:, :columns]  # pairs
+    frame = rle_frame(plane)
+    assert len(frame) % 2 == 0
+    assert len(frame) <= 64 + 50 * (columns + -(-columns // 128)) + 1
+    assert _rle_decode_frame(frame, 50, columns, 1, 8) == plane.tobytes()
+
+
 @pytest.mark.parametrize(("compression", "syntax"), [("RLE", RLELossless), ("JPEG-LS", JPEGLSLossless)])
 @pytest.mark.parametrize("encoding", ["LABELMAP", "FRACTIONAL"])
 def test_compression_loses_nothing(tmp_path: Path, encoding: str, compression: str, syntax: str) -> None:
@@ -222,6 +233,16 @@ def test_compression_loses_nothing(tmp_path: Path, encoding: str, compression: s
     assert compressed.file_meta.TransferSyntaxUID == syntax
     plain = build_segmentation(labels, encoding=encoding)
     assert np.array_equal(dcmread(_saved(compressed)).pixel_array, plain.pixel_array)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5)])
+def test_frames_too_small_for_jpeg_ls_are_refused_by_name(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    source = make_source(tmp_path, np.zeros(shape, np.int16))
+    labels = LabelVolume(np.ones(shape, np.uint8), SEGMENTS, source=source, provenance=PROVENANCE)
+    with pytest.raises(EncodingError, match="larger compressed by JPEG-LS"):
+        build_segmentation(labels, encoding="LABELMAP", compression="JPEG-LS")
+    rle = build_segmentation(labels, encoding="LABELMAP", compression="RLE")
+    assert np.array_equal(read_segmentation(rle, source).labels, labels.labels)
 
 
 def test_a_label_map_of_many_labels_has_16_bits(tmp_path: Path) -> None:
@@ -282,6 +303,7 @@ def test_fractions_are_kept_in_steps_of_255(tmp_path: Path, kind: str) -> None:
     back = read_segmentation(segmentation, labels.source)
     assert np.abs(back.probabilities - labels.probabilities).max() < 0.5 / 255 + 1e-3
     again = build_segmentation(back, encoding="FRACTIONAL")
+    assert again.SegmentationFractionalType == kind
     assert again.PixelData == segmentation.PixelData
 
 
