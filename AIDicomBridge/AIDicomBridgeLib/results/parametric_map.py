@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..series.source_slice import SourceSlice
 
 PARAMETRIC_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
+_WIDEST = 2.0**62  # a display window: readers hold its width as an integer of 64 bits
 _DERIVATION = Code("algorithm", OWN_SCHEME, "Computed from the image by an algorithm")  # CID 7203 has none that fits
 
 
@@ -81,21 +82,26 @@ def build_parametric_map(
 
     if values.shape != source.shape:
         raise GeometryError(f"the values {values.shape} are not on the grid of their source {source.shape}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused next
+        values = values.astype(np.float32, copy=False)
     low, high = _range(values, quantity)
     if values.size * 4 > LARGEST_ELEMENT:
         raise EncodingError("the map would hold more than DICOM's 4 GiB", uid=source.series_uid)
     if not source.frame_of_reference_uid:
         raise EncodingError("the source has no Frame of Reference UID, which a map needs", uid=source.series_uid)
-    center, width = window or ((low + high) / 2, max(high - low, 1e-6))
+    center, width = window or ((low + high) / 2, min(max(high - low, 1e-6), _WIDEST))
+    if not (np.isfinite((center, width)).all() and width > 0):
+        raise EncodingError(f"the window {center:g}, {width:g} has no width")
     title = fit(description or quantity.meaning)
     now = now or datetime.now()
     headers = normalised_headers(source)
     with encoding_errors("the parametric map", source.series_uid):
         result = ParametricMap(
             source_images=single_frame_stand_ins(source, headers),
-            pixel_array=values.astype(np.float32, copy=False),
+            pixel_array=values,
             series_instance_uid=new_uid(),
-            series_number=series_number or result_series_number(ResultKind.PARAMETRIC_MAP, headers[0]),
+            series_number=series_number
+            or result_series_number(ResultKind.PARAMETRIC_MAP, headers[0], provenance, variant=title),
             sop_instance_uid=new_uid(),
             instance_number=1,
             manufacturer=MANUFACTURER,
@@ -142,10 +148,10 @@ def build_parametric_map(
 
 
 def _range(values: np.ndarray, quantity: Code) -> tuple[float, float]:
-    """Return the smallest and the largest value."""
+    """Return the smallest and the largest value of float32 values."""
     low, high = float(values.min()), float(values.max())  # a NaN anywhere makes both NaN
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise EncodingError("the map holds values that are not finite numbers")
+        raise EncodingError("the map holds values that are not finite numbers, or beyond 3.4e38, the limit of float32")
     if quantity == PROBABILITY and not 0 <= low <= high <= 1:
         raise EncodingError(
             f"the values lie between {low:g} and {high:g}; probabilities lie between 0 and 1",

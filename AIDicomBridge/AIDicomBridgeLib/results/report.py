@@ -75,7 +75,7 @@ def build_report(
             evidence=[*(instance for instance, _ in instances), *evidence],
             content=content,
             series_instance_uid=new_uid(),
-            series_number=series_number or result_series_number(kind, header),
+            series_number=series_number or result_series_number(kind, header, provenance),
             sop_instance_uid=new_uid(),
             instance_number=1,
             manufacturer=MANUFACTURER,

@@ -1,29 +1,30 @@
 """What every result carries beside its content: its series, its dates, the body part, who made it.
 
-Series numbers: a result gets ``10000 * k + source series number``, with k as in :class:`ResultKind`. Scanners number
-their own series 1-999 or, like Philips, in steps of 100 (101, 201, 301), so a smaller step would meet them. The number
-stays readable (4 gives 10004, 20004, 30004). A second result of the same kind in one job gets 100000 more, and says in
-its description what it is.
+Series numbers: a result gets the source's series number, then the digit of its kind (:class:`ResultKind`), then four
+digits that tell apart what was made from which series by which model. Of series 4 a segmentation is 41dddd, its
+measurements are 42dddd. Without asking the archive no more can be done: two runs of one model on one series share a
+number.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ..errors import BridgeError, EncodingError
-from .equipment import NOT_FOR_DIAGNOSTIC_USE, contributing_equipment, fit
+from .equipment import NOT_FOR_DIAGNOSTIC_USE, contributing_equipment, device_uid, fit
 from .labels import Provenance
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_LARGEST_NUMBER = 2**31 - 1  # of an Integer String
+_SOURCE_NUMBERS = 21474  # source numbers below it keep the result's below 2**31, the limit of an Integer String
 
 
 class ResultKind(Enum):
-    """The kinds of results, each with the number that its series numbers start with and its word for people."""
+    """The kinds of results, each with its digit in series numbers and its word for people."""
 
     SEGMENTATION = (1, "segmentation")
     MEASUREMENT_REPORT = (2, "measurements")
@@ -47,13 +48,27 @@ def fresh_uid() -> str:
     return str(generate_uid())
 
 
-def result_series_number(kind: ResultKind, source_header: "Dataset", nth: int = 0) -> int:
-    """Return the series number of the nth result (from 0) of its kind; see the rule at the top of this file."""
+def result_series_number(
+    kind: ResultKind, source_header: "Dataset", provenance: Provenance | None, *, variant: str = "", nth: int = 0
+) -> int:
+    """Return the series number of a result; see the rule at the top of this file.
+
+    Parameters
+    ----------
+    variant
+        What tells two results of one kind, model and series apart, such as the encoding.
+    nth
+        Counts the results of that kind in one job from 0: theirs always differ.
+    """
     try:
         source_number = max(int(source_header.get("SeriesNumber") or 0), 0)
     except (TypeError, ValueError):
         source_number = 0
-    return min(10000 * kind.value[0] + 100000 * nth + source_number, _LARGEST_NUMBER)
+    # Two series of a study may have the same number, or none.
+    made_from = (source_header.get("SeriesInstanceUID", ""), source_number, device_uid(provenance), variant)
+    digest = sha256(":".join(map(str, made_from)).encode()).digest()
+    remainder = (int.from_bytes(digest[:8], "big") + nth) % 10000
+    return source_number % _SOURCE_NUMBERS * 100000 + kind.value[0] * 10000 + remainder
 
 
 def default_description(kind: ResultKind, provenance: Provenance | None) -> str:

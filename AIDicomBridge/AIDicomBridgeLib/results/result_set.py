@@ -76,7 +76,7 @@ def encode_results(
         One SEG is made for each; report and captures refer to the first. The profile's where not given. A SEG larger
         than the profile allows comes in parts by segments, each with a report of its own.
     series_description
-        For all series; made from the model's name where not given.
+        For the segmentation's series; the others' add what they are. Made from the model's name where not given.
 
     Raises
     ------
@@ -107,19 +107,34 @@ def encode_results(
                 [measured for measured in measurements if measured.segment.label in labels_inside],
                 segmentation=made.dataset,
                 sr_class=profile.report_class,
-                series_description=series_description,
-                series_number=result_series_number(ResultKind.MEASUREMENT_REPORT, labels.source.headers[0], order),
+                series_description=_described(series_description, ResultKind.MEASUREMENT_REPORT),
+                series_number=result_series_number(
+                    ResultKind.MEASUREMENT_REPORT, labels.source.headers[0], labels.provenance, nth=order
+                ),
             )
             results.append(ResultObject("sr", report))
     if "sc" in outputs:
-        captures = build_secondary_captures(labels, volume, segmentation=first, series_description=series_description)
+        captures = build_secondary_captures(
+            labels,
+            volume,
+            segmentation=first,
+            series_description=_described(series_description, ResultKind.SECONDARY_CAPTURE),
+        )
         results += [ResultObject("sc", capture) for capture in captures]
         if profile.summary_page:
             page = build_summary_capture(
-                labels, volume, measurements, segmentation=first, series_description=series_description
+                labels,
+                volume,
+                measurements,
+                segmentation=first,
+                series_description=_described(series_description, ResultKind.SUMMARY),
             )
             results.append(ResultObject("sc", page))
     return results
+
+
+def _described(text: str | None, kind: ResultKind) -> str | None:
+    return f"{text} {kind.value[1]}" if text else None
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,8 @@ def _segmentations(
         encoding = "BINARY" if wanted == "LABELMAP" and labels.further_layers else wanted
         parts = split_labels(labels, encoding, profile.largest_bytes)
         for number, part in enumerate(parts, start=1):
-            remarks = [encoding.lower()] * bool(nth) + [f"part {number} of {len(parts)}"] * (len(parts) > 1)
+            remarks = [encoding.lower()] * bool(nth or encoding == "FRACTIONAL")
+            remarks += [f"part {number} of {len(parts)}"] * (len(parts) > 1)
             description = series_description
             if remarks:
                 description = " ".join([series_description or default_description(kind, labels.provenance), *remarks])
@@ -154,7 +170,9 @@ def _segmentations(
                 compression=None if encoding == "BINARY" else profile.compression,
                 largest_bytes=profile.largest_bytes,
                 series_description=description,
-                series_number=result_series_number(kind, header, len(made)),
+                series_number=result_series_number(
+                    kind, header, labels.provenance, variant=encodings[0], nth=len(made)
+                ),
             )
             made.append(_Segmentation(nth, part, dataset))
     return made

@@ -72,7 +72,7 @@ def build_secondary_captures(
     series = CaptureSeries(
         kind,
         new_uid(),
-        series_number or result_series_number(kind, headers[0]),
+        series_number or result_series_number(kind, headers[0], labels.provenance),
         series_description,
         f"Outlines of segments burnt in: {names}",
         labels.provenance,
@@ -140,7 +140,7 @@ def build_summary_capture(
     series = CaptureSeries(
         kind,
         new_uid(),
-        series_number or result_series_number(kind, headers[0]),
+        series_number or result_series_number(kind, headers[0], labels.provenance),
         series_description,
         "Table of measurements, and slices with outlines of segments burnt in",
         labels.provenance,
@@ -211,7 +211,7 @@ def build_picture_captures(
     series = CaptureSeries(
         kind,
         new_uid(),
-        series_number or result_series_number(kind, headers[0]),
+        series_number or result_series_number(kind, headers[0], provenance, variant=description),
         series_description,
         description,
         provenance,

@@ -122,7 +122,8 @@ def build_segmentation(
             fractional_type=fractional_type,
             compression=compression,
             series_instance_uid=new_uid(),
-            series_number=series_number or result_series_number(ResultKind.SEGMENTATION, header),
+            series_number=series_number
+            or result_series_number(ResultKind.SEGMENTATION, header, labels.provenance, variant=encoding),
             sop_instance_uid=new_uid(),
             content_description=_content_description(labels.provenance),
             content_creator_name=content_creator,

@@ -96,13 +96,30 @@ def test_another_model_has_another_device_uid() -> None:
 
 
 def test_series_numbers_of_results_keep_apart() -> None:
-    header = Dataset()
-    header.SeriesNumber = 301
-    numbers = [result_series_number(kind, header) for kind in ResultKind]
-    assert numbers[:3] == [10301, 20301, 30301]
+    models = [PROVENANCE, replace(PROVENANCE, version="2.2"), replace(PROVENANCE, weights_sha256="f" * 64), None]
+    sources = [None, 1, 4, 301, 10004, 20004, 21473, 2**31 - 1]
+    numbers = []
+    for place, source in enumerate((*sources, 1)):  # two series with the number 1
+        header = Dataset()
+        header.SeriesNumber, header.SeriesInstanceUID = source, f"1.2.3.{place}"
+        for kind in ResultKind:
+            for provenance in models:
+                for variant in ("BINARY", "FRACTIONAL"):
+                    numbers.append(result_series_number(kind, header, provenance, variant=variant))
+                numbers.append(result_series_number(kind, header, provenance, variant="BINARY", nth=1))
     assert len(set(numbers)) == len(numbers)
-    del header.SeriesNumber
-    assert result_series_number(ResultKind.SEGMENTATION, header) == 10000
+    assert 0 < min(numbers) <= max(numbers) < 2**31
+    assert not set(numbers) & set(range(10000)), "the scanner's own"
+
+
+def test_the_series_number_begins_with_the_sources_and_stays(tmp_path: Path) -> None:
+    header = Dataset()
+    header.SeriesNumber, header.SeriesInstanceUID = 301, "1.2.3"
+    number = result_series_number(ResultKind.MEASUREMENT_REPORT, header, PROVENANCE)
+    assert str(number).startswith("3012")
+    assert number == result_series_number(ResultKind.MEASUREMENT_REPORT, header, replace(PROVENANCE, device="cuda"))
+    parts = {result_series_number(ResultKind.SEGMENTATION, header, PROVENANCE, nth=nth) for nth in range(10000)}
+    assert len(parts) == 10000
 
 
 def test_the_series_says_that_it_is_not_for_diagnosis_within_64_characters() -> None:

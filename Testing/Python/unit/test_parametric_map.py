@@ -11,7 +11,7 @@ from AIDicomBridgeLib.results.labels import Code
 from AIDicomBridgeLib.results.parametric_map import build_parametric_map
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import Dataset, dcmread
-from segmented import PROVENANCE, make_source
+from segmented import LUNG, PROVENANCE, make_source
 from synthetic import OBLIQUE, body_phantom, make_enhanced, make_series, save_series
 
 SHAPE = (12, 64, 72)
@@ -32,7 +32,7 @@ def test_every_slice_has_its_values_and_names_its_source(tmp_path: Path, probabi
         assert group.PlanePositionSequence[0].ImagePositionPatient == piece.header.ImagePositionPatient
         reference = group.DerivationImageSequence[0].SourceImageSequence[0]
         assert reference.ReferencedSOPInstanceUID == piece.sop_instance_uid
-    assert (read.SeriesNumber, read.SeriesDescription) == (40001, "phantomnet map (not for diagnostic use)")
+    assert (read.SeriesNumber // 10000, read.SeriesDescription) == (14, "phantomnet map (not for diagnostic use)")
     assert read.ContentDescription == "Probability, not for diagnostic use"
     assert read.ContributingEquipmentSequence[-1].ManufacturerModelName == "phantomnet"
 
@@ -73,6 +73,22 @@ def test_values_that_are_no_map_are_refused(tmp_path: Path, probabilities: np.nd
     probabilities[3, 4, 5] = np.nan
     with pytest.raises(EncodingError, match="not finite"):
         build_parametric_map(probabilities, source)
+
+
+def test_values_that_float32_cannot_hold_are_refused_and_those_that_it_can_have_a_window(tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    values = np.linspace(-1, 1, np.prod(SHAPE)).reshape(SHAPE)
+    unit = Code("1", "UCUM", "no units")
+    with pytest.raises(EncodingError, match="the limit of float32"):
+        build_parametric_map(values * 1e39, source, quantity=LUNG, unit=unit)
+    result = build_parametric_map(values * 3e38, source, quantity=LUNG, unit=unit)
+    assert np.isfinite(result.pixel_array).all()
+    window = result.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    assert window.WindowCenter == 0
+    assert 0 < window.WindowWidth < 2**63, "what readers with integers of 64 bits can hold"
+    for window in ((0, 0), (0, -5), (np.inf, 1), (0, np.nan)):
+        with pytest.raises(EncodingError, match="no width"):
+            build_parametric_map(values, source, quantity=LUNG, unit=unit, window=window)
 
 
 def test_a_constant_map_has_a_window_and_faults_are_found(tmp_path: Path) -> None:

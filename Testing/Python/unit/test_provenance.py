@@ -99,10 +99,39 @@ def test_two_segmentations_of_one_job_are_told_apart(labels: LabelVolume, descri
         series_description=description,
     )
     name = description or "phantomnet segmentation"
-    assert [(int(item.dataset.SeriesNumber), item.dataset.SeriesDescription) for item in results] == [
-        (10001, f"{name} (not for diagnostic use)"),
-        (110001, f"{name} labelmap (not for diagnostic use)"),
+    assert [item.dataset.SeriesDescription for item in results] == [
+        f"{name} (not for diagnostic use)",
+        f"{name} labelmap (not for diagnostic use)",
     ]
+    assert results[0].dataset.SeriesNumber != results[1].dataset.SeriesNumber
+
+
+def test_one_description_for_all_still_tells_the_kinds_apart(labels: LabelVolume) -> None:
+    volume = read_volume(labels.source)
+    options = {"outputs": ("seg", "sr", "sc"), "profile": "plain-pacs", "series_description": "Lungs"}
+    results = encode_results(labels, volume, measure(labels, volume), **options)
+    names = {item.dataset.SeriesDescription.partition(" (")[0] for item in results}
+    assert names == {"Lungs", "Lungs measurements", "Lungs overlay", "Lungs summary"}
+
+
+def test_results_of_other_models_encodings_and_kinds_are_told_apart_across_jobs(labels: LabelVolume) -> None:
+    volume = read_volume(labels.source)
+    measured = measure(labels, volume)
+    probable = replace(labels, probabilities=np.full((3, *labels.labels.shape), 0.5, np.float32))
+    other = replace(labels, provenance=replace(PROVENANCE, model="othernet", weights_sha256="f" * 64))
+    everything = ("seg", "sr", "sc")
+    results = [
+        item.dataset
+        for item in (
+            *encode_results(labels, volume, measured, outputs=everything, profile="plain-pacs"),
+            *encode_results(probable, volume, measured, outputs=("seg",), encodings=("FRACTIONAL",)),
+            *encode_results(other, volume, measured, outputs=everything, profile="plain-pacs"),
+        )
+    ]
+    series = {result.SeriesInstanceUID: result for result in results}
+    assert len(series) == 9
+    assert len({result.SeriesNumber for result in series.values()}) == 9
+    assert len({result.SeriesDescription for result in series.values()}) == 9
 
 
 def _results(labels: LabelVolume, profile: DestinationProfile) -> list[tuple[str, Dataset]]:

@@ -121,7 +121,10 @@ def _only_padded_otherwise(mine: DataElement, other: DataElement) -> bool:
 def test_the_object_is_highdicoms(tmp_path: Path, encoding: str, shape: tuple[int, int, int], series: dict) -> None:
     labels = labels_of(tmp_path, shape, **series)
     expected = by_highdicom(labels, encoding)
-    for form in (build_segmentation(labels, encoding=encoding, now=NOW), _reread(labels, encoding)):
+    for form in (
+        build_segmentation(labels, encoding=encoding, now=NOW, series_number=10001),
+        _reread(labels, encoding),
+    ):
         assert differences(form, expected) == []
         assert {name: form.file_meta[name].value for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID")} == {
             name: expected.file_meta[name].value for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID")
@@ -185,7 +188,7 @@ def test_the_object_of_one_segment_is_highdicoms(tmp_path: Path) -> None:
 
 
 def _reread(labels: LabelVolume, encoding: str) -> Dataset:
-    return dcmread(_saved(build_segmentation(labels, encoding=encoding, now=NOW)))
+    return dcmread(_saved(build_segmentation(labels, encoding=encoding, now=NOW, series_number=10001)))
 
 
 def _saved(dataset: Dataset, **options: object) -> BytesIO:
