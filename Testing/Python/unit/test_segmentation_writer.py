@@ -184,7 +184,7 @@ def test_the_object_of_one_segment_is_highdicoms(tmp_path: Path) -> None:
     for slices in (slice(2, 5), slice(0, 5)):  # frames that lie evenly, and with a gap
         one = replace(labels, labels=np.zeros_like(array), segments=labels.segments[:1], probabilities=None)
         one.labels[slices] = array[slices]
-        assert differences(build_segmentation(one, now=NOW), by_highdicom(one, "BINARY")) == []
+        assert differences(build_segmentation(one, now=NOW, series_number=10001), by_highdicom(one, "BINARY")) == []
 
 
 def _reread(labels: LabelVolume, encoding: str) -> Dataset:
