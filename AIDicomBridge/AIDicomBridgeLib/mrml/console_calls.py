@@ -81,19 +81,24 @@ class ConsoleCalls:
         """Run a model on a volume that was loaded from DICOM, and return the segmentation node.
 
         The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
-        Slicer's DICOM module. A series whose header names a body part that the model is not for is refused, unless
-        anyBodyPart is True.
+        Slicer's DICOM module; it must still show what its files hold, because a result refers to them. A series whose
+        header names a body part that the model is not for is refused, unless anyBodyPart is True.
         """
         import slicer
 
-        from .. import load_model
+        from .. import load_model, read_volume
         from ..results.edited_segments import with_fingerprints
+        from ..series.same_voxels import refuse_other_voxels
         from .segmentation_node import segmentation_node_from
         from .slicer_packages import ensure_packages, ensure_torch
+        from .volume_node import sum_up_rows
 
-        volume = self._volume(volumeNode)
+        source = self._source(volumeNode)
+        *_, sums = sum_up_rows(volumeNode, source)
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
+        volume = read_volume(source)
+        refuse_other_voxels(sums, volume)
         labels = load_model(modelName, device=device).segment(volume, any_body_part=anyBodyPart)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
@@ -107,10 +112,11 @@ class ConsoleCalls:
         >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", outputs=("seg", "sr"))
         >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", profile="ohif")
         """
+        from .. import read_volume
         from .segmentation_files import write_segmentation_files
         from .segmentation_node import reference_volume_node
 
-        volume = self._volume(reference_volume_node(segmentationNode))
+        volume = read_volume(self._source(reference_volume_node(segmentationNode)))
         return write_segmentation_files(
             segmentationNode, volume, folder, outputs=outputs, encoding=encoding, profile=profile
         )
@@ -144,13 +150,10 @@ class ConsoleCalls:
         )
         return run_job(job, progress=progress)
 
-    def _volume(self, volumeNode):
+    def _source(self, volumeNode):
         import slicer
 
-        from .volume_node import image_volume_from
-
-        source = self.sourceFiles.source_of(volumeNode, getattr(slicer, "dicomDatabase", None))
-        return image_volume_from(volumeNode, source)
+        return self.sourceFiles.source_of(volumeNode, getattr(slicer, "dicomDatabase", None))
 
     def _connect(self, endpoint):
         from .. import connect

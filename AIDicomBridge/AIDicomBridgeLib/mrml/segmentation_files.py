@@ -27,7 +27,7 @@ def write_segmentation_files(
     Parameters
     ----------
     volume
-        The segmentation's source, as :func:`~.volume_node.image_volume_from` gives it.
+        The segmentation's source, with its voxels.
     folder, outputs, encoding, profile
         As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
 

@@ -1,10 +1,12 @@
 """ImageVolume to vtkMRMLScalarVolumeNode and back, sharing the voxels."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..errors import GeometryError
+from ..series.same_voxels import row_sums
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
@@ -61,6 +63,44 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
     Raises
     ------
     GeometryError
+        As :func:`axes_reversed_in`.
+    """
+    reversed_axes = axes_reversed_in(node, source)
+    voxels = image_array(node.GetImageData())
+    if reversed_axes:
+        voxels = np.ascontiguousarray(np.flip(voxels, reversed_axes))
+    return ImageVolume(_as_image_type(voxels), source.ijk_to_lps, source)
+
+
+def sum_up_rows(node: Any, source: SourceSeries) -> Iterator[np.ndarray]:
+    """Sum up the rows of the node as its source has them, a plane a step, for :func:`~..series.same_voxels.row_sums`.
+
+    Yields
+    ------
+    np.ndarray
+        (k, j) float64, always the same array: complete after the last step.
+
+    Raises
+    ------
+    GeometryError
+        As :func:`axes_reversed_in`; also where the node's voxels are replaced by others between two steps.
+    """
+    reversed_axes = axes_reversed_in(node, source)
+    image = node.GetImageData()
+    sums = np.zeros(source.shape[:2])
+    for number in range(len(sums)):
+        if node.GetImageData() is not image or image.GetDimensions() != source.shape[::-1]:
+            raise GeometryError("the voxels of the volume node were replaced meanwhile", uid=source.series_uid)
+        sums[number] = row_sums(np.flip(image_array(image), reversed_axes)[number])
+        yield sums
+
+
+def axes_reversed_in(node: Any, source: SourceSeries) -> tuple[int, ...]:
+    """Return the axes of (k, j, i) along which the node runs against its source; no voxel is looked at.
+
+    Raises
+    ------
+    GeometryError
         The node has no voxels, is under a transform, is not on the source's grid (cropped, resampled), or names its
         instances in another order than its slices lie.
     """
@@ -86,10 +126,7 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
             uid=source.series_uid,
             advice="Load the series again.",
         )
-    voxels = image_array(image)
-    if reversed_axes:
-        voxels = np.ascontiguousarray(np.flip(voxels, reversed_axes))
-    return ImageVolume(_as_image_type(voxels), source.ijk_to_lps, source)
+    return reversed_axes
 
 
 def _reversed_axes(affine: np.ndarray, source: SourceSeries) -> tuple[int, ...] | None:

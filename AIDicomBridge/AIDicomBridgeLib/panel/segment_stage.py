@@ -1,5 +1,6 @@
 """Stage 3, Segment: a model turns the volume into a segmentation node."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from ..models.weights import WeightsFolder
 from ..mrml.segmentation_node import segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
-from ..mrml.volume_node import image_volume_from
+from ..mrml.surface_cost import may_take_longer
+from ..mrml.volume_node import sum_up_rows
+from ..series.source_series import SourceSeries
 from ..series.subject import Subject
 from .availability import set_available
 from .load_stage import LoadStage
@@ -26,9 +29,10 @@ from .task_runner import Call, Flow, TaskRunner
 from .views import open_segment_editor, show_surfaces
 
 DEVICES = ("auto", "cpu", "cuda")
-# Slicer makes surfaces on the main thread: with 52 million voxels 2 s for three smooth segments, 10 s for four noisy
-# ones. Beyond this size the window is held up only if the person asks for it.
-SURFACE_VOXEL_LIMIT = 20_000_000
+# Slicer makes surfaces on the main thread: beyond this time only if the person asks for them.
+SURFACES_S = 0.2
+# So long the main thread is busy with the voxels of a volume at a stretch; then the window gets its turn.
+BITE_S = 0.02
 
 
 class SegmentStage:
@@ -65,7 +69,7 @@ class SegmentStage:
             ui.deviceComboBox.addItem(device)
         ui.deviceComboBox.setToolTip(_("auto: the GPU if PyTorch sees one, else the CPU."))
         ui.show3DCheckBox.setToolTip(
-            _("Make surfaces of the segments. For a large volume it is left to you: the window waits for them.")
+            _("Make surfaces of the segments. Large ones are left to you: the window waits until they are made.")
         )
         ui.modelComboBox.connect("currentIndexChanged(int)", lambda _index: self._model_chosen())
         ui.fetchWeightsButton.connect("clicked()", lambda: runner.start(self._fetch_flow()))
@@ -138,7 +142,7 @@ class SegmentStage:
             node = segmentation_node_from(labels, slicer.mrmlScene, volume_node=volume_node)
         self._ui.segmentationComboBox.setCurrentNode(node)
         self.status.say(_("Done. Correct it if need be: what you see is what is sent."))
-        if labels.labels.size > SURFACE_VOXEL_LIMIT:
+        if may_take_longer(labels, SURFACES_S):
             self._ui.show3DCheckBox.setChecked(False)
         else:
             show_surfaces(node, self._ui.show3DCheckBox.checked)
@@ -154,15 +158,26 @@ class SegmentStage:
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
         source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
-        image_volume_from(volume_node, source)  # refuses a volume that is not on its source's grid any more
+        paths = list(source.paths)
+        yield Call("compare", paths=paths, sums=(yield from self._row_sums(volume_node, source)))
         what = {
-            "paths": list(source.paths),
+            "paths": paths,
             "model": self._ui.modelComboBox.currentText,
             "device": self._ui.deviceComboBox.currentText,
             "subject": Subject.of(source.headers[0]),  # the worker reads the files again
         }
         self._show_plan((yield Call("plan", **what)))
         return what
+
+    @staticmethod
+    def _row_sums(volume_node: Any, source: SourceSeries) -> Flow:
+        """Sum up the node's rows; a volume that is not on its source's grid any more is refused."""
+        bite_end = time.monotonic() + BITE_S
+        for sums in sum_up_rows(volume_node, source):  # noqa: B007 - complete at the end
+            if time.monotonic() > bite_end:
+                yield
+                bite_end = time.monotonic() + BITE_S
+        return sums
 
     def _show_plan(self, plan: MemoryPlan | None) -> None:
         label = self._ui.planLabel
@@ -221,9 +236,9 @@ class SegmentStage:
             present = WeightsFolder.default().is_present(card)
         except DependencyError:
             present = False
-        size_mb = card.weights.size / 1e6
-        text = _("on this machine ({size:.1f} MB)") if present else _("not on this machine ({size:.1f} MB to fetch)")
-        return present, text.format(size=size_mb)
+        size = f"{card.weights.size / 1e6:.1f} MB" if card.weights.size else _("size unknown")
+        text = _("on this machine ({size})") if present else _("not on this machine ({size}; to be fetched)")
+        return present, text.format(size=size)
 
     def _edit(self) -> None:
         open_segment_editor(self._ui.segmentationComboBox.currentNode())

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..delivery.agreement import agree_on_profile
 from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
@@ -27,6 +29,7 @@ from ..results.result_set import check_each, encode_results, refuse_taken_folder
 from ..results.segment_description import with_tracking_uids
 from ..series.dicom_file import read_dicom
 from ..series.instance_store import InstanceStore
+from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
 from ..series.volume import ImageVolume, read_volume
@@ -94,6 +97,10 @@ class Calls:
             self._volume = None  # freed before the next one is read
             self._volume = state, read_volume(list(paths), progress=self._progress)
         return self._volume[1]
+
+    def compare(self, *, paths: Paths, sums: np.ndarray) -> None:
+        """Refuse voxels, by their row sums, that are not those of the files."""
+        refuse_other_voxels(sums, self.read(paths=paths))
 
     def segment(
         self,

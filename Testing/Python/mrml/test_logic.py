@@ -1,5 +1,6 @@
 """The real module file in the look-alike shell: its Logic takes nodes and gives nodes."""
 
+import re
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ from pathlib import Path
 import AIDicomBridgeLib
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import DependencyError, IncompleteError, NotFoundError
+from AIDicomBridgeLib.errors import ConflictError, DependencyError, IncompleteError, NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.self_test import SelfTest
 from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
@@ -82,6 +83,24 @@ def test_from_files_to_a_segmentation_node(logic, ct_files, phantom_model):
     assert [segmentation.GetNthSegment(n).GetName() for n in range(3)] == ["Bone", "Right lung", "Left lung"]
     layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation_node, "Segment_5")
     assert (slicer.util.arrayFromVolume(volume_node)[layer == 5] == -850).all()
+
+
+def test_a_volume_that_was_changed_is_refused_and_measured_as_its_files_are(logic, ct_files, phantom_model, tmp_path):
+    import slicer
+    from pydicom import dcmread
+
+    volume_node = logic.loadSeries(ct_files)
+    segmentation_node = logic.segment(volume_node, "phantom")
+    logic.exportSegmentation(segmentation_node, tmp_path / "before", outputs=("sr",))
+    slicer.util.arrayFromVolume(volume_node)[0, 0, 0] += 1
+    with pytest.raises(ConflictError, match="voxels of the volume node are not those of its DICOM files"):
+        logic.segment(volume_node, "phantom")
+    slicer.util.arrayFromVolume(volume_node)[:] = 7
+    logic.exportSegmentation(segmentation_node, tmp_path / "after", outputs=("sr",))
+    reports = [dcmread(next((tmp_path / when).glob("sr-*"))) for when in ("before", "after")]
+    values = [[float(v) for v in re.findall(r"Numeric Value .*'([-\d.]+)'", str(report))] for report in reports]
+    assert values[0]
+    assert values[0] == values[1]
 
 
 def test_an_edited_segmentation_is_what_is_exported(logic, ct_files, phantom_model, tmp_path):

@@ -4,9 +4,10 @@ import gc
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import GeometryError, NotFoundError
+from AIDicomBridgeLib.errors import ConflictError, GeometryError, NotFoundError
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
-from AIDicomBridgeLib.mrml.volume_node import image_volume_from, volume_node_from
+from AIDicomBridgeLib.mrml.volume_node import image_volume_from, sum_up_rows, volume_node_from
+from AIDicomBridgeLib.series.same_voxels import refuse_other_voxels
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
 
 GEOMETRIES = {
@@ -201,6 +202,8 @@ def test_a_volume_that_slicer_loaded_in_any_direction_maps_back(core, volume_of,
     np.testing.assert_array_equal(found.voxels, volume.voxels)
     np.testing.assert_allclose(found.ijk_to_lps, volume.ijk_to_lps)
     assert found.voxels.flags.c_contiguous
+    *_, sums = sum_up_rows(node, volume.source)
+    refuse_other_voxels(sums, volume)
 
 
 def test_slices_named_in_another_order_than_they_lie_are_refused(core, volume_of):
@@ -223,6 +226,21 @@ def test_the_series_that_slicers_own_reader_loads_maps_back(core, volume_of):
     node.SetAttribute("DICOM.instanceUIDs", " ".join(volume.source.sop_instance_uids))
     found = image_volume_from(node, volume.source)
     np.testing.assert_array_equal(found.voxels, volume.voxels)
+
+
+@pytest.mark.parametrize("stored", [np.int16, np.int32, np.float32, np.float64])
+def test_one_voxel_changed_by_one_unit_is_seen_however_they_are_stored(core, volume_of, stored):
+    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
+
+    volume = volume_of()
+    voxels = volume.voxels.astype(stored)
+    node = scalar_volume_node(voxels, volume.ijk_to_lps, core.scene, "Loaded")
+    *_, sums = sum_up_rows(node, volume.source)
+    refuse_other_voxels(sums, volume)
+    voxels[3, 20, 30] += 1
+    *_, sums = sum_up_rows(node, volume.source)
+    with pytest.raises(ConflictError, match="Load the series again"):
+        refuse_other_voxels(sums, volume)
 
 
 def test_a_grid_that_slicer_bent_is_refused_by_its_reason(core, volume_of):

@@ -57,3 +57,59 @@ def test_the_window_stays_alive_while_the_worker_computes(shell, archive):
     print(f"gaps of a 20 ms timer: {np.median(while_waiting):.0f} ms at the median, {while_waiting.max():.0f} at most")  # noqa: T201
     print(f"then, putting the result into the scene: {others.max():.0f} ms")  # noqa: T201
     assert while_waiting.max() < 2000
+
+
+def test_a_volume_that_was_changed_in_slicer_is_refused_and_its_voxels_are_not_copied(shell, archive, monkeypatch):
+    import slicer
+    from AIDicomBridgeLib.mrml import volume_node as volume_nodes
+
+    monkeypatch.delattr(volume_nodes, "_as_image_type")  # the copy that the window would have to wait for
+    find_and_load(shell, archive)
+    volume = slicer.util.arrayFromVolume(shell.ui.volumeComboBox.currentNode())
+    volume[2, 3, 4] += 1
+    for button in (shell.ui.planButton, shell.ui.segmentButton):
+        shell.click(button)
+        shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+        assert "voxels of the volume node are not those of its DICOM files" in shell.ui.segmentStatusLabel.text
+    assert shell.ui.segmentationComboBox.currentNode() is None
+    volume[2, 3, 4] -= 1
+    assert segment(shell) is not None
+
+
+def test_surfaces_that_take_long_are_left_to_the_person(shell, archive, monkeypatch):
+    from AIDicomBridgeLib.panel import segment_stage
+
+    shown = []
+    monkeypatch.setattr(segment_stage, "show_surfaces", lambda node, wanted: shown.append((node, wanted)))
+    monkeypatch.setattr(segment_stage, "SURFACES_S", 60.0)
+    find_and_load(shell, archive)
+    small = segment(shell)
+    assert shown == [(small, True)]
+    monkeypatch.setattr(segment_stage, "SURFACES_S", 0.001)
+    large = segment_anew(shell)
+    assert (large, True) not in shown
+    assert not shell.ui.show3DCheckBox.checked
+    shell.click(shell.ui.show3DCheckBox)
+    assert shown[-1] == (large, True)
+
+
+def segment_anew(shell) -> object:
+    before = shell.ui.segmentationComboBox.currentNode()
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the end of the run")
+    node = shell.ui.segmentationComboBox.currentNode()
+    assert node is not before
+    return node
+
+
+def test_weights_of_unknown_size_are_said_to_be_so(shell):
+    from dataclasses import replace
+
+    stage = shell.widget.panel.segment
+    shell.choose(shell.ui.modelComboBox, "mindgrab")
+    assert "0.6 MB" in shell.ui.weightsLabel.text
+    card = stage.card
+    stage._cards["mindgrab"] = replace(card, weights=replace(card.weights, size=0))
+    stage.update("")
+    assert "size unknown" in shell.ui.weightsLabel.text
+    assert "0.0 MB" not in shell.ui.weightsLabel.text
