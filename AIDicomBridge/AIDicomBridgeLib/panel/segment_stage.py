@@ -158,15 +158,16 @@ class SegmentStage:
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
         source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
-        paths = list(source.paths)
-        yield Call("compare", paths=paths, sums=(yield from self._row_sums(volume_node, source)))
+        sums = yield from self._row_sums(volume_node, source)
         what = {
-            "paths": paths,
+            "paths": list(source.paths),
             "model": self._ui.modelComboBox.currentText,
             "device": self._ui.deviceComboBox.currentText,
             "subject": Subject.of(source.headers[0]),  # the worker reads the files again
         }
-        self._show_plan((yield Call("plan", **what)))
+        plan = yield Call("plan", **what)
+        yield Call("compare", paths=what["paths"], sums=sums)
+        self._show_plan(plan)
         return what
 
     @staticmethod
