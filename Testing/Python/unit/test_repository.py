@@ -126,3 +126,9 @@ def test_a_copy_installed_by_pip_has_every_room_and_the_model_cards() -> None:
     rooms = {f"AIDicomBridgeLib.{path.parent.name}" for path in library.glob("*/__init__.py")}
     assert set(settings["packages"]) == rooms | {"AIDicomBridgeLib", "AIDicomBridgeLib.models.shipped"}
     assert settings["package-dir"]["AIDicomBridgeLib.models.shipped"] == "AIDicomBridge/Resources/Models"
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    rows = re.findall(r"^run_row (.*) &$", (ROOT / ".ci/checks").read_text(encoding="utf-8"), re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "Testing" / "Python").glob("*/test_*.py")}
+    assert set(" ".join(rows).replace('"', "").split()) == folders
