@@ -64,9 +64,9 @@ def read_code(item: "Dataset") -> Code:
     if not is_complete_code(item):
         raise BadDicomError("a code sequence item lacks its value, scheme or meaning")
     value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    meaning = "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in str(item.CodeMeaning))
+    meaning = "".join(" " if ord(letter) < 32 or letter == "\\" else letter for letter in str(item.CodeMeaning))
     try:  # what others wrote too long is cut where it is only shown
-        return Code(str(value), str(item.get("CodingSchemeDesignator") or "URN"), meaning.strip()[:64])
+        return Code(str(value), str(item.get("CodingSchemeDesignator") or "URN"), meaning.strip()[:64].rstrip())
     except EncodingError as error:
         raise BadDicomError(f"a code sequence item is damaged: {error.what}") from error
 
@@ -100,6 +100,8 @@ def is_plausible(code: Code) -> bool:
     """
     if code.scheme == "DCM":
         return code.value in _dicom_codes()
+    if code.scheme == "FMA":
+        return code.value.isascii() and code.value.isdigit()
     return code.scheme != "SCT" or is_snomed_ct_id(code.value)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import BadDicomError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
@@ -17,7 +19,14 @@ from .labels import LabelVolume
 from .parametric_map import PARAMETRIC_MAP_STORAGE
 from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
-from .segmentation_conformance import check_frames, check_segments, check_spacing, check_voxels, distinct_groups
+from .segmentation_conformance import (
+    check_frames,
+    check_references,
+    check_segments,
+    check_spacing,
+    check_voxels,
+    distinct_groups,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -123,6 +132,8 @@ def check_conformance(
         _check_frame_of_reference(dataset, known, error)
         check_segments(dataset, error)
         check_spacing(dataset, headers, error, warning)
+        if "PerFrameFunctionalGroupsSequence" in dataset:
+            check_references(dataset, _positions(sources, headers), error)
         if labels is not None:
             check_voxels(dataset, labels, error)
     elif sop_class in REPORT_CLASS_UIDS:
@@ -135,6 +146,20 @@ def check_conformance(
     else:
         warning("SOPClassUID", "This kind of result has no checks of its own.")
     return findings
+
+
+def _positions(
+    sources: "SourceSeries | Iterable[Dataset]", headers: "list[Dataset]"
+) -> "dict[tuple[str, int | None], np.ndarray]":
+    """Return where each slice of the sources lies, by instance and frame number, where that is known."""
+    if isinstance(sources, SourceSeries):
+        names = [(piece.sop_instance_uid, piece.frame_number) for piece in sources.slices]
+        return dict(zip(names, sources.positions_mm, strict=True))
+    return {
+        (str(header.SOPInstanceUID), None): np.array(header.ImagePositionPatient, float)
+        for header in headers
+        if "ImagePositionPatient" in header
+    }
 
 
 def _check_identity(dataset: "Dataset", known: _Known, error: _Report) -> None:
@@ -190,6 +215,8 @@ def _check_code(path: str, item: "Dataset", error: _Report) -> None:
         return
     if not is_plausible(code):
         error(f"{path}.CodeValue", f"{code.value} is no code of {code.scheme}.")
+    if len(str(item.CodeMeaning)) > 64 or len(str(item.get("CodeValue") or "")) > 16:
+        error(path, "The code's value or meaning is longer than DICOM allows.")
 
 
 def _check_frame_of_reference(dataset: "Dataset", known: _Known, error: _Report) -> None:

@@ -9,6 +9,7 @@ from ..errors import EncodingError
 from .labels import LabelVolume, Segment
 
 FRACTIONAL_MAXIMUM = 255
+MOST_LAYERS = 64  # of segments that overlap, written and read: each takes a volume of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def plan_frames(labels: LabelVolume, encoding: str) -> FramePlan:
     Raises
     ------
     EncodingError
-        A label map cannot hold segments that overlap; FRACTIONAL needs probabilities, all from 0 to 1.
+        A label map cannot hold segments that overlap, and nothing more than 64 layers of them; FRACTIONAL needs
+        probabilities, all from 0 to 1.
     """
     frames = _fractions(labels) if encoding == "FRACTIONAL" else _runs(labels)
     if encoding == "LABELMAP" and labels.further_layers:
@@ -103,6 +105,12 @@ def plan_frames(labels: LabelVolume, encoding: str) -> FramePlan:
             "a label map cannot hold segments that overlap",
             uid=labels.source.series_uid,
             advice="Use BINARY, or the default profile.",
+        )
+    if len(labels.layers) > MOST_LAYERS:
+        raise EncodingError(
+            f"the labels have {len(labels.layers)} layers that overlap; {MOST_LAYERS} can be read back",
+            uid=labels.source.series_uid,
+            advice="Encode the segments in several results.",
         )
     present = sorted({frame.segment for frame in frames})
     if not present:

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..errors import BadDicomError, EncodingError
 from .frame_places import FramePlace
+from .frame_plan import MOST_LAYERS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_MOST_LAYERS = 16
 _MOST_FRACTION_BYTES = 8 * 2**30
 
 
@@ -102,15 +102,15 @@ def read_label_layers(data: FrameData, places: Iterable[FramePlace], dtype: np.d
     BadDicomError
         Two frames show the same voxels of one segment, or a label map has two values for a voxel.
     EncodingError
-        More than 16 segments share a voxel.
+        More than 64 segments share a voxel.
     """
     layers: list[np.ndarray] = []
     ordered = sorted(places, key=attrgetter("segment_number", "k"))
     for number, group in groupby(ordered, key=attrgetter("segment_number")):
         frames = list(group)
         if not any(_written(data, frames, layer, number) for layer in layers):
-            if len(layers) == _MOST_LAYERS:
-                raise EncodingError(f"more than {_MOST_LAYERS} segments overlap")
+            if len(layers) == MOST_LAYERS:
+                raise EncodingError(f"more than {MOST_LAYERS} segments overlap")
             layers.append(np.zeros(data.shape, dtype))
             if not _written(data, frames, layers[-1], number):
                 raise BadDicomError("two frames show the same voxels of one segment")
@@ -119,10 +119,12 @@ def read_label_layers(data: FrameData, places: Iterable[FramePlace], dtype: np.d
 
 def _written(data: FrameData, frames: Sequence[FramePlace], layer: np.ndarray, number: int) -> bool:
     """Write one segment (0: a whole label map) into a layer; undo it and return False where another is in the way."""
-    for place, (start, voxels) in zip(frames, data.frames(frames), strict=True):
+    for order, (place, (start, voxels)) in enumerate(zip(frames, data.frames(frames), strict=True)):
         target = layer[place.k].reshape(-1)[start : start + voxels.size]
         if np.logical_and(target, voxels).any():
-            layer[layer == number if number else ...] = 0
+            # No more than was written: a look at the whole array for each of thousands of segments would take hours.
+            for done, (begin, own) in zip(frames[:order], data.frames(frames[:order]), strict=True):
+                layer[done.k].reshape(-1)[begin : begin + own.size][own != 0] = 0
             return False
         # Both are zero where the other is not.
         target += voxels.astype(layer.dtype, copy=False) * layer.dtype.type(number or 1)

@@ -22,7 +22,7 @@ class Code:
         if not (self.value and self.scheme and self.meaning):
             raise EncodingError(f"a code needs value, scheme and meaning, not {self}")
         for what, text, longest in (("scheme", self.scheme, 16), ("meaning", self.meaning, 64)):
-            if len(text) > longest or "\\" in text or not text.isprintable() or not text.strip():
+            if len(text) > longest or text != text.strip() or any(ord(c) < 32 or c == "\\" for c in text):
                 raise EncodingError(
                     f"the {what} {text[:80]!r} of the code {self.value[:64]} is no text of {longest} characters",
                     advice="Shorten it; DICOM has no room for more.",

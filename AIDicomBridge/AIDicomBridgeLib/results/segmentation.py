@@ -156,7 +156,7 @@ def read_segmentation(dataset_or_path: "Dataset | Path | str", source: SourceSer
     GeometryError
         Its frames do not lie on the slices of ``source``.
     EncodingError
-        It is larger than what can be held: more than 16 segments overlap, or fractions take more than 8 GiB.
+        It is larger than what can be held: more than 64 segments overlap, or fractions take more than 8 GiB.
     """
     dataset = read_dicom(dataset_or_path) if isinstance(dataset_or_path, Path | str) else dataset_or_path
     uid = ""

@@ -1,12 +1,13 @@
 """Own checks of segmentations: segments, frames, dimensions, the length of the pixel data, the voxels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BridgeError
 from ..series.dicom_file import is_uid
+from .equipment import fit
 from .frame_places import frame_groups
 from .frame_plan import quantised
 from .labels import LabelVolume, Segment
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _Error = Callable[[str, str], None]  # path, message
+_CODES = ("category", "type", "type_modifier", "region", "region_modifier")
 _CONTENT, _POSITION, _DERIVATION, _IDENTIFICATION = 0x00209111, 0x00209113, 0x00089124, 0x0062000A
 
 
@@ -56,6 +58,9 @@ def check_segments(dataset: "Dataset", error: _Error) -> None:
         if not is_uid(uid) or not item.get("TrackingID") or uid in tracking:
             error(f"{path}.TrackingUID", "The segment has no tracking identifier and UID of its own.")
         tracking.add(uid)
+        for name in ("SegmentLabel", "SegmentAlgorithmType"):  # LO and CS
+            if not item.get(name) or len(str(item[name].value)) > 64:
+                error(f"{path}.{name}", f"{name} is empty or too long.")
         for name in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
             if not item.get(name):
                 error(f"{path}.{name}", "The segment does not say what it is.")
@@ -122,6 +127,39 @@ def check_spacing(dataset: "Dataset", headers: "Sequence[Dataset]", error: _Erro
         warning(path, "The slices of the source form no regular grid; readers that need one show this wrongly.")
 
 
+def check_references(
+    dataset: "Dataset", positions: "Mapping[tuple[str, int | None], np.ndarray]", error: _Error
+) -> None:
+    """Check that every frame lies where the source image that it names lies.
+
+    Parameters
+    ----------
+    positions
+        Image Position (Patient) by SOP Instance UID and, in a multi-frame instance, frame number.
+    """
+    seen: set[tuple[object, object]] = set()
+    for order, frame in enumerate(frame_groups(dataset), start=1):
+        if not {_DERIVATION, _POSITION} <= frame.encoded.keys():
+            continue  # reported as missing
+        derivation, place = frame.encoded[_DERIVATION], frame.encoded[_POSITION]
+        key = (_key(_DERIVATION, derivation), _key(_POSITION, place))
+        if key in seen:
+            continue
+        seen.add(key)
+        images = [image for item in frame.decoded(_DERIVATION) for image in item.get("SourceImageSequence") or []]
+        for image in images:
+            number = image.get("ReferencedFrameNumber")
+            expected = positions.get(
+                (str(image.get("ReferencedSOPInstanceUID", "")), None if number is None else int(number))
+            )
+            found = [
+                float(value) for item in frame.decoded(_POSITION) for value in item.get("ImagePositionPatient") or []
+            ]
+            if expected is not None and (len(found) != 3 or not np.allclose(found, expected, atol=0.01)):
+                path = f"PerFrameFunctionalGroupsSequence[{order}].DerivationImageSequence"
+                error(path, "The frame names a source image that lies elsewhere.")
+
+
 def _check_pixel_length(dataset: "Dataset", error: _Error) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     frames, data = int(dataset.get("NumberOfFrames") or 0), dataset.get("PixelData") or b""
@@ -160,6 +198,12 @@ def check_voxels(dataset: "Dataset", labels: LabelVolume, error: _Error) -> None
             error("SegmentSequence", f"The segment {segment.label} is none of the labels' segments.")
             return
         pairs[segment] = twin
+        for name in _CODES:
+            ours, theirs = getattr(twin, name), getattr(segment, name)
+            if ours != theirs:  # also another meaning: that is what people see
+                error("SegmentSequence", f"The {name} of the segment {segment.label} is not that of the labels.")
+        if segment.name != fit(twin.name):
+            error("SegmentSequence", f"The segment {segment.label} has another name than in the labels.")
     if back.probabilities is not None:
         equal = all(_equal_fractions(back, number, labels, twin) for number, twin in enumerate(pairs.values()))
     elif back.further_layers or labels.further_layers:

@@ -1,7 +1,7 @@
 """References to the slices of a source: to an instance, or to frames of an Enhanced multi-frame instance.
 
 highdicom takes either single-frame instances or exactly one multi-frame instance with all its frames. Our slices may be
-some frames of several instances, so it is given single-frame stand-ins, and the references are put right afterwards.
+some frames of several instances, so it is given single-frame stand-ins; we write the references ourselves.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from ..series.source_slice import MULTI_FRAME_CLASSES
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_STAND_IN_ROOT = "2.25.4129"  # never leaves this file: every stand-in is replaced
+_STAND_IN_ROOT = "2.25.4129"  # never reaches a result: its references are written by us
 
 
 def source_instances(source: SourceSeries, headers: "list[Dataset]") -> "list[tuple[Dataset, list[int]]]":
@@ -46,40 +46,3 @@ def single_frame_stand_ins(source: SourceSeries, headers: "list[Dataset]") -> "l
         copy.add_new("SOPInstanceUID", "UI", f"{_STAND_IN_ROOT}.{k}")
         stand_ins.append(copy)
     return stand_ins
-
-
-def restore_references(result: "Dataset", source: SourceSeries) -> None:
-    """Make what refers to stand-ins, in place, refer to the instances and frames that they stand for.
-
-    In lists of instances (Referenced Series Sequence, evidence) each instance is left once, without frame numbers.
-    """
-    frames = {
-        f"{_STAND_IN_ROOT}.{k}": (piece.header.SOPClassUID, piece.sop_instance_uid, piece.frame_number)
-        for k, piece in enumerate(source.slices)
-        if piece.frame_number is not None
-    }
-    if frames:
-        _restore(result, frames)
-
-
-def _restore(dataset: "Dataset", frames: dict[str, tuple[str, str, int]]) -> None:
-    from pydicom.sequence import Sequence
-
-    for element in dataset:
-        if element.VR != "SQ":
-            continue
-        lists_instances = element.keyword in ("ReferencedInstanceSequence", "ReferencedSOPSequence")
-        kept, seen = [], set()
-        for item in element.value:
-            stood_for = frames.get(str(item.get("ReferencedSOPInstanceUID", "")))
-            if stood_for is not None:
-                item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = stood_for[:2]
-                if not lists_instances:
-                    item.ReferencedFrameNumber = stood_for[2]
-                elif stood_for[1] in seen:
-                    continue
-                seen.add(stood_for[1])
-            _restore(item, frames)
-            kept.append(item)
-        if len(kept) < len(element.value):
-            element.value = Sequence(kept)

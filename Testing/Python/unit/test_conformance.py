@@ -146,6 +146,22 @@ def _no_segment(segmentation: Dataset) -> None:
     group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 7
 
 
+def _swapped_references(segmentation: Dataset) -> None:
+    first, second = segmentation.PerFrameFunctionalGroupsSequence[:2]
+    first.DerivationImageSequence, second.DerivationImageSequence = (
+        second.DerivationImageSequence,
+        first.DerivationImageSequence,
+    )
+
+
+def _type_code(segmentation: Dataset) -> Dataset:
+    return segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+
+
+def _nonsense_of_fma(segmentation: Dataset) -> None:
+    _type_code(segmentation).CodingSchemeDesignator, _type_code(segmentation).CodeValue = "FMA", "NONSENSE"
+
+
 SEGMENTATION_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
     ("no frame of reference", "frame of reference"): lambda seg: delattr(seg, "FrameOfReferenceUID"),
     ("other frame of reference", "frame of reference"): lambda seg: setattr(seg, "FrameOfReferenceUID", generate_uid()),
@@ -179,6 +195,13 @@ SEGMENTATION_FAULTS: dict[tuple[str, str], Callable[[Dataset], object]] = {
         "CodeValue",
         "999999",
     ),
+    ("source image of another slice", "lies elsewhere"): _swapped_references,
+    ("empty label", "SegmentLabel is empty"): lambda seg: setattr(seg.SegmentSequence[0], "SegmentLabel", ""),
+    ("long scheme", "lacks its value, scheme or meaning"): lambda seg: setattr(
+        _type_code(seg), "CodingSchemeDesignator", "x" * 24
+    ),
+    ("long meaning", "longer than DICOM allows"): lambda seg: setattr(_type_code(seg), "CodeMeaning", "x" * 65),
+    ("nonsense code of FMA", "NONSENSE is no code of FMA"): _nonsense_of_fma,
     ("wrong number of frames", "number of frames"): lambda seg: setattr(seg, "NumberOfFrames", 2),
 }
 
@@ -214,6 +237,24 @@ def test_voxels_that_are_not_the_labels_are_found(tmp_path: Path, encoding: str)
         damage(segmentation)
         found = check_conformance(segmentation, labels.source, labels=labels)
         assert any("not those of the labels" in finding.message or "read back" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
+def test_codes_that_are_not_the_labels_are_found(tmp_path: Path, encoding: str) -> None:
+    labels = with_tracking_uids(make_labels(tmp_path), generate_uid)
+    segmentation = build_segmentation(labels, encoding=encoding)
+    item = segmentation.SegmentSequence[-1]  # bone of the left chest
+    kind = item.SegmentedPropertyTypeCodeSequence[0]
+    kind.CodeValue, kind.CodeMeaning = "10200004", "Liver"
+    del item.AnatomicRegionSequence[0].AnatomicRegionModifierSequence
+    item.AnatomicRegionSequence[0].CodeMeaning = "Abdomen"
+    item.SegmentLabel = "Liver"
+    assert [finding.message for finding in check_conformance(segmentation, labels.source, labels=labels)] == [
+        "The type of the segment 3 is not that of the labels.",
+        "The region of the segment 3 is not that of the labels.",
+        "The region_modifier of the segment 3 is not that of the labels.",
+        "The segment 3 has another name than in the labels.",
+    ]
 
 
 @pytest.mark.parametrize("compression", ["RLE", "JPEG-LS"])

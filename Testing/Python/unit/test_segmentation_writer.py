@@ -11,7 +11,9 @@ from AIDicomBridgeLib.errors import EncodingError
 from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.equipment import MANUFACTURER, MODEL_NAME, device_serial_number, software_version
 from AIDicomBridgeLib.results.frame_pixels import rle_frame
+from AIDicomBridgeLib.results.frame_places import frame_places
 from AIDicomBridgeLib.results.frame_plan import plan_frames, split_labels
+from AIDicomBridgeLib.results.frame_reading import FrameData, _written
 from AIDicomBridgeLib.results.labels import LabelVolume, Segment
 from AIDicomBridgeLib.results.result_series import ResultKind, complete_result, fresh_uid
 from AIDicomBridgeLib.results.segment_description import describe_segment, with_tracking_uids
@@ -296,6 +298,36 @@ def test_segments_may_overlap(tmp_path: Path) -> None:
         build_segmentation(labels, encoding="LABELMAP")
     with pytest.raises(EncodingError, match="in two layers"):
         build_segmentation(replace(labels, further_layers=(upper, upper)))
+
+
+def test_many_segments_may_share_a_voxel_and_too_many_are_refused_on_writing(tmp_path: Path) -> None:
+    source = make_source(tmp_path, np.zeros((2, 3, 4), np.int16))
+    segments = tuple(Segment(n, f"S{n}", ANATOMY, LUNG) for n in range(1, 66))
+    layers = [np.full(source.shape, n, np.uint8) for n in range(1, 66)]
+    labels = LabelVolume(
+        layers[0], segments[:20], source=source, provenance=PROVENANCE, further_layers=tuple(layers[1:20])
+    )
+    back = read_segmentation(build_segmentation(labels), source)
+    assert all(back.mask(segment).all() for segment in back.segments)
+    with pytest.raises(EncodingError, match="65 layers"):
+        build_segmentation(replace(labels, segments=segments, further_layers=tuple(layers[1:])))
+
+
+class _Watched(np.ndarray):
+    def __setitem__(self, key: object, value: object) -> None:
+        assert self.ndim == 1, "only what was written is undone"
+        super().__setitem__(key, value)
+
+
+def test_a_segment_in_the_way_is_undone_frame_by_frame(tmp_path: Path) -> None:
+    labels = labels_of(tmp_path, (4, 5, 7))
+    segmentation = build_segmentation(replace(labels, labels=(labels.labels == 1).astype(np.uint8)))
+    data, places = FrameData.of(segmentation, labels.source.shape), frame_places(segmentation, labels.source)
+    layer = np.zeros(labels.source.shape, np.uint8)
+    layer[places[0].k], layer[places[-1].k] = (labels.labels[places[0].k] != 1) * 1, 2
+    before = layer.copy()
+    assert not _written(data, places, layer.view(_Watched), 3)
+    assert np.array_equal(layer, before)
 
 
 @pytest.mark.parametrize("kind", ["PROBABILITY", "OCCUPANCY"])
