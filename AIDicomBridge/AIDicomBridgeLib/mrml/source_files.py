@@ -18,19 +18,24 @@ class SourceFiles:
 
     def __init__(self) -> None:
         self._by_instances: dict[tuple[str, ...], SourceSeries] = {}
+        self._states: dict[tuple[str, ...], object] = {}  # of the files of each, as they were then
 
     def remember(self, source: SourceSeries) -> None:
         """Keep the source of a series that we loaded ourselves."""
         self._by_instances[source.sop_instance_uids] = source
+        self._states[source.sop_instance_uids] = _state_of(source)
 
     def unread_files(self, node: Any, database: Any) -> list[Path]:
         """Return the files from which a volume node's source can be read, in slice order; empty if it is known already.
+
+        What is known of files that were changed since is old: they are to be read again.
 
         Also empty where the node names no DICOM instances, or the database lacks one of them. To read the headers
         takes a second for some hundred files: a panel has it done elsewhere and :meth:`remember` told.
         """
         uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
-        if not uids or uids in self._by_instances:
+        known = self._by_instances.get(uids)
+        if not uids or (known is not None and _state_of(known) == self._states[uids]):
             return []
         paths = [file_in(database, uid) for uid in uids]
         return [path for path in paths if path is not None] if None not in paths else []
@@ -82,3 +87,9 @@ class SourceFiles:
                 advice="Load the series with loadSeries, or import it into Slicer's DICOM database.",
             )
         return SourceSeries.from_files(paths)
+
+
+def _state_of(source: SourceSeries) -> object:
+    """Return what changes when one of the files does."""
+    found = [path.stat() if path.is_file() else None for path in source.paths]
+    return [None if state is None else (state.st_size, state.st_mtime_ns) for state in found]

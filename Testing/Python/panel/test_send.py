@@ -89,6 +89,22 @@ def test_images_that_became_another_patients_after_loading_are_not_sent(shell, a
     assert not (tmp_path / "home" / "outbox").exists(), "not even put into the outbox"
 
 
+def test_images_that_are_another_patients_now_are_so_once_they_are_chosen_again(shell, archive, tmp_path):
+    find_and_load(shell, archive)
+    segment(shell)
+    name = shell.ui.volumeComboBox.currentNode().GetName()
+    other = shell.logic.loadSeries(save_series(make_series(body_phantom((3, 16, 16))), tmp_path / "other"))
+    rewrite_database(archive, PatientName="Corrected^Name")
+    for chosen in (other.GetName(), name):
+        shell.choose(shell.ui.volumeComboBox, chosen)
+        shell.wait_until(shell.ui.sendButton.isEnabled, SLOW_S)
+    shell.click(shell.ui.sendButton)
+    assert "Patient: Corrected^Name" in shell.ui.confirmLabel.text
+    shell.click(shell.ui.confirmButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "have arrived" in shell.ui.sendStatusLabel.text
+
+
 def test_images_that_became_another_studys_after_loading_are_not_segmented(shell, archive):
     find_and_load(shell, archive)
     rewrite_database(archive, AccessionNumber="OTHER-2")
