@@ -177,6 +177,8 @@ class ModelCard:
     ----------
     segments
         What the labels 1, 2, ... mean.
+    manufacturer
+        Who made the model, for the results; empty where it is not known.
     decision
         How outputs become labels; None for rules.
     cleanups
@@ -216,6 +218,7 @@ class ModelCard:
     folder: Path | None = None
     kind: str = "file"
     finder: WeightsFile | None = None
+    manufacturer: str = ""
 
     @property
     def weights_files(self) -> tuple[WeightsFile, ...]:

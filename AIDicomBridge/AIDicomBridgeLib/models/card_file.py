@@ -75,6 +75,7 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
         procedure=rules.choice("procedure", PROCEDURES) if rules else "",
         sha256=sha256,
         finder=_weights(finder) if finder else None,
+        manufacturer=table.get("manufacturer", str, ""),
     )
 
 

@@ -169,6 +169,7 @@ class Model:
             precision=str(self.precision).removeprefix("torch."),
             not_for_diagnostic_use=self.card.not_for_diagnostic_use,
             memory_plan=plan.describe() if plan else "",
+            manufacturer=self.card.manufacturer,
         )
         if shares is not None and seen is not volume:
             shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])

@@ -92,7 +92,13 @@ def classification_group(
         algorithm_id=algorithm_item(provenance),
         measurements=number_items(item.measurements, item.probability),
         qualitative_evaluations=evaluation_items(item.evaluations),
-        source_images=[SourceImageForMeasurementGroup(classes[uid], uid) for uid in item.sop_instance_uids] or None,
+        source_images=[
+            SourceImageForMeasurementGroup(
+                classes[uid], uid, [number for image, number in item.frames if image == uid] or None
+            )
+            for uid in item.sop_instance_uids
+        ]
+        or None,
     )
     if item.level != "image":
         of_study = item.level == "study"

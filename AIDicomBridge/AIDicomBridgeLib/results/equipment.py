@@ -62,7 +62,7 @@ def contributing_equipment(provenance: Provenance, now: datetime) -> "Dataset":
 
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded_concept(PROCESSING_ALGORITHM)]
-    item.Manufacturer = MANUFACTURER
+    item.Manufacturer = fit(provenance.manufacturer) or "Unknown"  # it must not be empty (PS3.3 C.12.1)
     item.ManufacturerModelName = fit(provenance.model)
     item.DeviceSerialNumber = device_serial_number(provenance)
     item.SoftwareVersions = fit(provenance.version)
@@ -82,7 +82,7 @@ def algorithm_identification(name: str, provenance: Provenance) -> "AlgorithmIde
         name=fit(name),
         family=coded_concept(family),
         version=fit(provenance.version),
-        source=MANUFACTURER,
+        source=fit(provenance.manufacturer) or None,
         parameters=_parameters(provenance),
     )
 
@@ -106,6 +106,7 @@ def read_provenance(item: "Dataset") -> Provenance:
         device=said.get("device", ""),
         precision=said.get("precision", ""),
         memory_plan=said.get("memory_plan", ""),
+        manufacturer=str(item.get("AlgorithmSource") or ""),
         # What another system wrote was not cleared for diagnosis by us.
         not_for_diagnostic_use=said.get("diagnostic_use") != "yes",
     )

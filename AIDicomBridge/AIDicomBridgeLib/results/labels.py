@@ -47,6 +47,8 @@ class Provenance:
         True where the card says so.
     memory_plan
         How it was fitted into the memory, as :meth:`..inference.memory_plan.MemoryPlan.describe` says it.
+    manufacturer
+        Who made the algorithm; empty where it is not known.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Provenance:
     precision: str = "float32"
     not_for_diagnostic_use: bool = True
     memory_plan: str = ""
+    manufacturer: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class Classification:
         What it is said of: ``study``, ``series``, or ``image`` (then with ``sop_instance_uids``).
     sop_instance_uids
         The images concerned, of the source.
+    frames
+        Of multi-frame images the frames concerned, as (SOP Instance UID, Frame Number); all of an image without any.
     finding, site, site_modifier
         What was looked for, and where; the modifier is a side or a part.
     measurements
@@ -50,6 +52,7 @@ class Classification:
     probability: float | None = None
     level: str = "series"
     sop_instance_uids: tuple[str, ...] = ()
+    frames: tuple[tuple[str, int], ...] = ()
     finding: Code | None = None
     site: Code | None = None
     site_modifier: Code | None = None
@@ -65,6 +68,8 @@ class Classification:
             raise EncodingError(
                 f"the classification '{self.name}' must name its images at the level image, and only there"
             )
+        if not {uid for uid, _ in self.frames} <= set(self.sop_instance_uids):
+            raise EncodingError(f"the classification '{self.name}' names frames of an image that it does not name")
         _check_common(self.name, self.probability, self.site, self.site_modifier, self.measurements)
 
 

@@ -46,6 +46,9 @@ _SUV_UNITS = {
     "BSA": Code("cm2/ml{SUVbsa}", "UCUM", "Standardized Uptake Value body surface area"),
 }
 
+# What Image Type (0008,0008) calls an MR image whose values are no signal.
+_MAPS = {"ADC", "EADC", "FA", "RCBV", "RCBF", "MTT", "TTP", "TMAX", "T1MAP", "T2MAP", "KTRANS", "PHASE", "VELOCITY"}
+
 SUM_OF_VOXELS = Code("126030", "DCM", "Sum of segmented voxel method for volume")  # CID 7474
 CROFTON = Code("crofton13", OWN_SCHEME, "Crofton formula with 13 directions")
 VOXEL_CENTERS = Code("feret", OWN_SCHEME, "Largest distance between voxel centers")
@@ -106,7 +109,7 @@ def voxel_values(modality: str, header: "Dataset") -> tuple[Code, Code] | None:
     """Return what the voxel values of an image are and their unit; None where the header does not tell."""
     if modality == "CT" and header.get("RescaleType", "HU") in ("HU", "", None):
         return ATTENUATION, HOUNSFIELD
-    if modality == "MR":
+    if modality == "MR" and not _is_computed_map(header):
         return MR_SIGNAL, NO_UNITS
     if modality == "PT":
         unit = str(header.get("Units", ""))
@@ -117,6 +120,16 @@ def voxel_values(modality: str, header: "Dataset") -> tuple[Code, Code] | None:
         if kind in _SUV_UNITS:
             return UPTAKE, _SUV_UNITS[kind]
     return None
+
+
+def _is_computed_map(header: "Dataset") -> bool:
+    """Return True for an MR image of something else than signal, such as diffusion: by its type, or its real unit."""
+    names = {str(name).upper().replace("_", " ") for name in header.get("ImageType") or ()}
+    if names & _MAPS or any(name.endswith(" MAP") for name in names):
+        return True
+    mappings = header.get("RealWorldValueMappingSequence") or ()
+    units = [unit for mapping in mappings for unit in mapping.get("MeasurementUnitsCodeSequence") or ()]
+    return any(str(unit.get("CodeValue", "")) not in ("", NO_UNITS.value, "{no units}") for unit in units)
 
 
 def fitting_units() -> dict[str, frozenset[str]]:

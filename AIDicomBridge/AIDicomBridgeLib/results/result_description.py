@@ -145,6 +145,7 @@ def _provenance(table: CheckedTable | None) -> Provenance | None:
         weights_sha256=table.get("weights_sha256", str, ""),
         device=table.get("device", str, ""),
         precision=table.get("precision", str, ""),
+        manufacturer=table.get("manufacturer", str, ""),
         not_for_diagnostic_use=table.get("not_for_diagnostic_use", bool, True),
     )
 
@@ -182,13 +183,15 @@ def _with_place(table: CheckedTable, read: Callable[[CheckedTable, SourceSeries]
 
 def _classification(table: CheckedTable, source: SourceSeries) -> Classification:
     slices = _slices(table, source)
-    images = tuple(source.slices[k].sop_instance_uid for k in slices or ())
+    shown = [source.slices[k] for k in dict.fromkeys(slices or ())]
+    images = tuple(dict.fromkeys(piece.sop_instance_uid for piece in shown))
     return Classification(
         table.get("name", str),
         _evaluations(table),
         probability=_optional(table, "probability", float),
         level=table.choice("level", LEVELS, "image" if images else "series"),
-        sop_instance_uids=tuple(dict.fromkeys(images)),
+        sop_instance_uids=images,
+        frames=tuple((piece.sop_instance_uid, piece.frame_number) for piece in shown if piece.frame_number is not None),
         finding=_optional_code(table, "finding"),
         site=_optional_code(table, "site"),
         site_modifier=_optional_code(table, "site_modifier"),

@@ -10,8 +10,12 @@ import pytest
 import SimpleITK as sitk
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.errors import EncodingError, GeometryError
+from AIDicomBridgeLib.results.codes import PRESENCE
+from AIDicomBridgeLib.results.conformance import check_conformance
 from AIDicomBridgeLib.results.encode_files import encode_files
 from AIDicomBridgeLib.results.grid_file import read_grid, read_labels, read_pictures
+from AIDicomBridgeLib.results.labels import Code
+from AIDicomBridgeLib.results.observations import Classification, Evaluation
 from AIDicomBridgeLib.results.report_table import read_measurement_report
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
@@ -19,9 +23,10 @@ from AIDicomBridgeLib.series.volume import find_series
 from PIL import Image
 from pydicom import Dataset, dcmread
 from segmented import make_source, phantom_labels
-from synthetic import OBLIQUE
+from synthetic import OBLIQUE, body_phantom, make_enhanced, make_series, save_series
 from typer.testing import CliRunner
 
+PRESENT = Evaluation(PRESENCE, Code("52101004", "SCT", "Present"))
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 COMMANDS = {command.split()[4]: command for command in re.findall(r"`(aidicombridge encode [^`]*)`", README)}
 DESCRIPTIONS = dict(re.findall(r"```toml\n# (\S+\.toml)\n(.*?)```", README, re.DOTALL))
@@ -71,6 +76,22 @@ def test_a_classification_becomes_a_report(folder: Path) -> None:
     assert (row.name, row.value("Probability"), row.study_uid) == ("Lung nodule", 0.93, report.StudyInstanceUID)
     assert row.evaluations[0].answer.meaning == "Present"
     assert report.ContributingEquipmentSequence[-1].ManufacturerModelName == "noduleclassifier"
+
+
+def test_an_answer_about_frames_names_them(tmp_path: Path) -> None:
+    enhanced = make_enhanced(make_series(body_phantom()))
+    source = SourceSeries.from_files(save_series([enhanced], tmp_path / "ct"))
+    text = DESCRIPTIONS["answers.toml"].replace('level = "study"', "slices = [3, 5, 3]")
+    (tmp_path / "answers.toml").write_text(text)
+    ((result,), _) = encode_files(source, "classification", [tmp_path / "answers.toml"])
+    assert check_conformance(result.dataset, source) == []
+    (group,) = result.dataset.ContentSequence[-1].ContentSequence
+    (image,) = [item for item in group.ContentSequence if item.ValueType == "IMAGE"]
+    reference = image.ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == enhanced.SOPInstanceUID
+    assert list(reference.ReferencedFrameNumber) == [source.slices[k].frame_number for k in (3, 5)]
+    with pytest.raises(EncodingError, match="frames of an image that it does not name"):
+        Classification("a", (PRESENT,), frames=(("1.2", 3),))
 
 
 def test_a_detection_becomes_a_report(folder: Path) -> None:

@@ -11,6 +11,7 @@ from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
 from AIDicomBridgeLib.results.quantities import QUANTITIES, fitting_units
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from pydicom import Dataset
 from pydicom.sr._concepts_dict import concepts
 from segmented import PROVENANCE, SEGMENTS, make_labels, make_source
 from synthetic import OBLIQUE, body_phantom
@@ -129,6 +130,31 @@ def test_values_of_unknown_unit_are_not_reported(tmp_path: Path) -> None:
         assert measured.maximum is None
         assert not any(item.derivation for item in measured.coded())
         assert measured.volume_ml > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "known"),
+    [
+        ("ADC", None, False),
+        ("T2_STAR_MAP", None, False),
+        ("M", "um2/s", False),
+        ("M", "1", True),
+        ("M", None, True),
+    ],
+)
+def test_an_mr_map_is_no_signal(tmp_path: Path, kind: str, unit: str | None, known: bool) -> None:
+    labels = make_labels(tmp_path, modality="MR")
+    volume = read_volume(labels.source)
+    for header in labels.source.headers:
+        header.ImageType = ["DERIVED", "PRIMARY", "DIFFUSION", kind]
+        if unit is not None:
+            mapping, code = Dataset(), Dataset()
+            code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = unit, "UCUM", unit
+            mapping.MeasurementUnitsCodeSequence = [code]
+            header.RealWorldValueMappingSequence = [mapping]
+    for measured in measure(labels, volume):
+        assert (measured.mean is not None) == known
+        assert any(item.quantity.meaning == "MR signal intensity" for item in measured.coded()) == known
 
 
 def test_another_grid_or_series_is_refused(tmp_path: Path) -> None:

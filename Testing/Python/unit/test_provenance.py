@@ -24,7 +24,7 @@ from AIDicomBridgeLib.results.secondary_capture import (
     build_secondary_captures,
     build_summary_capture,
 )
-from AIDicomBridgeLib.results.segmentation import build_segmentation
+from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import Dataset
 from segmented import LUNG, PROVENANCE, make_labels
@@ -72,6 +72,21 @@ def test_every_object_says_who_made_it(labels: LabelVolume) -> None:
             assert result.ContentCreatorName == "AIDicomBridge^"
         uids.add(algorithm.DeviceUID)
     assert len(uids) == 1, "one model, one device, in whatever object"
+
+
+@pytest.mark.parametrize(("stated", "written", "source"), [("Acme AI", "Acme AI", "Acme AI"), ("", "Unknown", None)])
+def test_the_maker_of_the_algorithm_is_not_this_software(
+    labels: LabelVolume, stated: str, written: str, source: str | None
+) -> None:
+    made_by = replace(PROVENANCE, manufacturer=stated)
+    for result in _every_kind(replace(labels, provenance=made_by)):
+        assert result.ContributingEquipmentSequence[-1].Manufacturer == written
+        assert result.Manufacturer == "AIDicomBridge"
+        for segment in result.get("SegmentSequence", []):
+            assert segment.SegmentationAlgorithmIdentificationSequence[0].get("AlgorithmSource") == source
+    assert (
+        read_segmentation(build_segmentation(replace(labels, provenance=made_by)), labels.source).provenance == made_by
+    )
 
 
 @pytest.mark.parametrize("change", [{"weights_sha256": "f" * 64}, {"version": "2.2"}, {"model": "othernet"}])
