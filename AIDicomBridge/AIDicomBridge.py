@@ -85,6 +85,7 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.ui, self.logic.sourceFiles)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def cleanup(self):
@@ -100,6 +101,11 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take note that the person has opened the module."""
         self.initializeParameterNode()
         self.panel.enter()
+
+    def exit(self):
+        """Take note that the person has gone to another module."""
+        if self.panel is not None:  # Slicer also calls it after cleanup
+            self.panel.leave()
 
     def onReload(self):
         """Load the library anew too. It is dropped whole: file by file, classes of old and new files would mix."""
@@ -117,6 +123,11 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, _caller, _event):
         """Begin anew with the empty scene."""
+        self.initializeParameterNode()
+
+    def onSceneEndImport(self, _caller, _event):
+        """Take over the choices of the scene that was loaded: its parameter node has replaced ours, or its values."""
+        self.disconnectParameterNode()
         self.initializeParameterNode()
 
     def initializeParameterNode(self):

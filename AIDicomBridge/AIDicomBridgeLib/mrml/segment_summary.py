@@ -1,5 +1,6 @@
 """What a segmentation node holds now, for a table: name, colour, size and meaning of every segment."""
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,42 +36,50 @@ class SegmentSummary:
     meaning: str
 
 
-def summarize_segments(node: Any) -> list[SegmentSummary]:
-    """Return a summary of every segment of a segmentation node that has a binary labelmap, in the node's order."""
+def summarize_in_steps(node: Any) -> Iterator[list[SegmentSummary] | None]:
+    """Summarize every segment of a segmentation node that has a binary labelmap, in the node's order.
+
+    Yields
+    ------
+    list of SegmentSummary or None
+        None after every plane that was counted, 1 ms for 512x512; the summaries at the end.
+    """
     segmentation = node.GetSegmentation()
+    count = segmentation.GetNumberOfSegments()
+    targets = [(segmentation.GetNthSegmentID(number), segmentation.GetNthSegment(number)) for number in range(count)]
     counts: dict[Any, np.ndarray] = {}
     summaries = []
-    for number in range(segmentation.GetNumberOfSegments()):
-        target = segmentation.GetNthSegment(number)
+    for segment_id, target in targets:
         try:
             layer = layer_of(target)
         except EncodingError:
             continue  # a surface only: it has no voxels to count
         if layer not in counts:
-            counts[layer] = _voxel_counts(layer)
+            counts[layer] = yield from _voxel_counts(layer)
         value = int(target.GetLabelValue())
         voxels = int(counts[layer][value]) if 0 <= value < len(counts[layer]) else 0
         summaries.append(
             SegmentSummary(
-                segmentation.GetNthSegmentID(number),
+                segment_id,
                 target.GetName(),
                 tuple(round(part * 255) for part in target.GetColor()),
                 voxels * _voxel_volume_ml(layer),
                 _meaning(target),
             )
         )
-    return summaries
+    yield summaries
 
 
-def _voxel_counts(layer: Any) -> np.ndarray:
-    """Return how often each label value occurs, plane by plane: np.bincount works on int64."""
-    if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None:
-        return np.zeros(1, np.int64)
-    array = image_array(layer)
-    total = np.zeros(int(array.max()) + 1, np.int64)
-    for plane in array:
-        found = np.bincount(plane.ravel())
+def _voxel_counts(layer: Any) -> Generator[None, None, np.ndarray]:
+    """Return how often each label value occurs, a plane a step: between two of them an edit may change the array."""
+    total = np.zeros(1, np.int64)
+    for k in range(layer.GetDimensions()[2]):
+        if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None or k >= layer.GetDimensions()[2]:
+            break
+        found = np.bincount(image_array(layer)[k].ravel())
+        total = np.pad(total, (0, max(0, len(found) - len(total))))
         total[: len(found)] += found
+        yield
     return total
 
 

@@ -75,6 +75,7 @@ class SelfTest:
             headers = {path: read_dicom(path, stop_before_pixels=True) for path in write_sample_series(folder)}
             files = {str(header.SOPInstanceUID): path for path, header in headers.items()}
             series_uid = str(next(iter(headers.values())).SeriesInstanceUID)
+            self.addCleanup(database.removeSeries, series_uid)  # the database may be the user's own
             first = Filing(database, files, series_uid)
             self.assertEqual(list(first.steps())[-1], len(files))
             self.assertTrue(first.complete)

@@ -111,7 +111,7 @@ class LoadStage:
         again = bool(self._failed) and self._tried == self._find.chosen
         chosen, nodes, places = self._failed if again else self._find.chosen, [], []
         errors: list[tuple[FoundSeries, BridgeError]] = []
-        self._tried, self._failed = self._find.chosen, chosen
+        self._tried, self._failed = self._find.chosen, list(chosen)
         with self.status.running(_("Retrieving the series...")):
             ensure_packages("pynetdicom", "platformdirs")
             for number, found in enumerate(chosen, 1):
@@ -130,9 +130,9 @@ class LoadStage:
                 else:
                     nodes.append(node)
                     places.append(place)
+                    self._failed.remove(found)
             if errors and not nodes:
                 raise errors[0][1]
-        self._failed = [found for found, _error in errors]
         self._ui.volumeComboBox.setCurrentNode(nodes[0])
         show_in_slices(nodes[0])
         if errors:

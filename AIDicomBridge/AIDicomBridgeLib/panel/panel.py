@@ -62,6 +62,11 @@ class Panel:
         self.find.chooser.look()
         self.send.chooser.look()
         self.send.outbox.look()
+        self.segment.segments.show()
+
+    def leave(self) -> None:
+        """Take note that the person has gone to another module."""
+        self.segment.segments.hide()
 
     def scene_about_to_close(self) -> None:
         """Stop what runs, end the worker, which holds a volume of the scene, and let go of the nodes."""

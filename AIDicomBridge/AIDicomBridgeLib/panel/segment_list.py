@@ -1,19 +1,22 @@
 """The segments of the chosen segmentation, through every edit, each with its volume and what it is."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..mrml.segment_summary import SegmentSummary, summarize_segments
+from ..mrml.segment_summary import SegmentSummary, summarize_in_steps
 from .tables import prepare_table, show_rows
 from .terminology_dialog import TerminologyDialog
 
 COLUMN_WIDTHS = (24, 160, 90)
 # A brush stroke fires several events; the table is counted anew when they stop.
 RECOUNT_DELAY_MS = 300
+# So long the window waits for the counting at a stretch.
+BITE_S = 0.02
 
 
 class SegmentList:
@@ -36,6 +39,12 @@ class SegmentList:
         self._node_id = ""
         self._observed: tuple[Any, list[int]] | None = None
         self._dialog: TerminologyDialog | None = None
+        self._shown, self._stale = True, False
+        self._steps: Iterator[list[SegmentSummary] | None] = iter(())
+        self._next_bite = qt.QTimer()
+        self._next_bite.setSingleShot(True)
+        self._next_bite.setInterval(0)
+        self._next_bite.connect("timeout()", self._count)
         self._recount = qt.QTimer()
         self._recount.setSingleShot(True)
         self._recount.setInterval(RECOUNT_DELAY_MS)
@@ -48,28 +57,40 @@ class SegmentList:
         self.close()
         self._node_id = node.GetID() if node is not None else ""
         if node is not None:
-            segmentation = node.GetSegmentation()
+            # The node's own events, which it passes on: they outlast the vtkSegmentation of the moment.
             events = (
+                slicer.vtkMRMLSegmentationNode.SegmentationChangedEvent,
                 slicer.vtkSegmentation.SegmentAdded,
                 slicer.vtkSegmentation.SegmentRemoved,
                 slicer.vtkSegmentation.SegmentModified,
                 slicer.vtkSegmentation.SourceRepresentationModified,
             )
-            tags = [segmentation.AddObserver(event, self._modified) for event in events]
-            self._observed = (segmentation, tags)
+            self._observed = (node, [node.AddObserver(event, self._modified) for event in events])
+        show_rows(self._table, 0)  # until the counting is done: a row's button means a segment of its own node
         self._show()
+
+    def show(self) -> None:
+        """Take note that the panel is seen; what changed meanwhile is counted now."""
+        self._shown = True
+        if self._stale:
+            self._show()
+
+    def hide(self) -> None:
+        """Take note that the panel is not seen: nothing is counted until it is. The Segment Editor needs the time."""
+        self._shown = False
 
     def close(self) -> None:
         """Let go of the node. Safe to call twice."""
         self._recount.stop()
+        self._next_bite.stop()
         self._node_id = ""
         if self._dialog is not None:
             self._dialog.close()
             self._dialog = None
         if self._observed is not None:
-            segmentation, tags = self._observed
+            node, tags = self._observed
             for tag in tags:
-                segmentation.RemoveObserver(tag)
+                node.RemoveObserver(tag)
             self._observed = None
 
     @property
@@ -78,12 +99,30 @@ class SegmentList:
         return self._dialog
 
     def _modified(self, *_arguments: object) -> None:
-        self._recount.start()
+        self._next_bite.stop()
+        self._stale = True
+        if self._shown:
+            self._recount.start()
         self.on_edited()
 
     def _show(self) -> None:
+        if not self._shown and self._stale:
+            return
         node = slicer.mrmlScene.GetNodeByID(self._node_id) if self._node_id else None
-        found = summarize_segments(node) if node is not None else []
+        self._stale = False
+        self._steps = summarize_in_steps(node) if node is not None else iter([[]])
+        self._count()
+
+    def _count(self) -> None:
+        bite_end = time.monotonic() + BITE_S
+        for found in self._steps:
+            if found is not None:
+                self._fill(found)
+            elif time.monotonic() > bite_end:
+                self._next_bite.start()
+                return
+
+    def _fill(self, found: list[SegmentSummary]) -> None:
         show_rows(self._table, len(found))
         for row, segment in enumerate(found):
             swatch = qt.QTableWidgetItem()

@@ -25,7 +25,7 @@ class TerminologyDialog:
 
     def __init__(self, parent: Any, node_id: str, segment_id: str) -> None:
         self._node_id, self._segment_id = node_id, segment_id
-        self._dialog = qt.QDialog(parent)
+        self._dialog: Any = qt.QDialog(parent)
         target = self._target()
         name = target.GetName() if target is not None else ""
         self._dialog.setWindowTitle(_("What is the segment '{name}'?").format(name=name))
@@ -45,6 +45,7 @@ class TerminologyDialog:
         self.navigator.connect("typeDoubleClicked()", self._select)
         self.select_button.connect("clicked()", self._select)
         self.cancel_button.connect("clicked()", self._dialog.reject)
+        self._dialog.connect("finished(int)", self._finished)
 
     def open(self) -> None:
         """Show the dialog and return at once."""
@@ -52,7 +53,13 @@ class TerminologyDialog:
 
     def close(self) -> None:
         """Take the dialog away; nothing is chosen. Safe to call twice."""
-        self._dialog.reject()
+        if self._dialog is not None:
+            self._dialog.reject()
+
+    def _finished(self, _result: int) -> None:
+        """Delete the dialog with its navigator: its parent, Slicer's window, would keep it."""
+        dialog, self._dialog = self._dialog, None
+        dialog.deleteLater()
 
     def _validity_changed(self, valid: bool) -> None:
         self.select_button.setEnabled(valid)

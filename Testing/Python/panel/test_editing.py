@@ -1,5 +1,7 @@
 """Between model and archive by clicks: what a person corrects, adds and names is what is sent."""
 
+from unittest import mock
+
 import numpy as np
 from AIDicomBridgeLib import read_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
@@ -103,3 +105,61 @@ def test_the_self_test_finds_the_terminology_navigator(shell):
 
     module = slicer.modules.aidicombridge.python()
     module.AIDicomBridgeTest().test_terminology_navigator()
+
+
+def drawn_on(shell, files):
+    """Load a volume, make a segmentation of it with one drawn segment, and choose it; return its node."""
+    import slicer
+
+    volume_node = shell.logic.loadSeries(files)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    draw(node, "First", (slice(0, 2),) * 3)
+    shell.ui.segmentationComboBox.setCurrentNode(node)
+    shell.wait_until(lambda: "First" in volumes(shell), what="the segment in the list")
+    return node
+
+
+def test_nothing_is_counted_while_another_module_is_shown(shell, series):
+    from AIDicomBridgeLib.panel import segment_list
+
+    node = drawn_on(shell, series)
+    counted = []
+    shell.widget.exit()
+    with mock.patch.object(segment_list, "summarize_in_steps", lambda node: counted.append(node) or iter([[]])):
+        draw(node, "Second", (slice(0, 1),) * 3)
+        shell.widget.panel.segment.segments._recount.timeout.emit()
+        shell.process()
+        assert counted == []
+    assert "Second" not in volumes(shell)
+    shell.widget.enter()
+    shell.wait_until(lambda: "Second" in volumes(shell), what="the new segment in the list")
+
+
+def test_the_list_is_counted_in_bites(shell, series, monkeypatch):
+    from AIDicomBridgeLib.panel import segment_list
+
+    monkeypatch.setattr(segment_list, "BITE_S", 0.0)
+    node = drawn_on(shell, series)
+    segments = shell.widget.panel.segment.segments
+    segments._show()
+    assert segments._next_bite.isActive(), "the window has its turn"
+    draw(node, "Second", (slice(0, 1),) * 3)
+    assert not segments._next_bite.isActive(), "an edit begins anew"
+    shell.wait_until(lambda: "Second" in volumes(shell), what="the new segment in the list")
+
+
+def test_another_segmentation_in_the_node_is_seen_and_takes_the_question_back(shell, series):
+    import slicer
+
+    node = drawn_on(shell, series)
+    edited = []
+    monitor, shell.widget.panel.segment.segments.on_edited = edited.append, lambda: monitor(1)
+    other = slicer.vtkSegmentation()
+    other.DeepCopy(node.GetSegmentation())
+    node.SetAndObserveSegmentation(other)
+    assert edited
+    edited.clear()
+    other.GetNthSegment(0).SetName("Renamed")
+    assert edited
+    shell.wait_until(lambda: "Renamed" in volumes(shell), what="the new name in the list")

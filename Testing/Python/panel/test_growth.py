@@ -79,6 +79,19 @@ def test_closing_the_scene_fifty_times_leaves_nothing(ct_files, temporary):
     assert list(temporary.iterdir()) == []
 
 
+def test_dialogs_that_were_closed_are_gone(shell, temporary):
+    from AIDicomBridgeLib.panel.terminology_dialog import TerminologyDialog
+
+    seen = []
+    for _ in range(5):
+        dialog = TerminologyDialog(shell.ui.segmentsTable.window(), "", "")
+        dialog.open()
+        shell.click(dialog.cancel_button)
+        dialog.close()
+        seen.append(what_there_is(shell, temporary)["widgets"])
+    assert len(set(seen)) == 1
+
+
 def test_reloading_the_module_fifty_times_leaves_nothing(ct_files, temporary):
     from shell.window import open_window
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from AIDicomBridgeLib.errors import UnreachableError
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.series.instance_store import InstanceStore
@@ -144,6 +145,27 @@ def choose_series(shell, running, *titles: str) -> None:
     shell.wait_until(lambda: "Series in the study: 3" in shell.ui.findStatusLabel.text, SLOW_S)
     for number, title in enumerate(titles):
         shell.click_item(shell.ui.studyTree, title, extend=number > 0)
+
+
+def test_after_a_lost_connection_only_what_is_missing_is_loaded_again(shell, study, monkeypatch):
+    choose_series(shell, study, "1: Head", "2: Chest")
+    stage, asked = shell.widget.panel.load, []
+    one_series = stage._one_series
+
+    def lose_the_second(found):
+        asked.append(found.title)
+        if len(asked) == 2:
+            raise UnreachableError("the connection broke")
+        return one_series(found)
+
+    monkeypatch.setattr(stage, "_one_series", lose_the_second)
+    press_load(shell)
+    assert "connection broke" in shell.ui.loadStatusLabel.text
+    assert shell.ui.loadButton.text == "Try again"
+    press_load(shell)
+    assert asked == [*asked[:2], asked[1]]
+    assert shell.ui.volumeComboBox.nodeCount() == 2
+    assert shell.ui.loadButton.text == "Retrieve and load"
 
 
 def test_several_series_are_loaded_at_once(shell, study):

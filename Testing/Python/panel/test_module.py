@@ -107,6 +107,37 @@ def test_choices_follow_the_scene(shell, archive):
     assert shell.ui.deviceComboBox.currentText == "auto"
 
 
+def test_a_loaded_scene_brings_its_model(shell, tmp_path):
+    shell.choose(shell.ui.modelComboBox, "mindgrab")
+    shell.choose(shell.ui.deviceComboBox, "cpu")
+    path = tmp_path / "scene.mrml"
+    shell.scene.Commit(str(path))
+    shell.choose(shell.ui.modelComboBox, "ct-tissues")
+    shell.choose(shell.ui.deviceComboBox, "auto")
+    shell.scene.SetURL(str(path))
+    shell.scene.Connect()
+    shell.process()
+    assert shell.ui.modelComboBox.currentText == "mindgrab"
+    assert shell.ui.deviceComboBox.currentText == "cpu"
+    shell.choose(shell.ui.modelComboBox, "ct-tissues")
+    assert shell.logic.getParameterNode().modelName == "ct-tissues"
+
+
+def test_a_self_test_that_fails_leaves_nothing_in_the_users_dicom_database(shell, monkeypatch):
+    import unittest
+
+    import slicer
+    from AIDicomBridgeLib.mrml import dicom_database
+
+    monkeypatch.setattr(dicom_database.Filing, "complete", False)
+    test = slicer.modules.aidicombridge.python().AIDicomBridgeTest("test_files_are_filed_in_the_dicom_database")
+    result = unittest.TestResult()
+    test.run(result)
+    assert len(result.failures) == 1
+    assert slicer.dicomDatabase.inserted > 0
+    assert slicer.dicomDatabase._files == {}
+
+
 @pytest.mark.parametrize("stage", ["load", "segment"])
 def test_the_scene_is_closed_while_something_runs(shell, archive, stage):
     add_endpoint(shell, archive.endpoint)
