@@ -43,6 +43,7 @@ format:
 bench:
 	@.ci/bootstrap nodes compressed test
 	@PYTHONPATH=Testing/Python $(BIN)/python -m bench $(ARGS)
+	$(if $(ARGS),,@PYTHONPATH=Testing/Python $(BIN)/python -m bench.segmentation --segments 1 6 --repeat 1)
 	$(if $(ARGS),,@PYTHONPATH=Testing/Python $(BIN)/python -m bench.segmentation --segments 60 --repeat 2)
 
 pictures:
