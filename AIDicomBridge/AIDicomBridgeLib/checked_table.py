@@ -1,4 +1,7 @@
-"""A TOML table that names the key in every complaint and knows which keys were asked for."""
+"""A TOML table that names the key in every complaint and knows which keys were asked for.
+
+It stands beside ``errors`` at the top: ``models`` and ``results`` both read such files, and neither is above the other.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -48,6 +48,7 @@ def draw_overlay(
     window: tuple[float, float],
     remarks: Sequence[str] = (),
     orientation: tuple[str, str] = ("", ""),
+    low_is_white: bool = False,
 ) -> np.ndarray:
     """Draw one slice.
 
@@ -63,6 +64,8 @@ def draw_overlay(
         Lines for the upper left corner.
     orientation
         Directions of the rows and of the columns as DICOM letters; their opposites are written at the left and top.
+    low_is_white
+        As a source of MONOCHROME1 is shown.
 
     Returns
     -------
@@ -73,6 +76,8 @@ def draw_overlay(
 
     low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
     grey = np.clip((voxels.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    if low_is_white:
+        grey = 255 - grey
     picture = np.array(
         Image.fromarray(grey).resize((size.columns, size.rows), Image.Resampling.BILINEAR).convert("RGB")
     )

@@ -289,6 +289,7 @@ def _overlay(
         window=window,
         remarks=remarks,
         orientation=patient_orientation(labels.source.ijk_to_lps),
+        low_is_white=volume.source.headers[k].get("PhotometricInterpretation") == "MONOCHROME1",
     )
 
 

@@ -135,6 +135,17 @@ def test_the_letters_at_the_left_and_the_top_name_the_side_that_lies_there(
     assert [opposite(letters) for letters in capture.PatientOrientation] == [left, top]
 
 
+def test_a_source_whose_low_values_are_white_is_drawn_so(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    volume = read_volume(labels.source)
+    plain = build_secondary_captures(labels, volume, slices=[5])[0].pixel_array[200, 200]
+    for header in labels.source.headers:
+        header.PhotometricInterpretation = "MONOCHROME1"
+    turned = build_secondary_captures(labels, volume, slices=[5])[0].pixel_array[200, 200]
+    assert plain.tolist() == (255 - turned).tolist()
+    assert plain.tolist() != turned.tolist()
+
+
 def test_the_pixel_spacing_is_that_of_the_picture(tmp_path: Path) -> None:
     labels = make_labels(tmp_path, spacing_mm=(3.0, 0.8, 0.6))
     capture = build_secondary_captures(labels, read_volume(labels.source), slices=[5])[0]
