@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
+from ..worker.client import Worker
 from .availability import set_available
 from .find_stage import FindStage
 from .load_stage import LoadStage
@@ -32,7 +33,7 @@ class Panel:
         self._ui = ui
         self._ready = False
         self.folder = PrivateFolder()
-        self.runner = TaskRunner(on_change=self.update)
+        self.runner = TaskRunner(on_change=self.update, worker=Worker(folder=lambda: self.folder.path))
         saved = SavedEndpoints(slicer.app.userSettings())
         self.find = FindStage(ui, self.runner, saved, self._endpoints_changed)
         self.load = LoadStage(ui, self.runner, self.find, sources, self.folder)

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 class PrivateFolder:
-    """A temporary folder that only this user can read; made on first use, removed by :meth:`close` or at exit."""
+    """A temporary folder that only this user can read; made on first use, removed by :meth:`close` or at exit.
+
+    If this process dies, the worker removes it.
+    """
 
     def __init__(self) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None

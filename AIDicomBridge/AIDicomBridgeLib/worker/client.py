@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,10 +72,19 @@ class Worker:
     environment
         Environment variables of the child; this process's own where not given. Credentials of the command line are
         left out: they travel on the pipe, inside the endpoints.
+    folder
+        Gives a private folder of this process, asked when a child starts: that removes it if this process dies.
     """
 
-    def __init__(self, *, python: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        python: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: Callable[[], Path] | None = None,
+    ) -> None:
         self._python = python
+        self._folder = folder
         self._environment = environment
         self._child: _Child | None = None
         self._open: dict[int, Path | None] = {}  # tasks without their last event; the folder that an export writes to
@@ -152,7 +161,8 @@ class Worker:
             if self._child.ended:
                 self._end_child()
         if self._child is None:
-            self._child = _Child(self._python or find_python(), self._environment, self._header)
+            of_parent = self._folder() if self._folder is not None else None
+            self._child = _Child(self._python or find_python(), self._environment, self._header, of_parent)
         return self._child
 
     def _receive(self) -> None:
@@ -229,7 +239,9 @@ class _Child:
         Between its messages and values.
     """
 
-    def __init__(self, python: str, environment: Mapping[str, str] | None, read_header: ReadHeader) -> None:
+    def __init__(
+        self, python: str, environment: Mapping[str, str] | None, read_header: ReadHeader, of_parent: Path | None
+    ) -> None:
         self.ended = self.garbled = False
         self.folder = Path(tempfile.mkdtemp(prefix="aidicombridge-worker-"))  # mode 0700
         self.codec = Codec(self.folder, "argument", read_header)
@@ -248,7 +260,8 @@ class _Child:
         self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._input, False)
         os.set_blocking(self._output, False)
-        self.send({"folder": str(self.folder), "process_group": self._process.pid})
+        greeting = {"folder": str(self.folder), "process_group": self._process.pid}
+        self.send(greeting if of_parent is None else greeting | {"folder_of_parent": str(of_parent)})
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message as far as the pipe takes it now; :meth:`exchange` sends the rest."""

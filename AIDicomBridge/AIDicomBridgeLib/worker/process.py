@@ -2,7 +2,8 @@
 
 It reads requests on its standard input and answers on its standard output, one JSON line each. It works on them one
 after another on the main thread; a second thread waits for the end of the input, which means that the parent is gone:
-then the private folder is removed and the process ends, with all that it started.
+then the private folder is removed, and that of the parent if it named one, and the process ends, with all that it
+started.
 """
 
 import contextlib
@@ -117,6 +118,9 @@ def _read_input(lines: "queue.SimpleQueue[bytes]") -> None:
             for line in reader.feed(piece):
                 greeting = greeting or from_line(line)
                 lines.put(line)
+        # The end of the input: the parent is gone, and may not have come to remove what it retrieved.
+        if "folder_of_parent" in greeting:
+            _remove(Path(greeting["folder_of_parent"]))
     if greeting:
         _remove(Path(greeting["folder"]))
     process_tree.end_own_tree(greeting.get("process_group", 0))

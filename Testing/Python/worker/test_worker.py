@@ -458,7 +458,10 @@ def test_the_child_ends_when_its_parent_is_killed(silent: SilentServer, temporar
             "-c",
             "import sys; from AIDicomBridgeLib import parse_endpoint\n"
             "from AIDicomBridgeLib.worker.client import Worker\n"
-            "worker = Worker(); worker.submit('verify', endpoint=parse_endpoint(sys.argv[1])); sys.stdin.read()",
+            "from AIDicomBridgeLib.panel.private_folder import PrivateFolder\n"
+            "retrieved = PrivateFolder(); (retrieved.path / 'image.dcm').write_bytes(b'of a patient')\n"
+            "worker = Worker(folder=lambda: retrieved.path)\n"
+            "worker.submit('verify', endpoint=parse_endpoint(sys.argv[1])); sys.stdin.read()",
             silent.endpoint.address,
         ],
         stdin=subprocess.PIPE,
