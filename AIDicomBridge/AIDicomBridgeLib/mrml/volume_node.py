@@ -78,7 +78,7 @@ def sum_up_rows(node: Any, source: SourceSeries) -> Iterator[np.ndarray]:
     Yields
     ------
     np.ndarray
-        (k, j) float64, always the same array: complete after the last step.
+        (k, j, 2) float64, always the same array: complete after the last step.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def sum_up_rows(node: Any, source: SourceSeries) -> Iterator[np.ndarray]:
     """
     reversed_axes = axes_reversed_in(node, source)
     image = node.GetImageData()
-    sums = np.zeros(source.shape[:2])
+    sums = np.zeros((*source.shape[:2], 2))
     for number in range(len(sums)):
         if node.GetImageData() is not image or image.GetDimensions() != source.shape[::-1]:
             raise GeometryError("the voxels of the volume node were replaced meanwhile", uid=source.series_uid)

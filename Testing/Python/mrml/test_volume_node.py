@@ -215,6 +215,17 @@ def test_slices_named_in_another_order_than_they_lie_are_refused(core, volume_of
         image_volume_from(node, source)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_voxels_that_changed_places_are_seen(core, volume_of, axis):
+    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
+
+    volume = volume_of()
+    node = scalar_volume_node(np.flip(volume.voxels, axis).copy(), volume.ijk_to_lps, core.scene, "Mirrored")
+    *_, sums = sum_up_rows(node, volume.source)
+    with pytest.raises(ConflictError, match="Load the series again"):
+        refuse_other_voxels(sums, volume)
+
+
 def test_the_series_that_slicers_own_reader_loads_maps_back(core, volume_of):
     import slicer
 
