@@ -47,7 +47,7 @@ class BridgeError(Exception):
         ]
         shown = ", ".join(detail for detail in details if detail)
         sentence = f"{self.what} ({shown})" if shown else self.what
-        sentence = sentence[:1].upper() + sentence[1:].rstrip(".") + "."
+        sentence = _capitalised(sentence.rstrip(".")) + "."
         return f"{sentence} {self.advice}" if self.advice else sentence
 
     def to_dict(self) -> dict[str, str | None]:
@@ -60,6 +60,12 @@ class BridgeError(Exception):
             "status": None if self.status is None else format_status(self.status),
             "advice": self.advice,
         }
+
+
+def _capitalised(sentence: str) -> str:
+    """Return the sentence with a capital, unless it begins with a file's name or an option, which stay as they are."""
+    first = sentence.split(maxsplit=1)[0].rstrip(".:,;") if sentence else ""
+    return sentence if any(mark in first for mark in "./\\_") else sentence[:1].upper() + sentence[1:]
 
 
 def format_status(status: int | str) -> str:

@@ -188,18 +188,20 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         refuse_taken_folder(job.out)
     done = JobReport()
     with ExitStack() as temporary:
+        source = job.source
+        if not isinstance(source, Endpoint):  # a wrong folder is found before the time is spent on the model
+            with done.stage("read", progress):
+                source = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
         with done.stage("load model", progress):
             model = _load(job)
             done.model = f"{model.card.name} {model.card.version}"
-        source = job.source
         if isinstance(source, Endpoint):
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
             store = temporary.enter_context(InstanceStore(folder))
             with done.stage("retrieve", progress):
                 source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
-            series = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
-            done.volume = read_volume(series, progress=progress, cancel=cancel)
+            done.volume = read_volume(source, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
             done.labels = model.segment(done.volume, any_body_part=job.any_body_part, progress=progress, cancel=cancel)
         if job.review is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import BridgeError, NotFoundError
+from ..errors import BridgeError, NotFoundError, UnreachableError
 from ..pacs.client import connect
 from ..pacs.doctor import diagnose
 from ..pacs.endpoint import Endpoint, parse_endpoint
@@ -16,6 +16,7 @@ from ..pacs.saved_endpoints import SavedEndpoints
 from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
 from .command import Command, JsonOption, running
+from .progress_lines import counted
 
 EndpointArgument = Annotated[
     str,
@@ -61,6 +62,8 @@ def doctor(
         rows = [(line.service, line.outcome.value, line.cause, line.advice) for line in done.lines]
         command.show_table(("Service", "Outcome", "Cause", "Advice"), rows)
         command.say(f"For the PACS administrator:\n{done.administrator_text}")
+        if not done.reachable:
+            raise UnreachableError(done.lines[0].cause, peer=done.peer, advice=done.lines[0].advice)
         if not done.healthy:
             command.partial("Not everything that was tried works.")
 
@@ -127,7 +130,7 @@ def get(
         _answer_transfer(command, done)
         command.answer["folder"] = str(out)
         how = done.method or "all were there already"
-        command.say(f"{len(done.succeeded)} of {len(done.outcomes)} instances are in {out} ({how}).")
+        command.say(f"In {out}: {len(done.succeeded)} of {counted(len(done.outcomes), 'instance')} ({how}).")
 
 
 def send(
@@ -142,9 +145,8 @@ def send(
             raise NotFoundError("there are no files to send")
         done = client.store(paths, progress=command.progress, cancel=command.cancel)
         _answer_transfer(command, done)
-        command.say(
-            f"{len(done.succeeded)} of {len(done.outcomes)} instances are stored at {done.peer} ({done.method})."
-        )
+        stored = f"{len(done.succeeded)} of {counted(len(done.outcomes), 'instance')}"
+        command.say(f"Stored at {done.peer}: {stored} ({done.method}).")
 
 
 def _files_of(given: Path) -> list[Path]:
@@ -165,11 +167,12 @@ def _answer_transfer(command: Command, done: TransferReport) -> None:
         command.show_table(("SOP Instance UID", "Outcome", "Status", "Reason"), rows)
         if not done.succeeded:
             raise BridgeError(
-                f"none of {len(done.outcomes)} instances was transferred: {done.failed[0].reason or 'no reason given'}",
+                f"nothing of {counted(len(done.outcomes), 'instance')} was transferred: "
+                f"{done.failed[0].reason or 'no reason given'}",
                 peer=done.peer,
                 status=done.failed[0].status or None,
             )
-        command.partial(f"{len(done.failed)} instances are missing.")
+        command.partial(f"Missing: {counted(len(done.failed), 'instance')}.")
 
 
 def transfer_to_dict(done: TransferReport) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..pacs.credentials import Auth, OAuthClient
 from ..pacs.endpoint import parse_endpoint
 from ..pacs.saved_endpoints import SavedEndpoints
 from .command import JsonOption, running
+from .progress_lines import counted
 
 app = typer.Typer(no_args_is_help=True, help="Endpoints saved under a name, which every command takes as ENDPOINT.")
 NameArgument = Annotated[str, typer.Argument(help="The name.", metavar="NAME", show_default=False)]
@@ -24,7 +25,7 @@ def list_endpoints(as_json: JsonOption = False) -> None:
         rows = list(saved)
         command.answer["endpoints"] = [{"name": name, "address": address} for name, address in rows]
         command.show_table(("Name", "Address"), rows)
-        command.say(f"{len(rows)} endpoints are saved in {saved.path}.")
+        command.say(f"{counted(len(rows), 'endpoint')} saved in {saved.path}.")
 
 
 @app.command("add")

@@ -10,6 +10,7 @@ from ..delivery.outbox import Delivery, Outbox, Receipt
 from ..user_folder import user_folder
 from .archive_commands import endpoint_from
 from .command import Command, JsonOption, running
+from .progress_lines import counted
 
 app = typer.Typer(
     no_args_is_help=True, help="Results on their way: they stay until the destination shows that it holds them."
@@ -81,8 +82,8 @@ def show_delivery(command: Command, delivery: DeliveryReport) -> None:
     compared = sum(receipt.proof == "compared" for receipt in delivery.receipts)
     if delivery.receipts:
         command.say(
-            f"{len(delivery.receipts)} objects arrived at {delivery.destination}; "
-            f"{compared} of them were fetched back and compared."
+            f"{counted(len(delivery.receipts), 'object')} arrived at {delivery.destination}; "
+            f"fetched back and compared: {compared}."
         )
     for note in sorted({receipt.note for receipt in delivery.receipts if receipt.note}):
         command.say(f"Note: {note}.")
@@ -90,8 +91,8 @@ def show_delivery(command: Command, delivery: DeliveryReport) -> None:
         show_remaining(command, delivery.remaining)
         why = f" {delivery.error}" if delivery.error else ""
         command.partial(
-            f"{len(delivery.remaining)} objects wait in the outbox.{why} "
-            "Send them again with: aidicombridge outbox retry"
+            f"In the outbox: {counted(len(delivery.remaining), 'object')}.{why} "
+            "Send what waits again with: aidicombridge outbox retry"
         )
 
 

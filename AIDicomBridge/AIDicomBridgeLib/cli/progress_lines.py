@@ -9,6 +9,11 @@ from rich.progress import Progress as Bars
 from ..progress import Progress
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 object", "2 objects"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class ProgressLines:
     """A progress callback; :meth:`stop` before anything else is printed."""
 
@@ -62,5 +67,5 @@ class ProgressLines:
             self._bars.update(self._task, total=max(last.completed, 1), completed=max(last.completed, 1))
             self._bars.stop_task(self._task)
         else:
-            counted = f"{last.completed} {last.unit}" if last.completed else ""
-            self._console.print(f"{last.stage:>14}  {counted:<18} {time.monotonic() - self._started:6.1f} s")
+            amount = counted(last.completed, last.unit.removesuffix("s")) if last.completed else ""
+            self._console.print(f"{last.stage:>14}  {amount:<18} {time.monotonic() - self._started:6.1f} s")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -53,13 +54,16 @@ class Consents:
         except OSError as error:
             raise FolderError(f"the consent cannot be written to {self.path.parent}: {error.strerror}") from error
 
-    def refuse_without(self, sha256: str, name: str) -> None:
-        """Raise :class:`ConsentError` if the person has not agreed to the file with that SHA-256."""
+    def refuse_without(self, sha256: str, name: str, asked_as: str) -> None:
+        """Raise :class:`ConsentError` if the person has not agreed to the file with that SHA-256.
+
+        ``asked_as`` is what the person called the model ``name``: a path, for example.
+        """
         if not self.has(sha256):
             raise ConsentError(
                 f"the model {name} is a program, which can do what you can do on this machine, and nobody has agreed "
                 f"to run it (SHA-256 {sha256})",
-                advice=f"If you trust where it comes from: aidicombridge models trust {name}",
+                advice=f"If you trust where it comes from: aidicombridge models trust {shlex.quote(asked_as)}",
             )
 
     def _read(self) -> dict[str, str]:

@@ -62,6 +62,8 @@ def load_model(
         The weights are a program that is on no shipped card, and the user has not agreed to run it; none of it ran.
     """
     card = find_card(name_or_card_or_path, catalogue)
+    asked_as = card.name if isinstance(name_or_card_or_path, ModelCard) else str(name_or_card_or_path)
+    consents = consents or Consents.default()
     target = choose_device(device)
     if card.network is None:
         import torch
@@ -76,17 +78,17 @@ def load_model(
         members, allowed, sha256 = load_nnunet(card)
         axes = allowed if mirror else ()
     elif card.kind == "monai":
-        network, sha256 = load_bundle(card, consents or Consents.default())
+        network, sha256 = load_bundle(card, consents, asked_as)
         members = [network]
     else:
         content = folder.verified(card)
-        members = [_build(card, content, target, consents or Consents.default())]
+        members = [_build(card, content, target, consents, asked_as)]
         sha256 = hashlib.sha256(content).hexdigest()
     ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=tuple(axis + flat for axis in axes))
     networks = {"network": ensemble}
     if card.finder is not None:
         content = folder.verified(card, card.finder)
-        finder = _build(replace(card, weights=card.finder), content, target, consents or Consents.default())
+        finder = _build(replace(card, weights=card.finder), content, target, consents, asked_as)
         networks["finder"] = Ensemble([finder], target, chosen)
     return Model(card, target, chosen, networks, sha256)
 
@@ -150,7 +152,7 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
     return known[name]
 
 
-def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Consents) -> Any:
+def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Consents, asked_as: str) -> Any:
     """Return the network of a card's weights file; a program only if it may run."""
     if card.network is None or card.weights is None:
         raise ModelError(f"the card {card.name} has no network")
@@ -158,7 +160,7 @@ def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Co
     if kind in PROGRAMS:
         sha256 = hashlib.sha256(content).hexdigest()
         if not is_on_shipped_card(sha256):
-            consents.refuse_without(sha256, card.name)
+            consents.refuse_without(sha256, card.name, asked_as)
         return load_torchscript(content) if kind == "torchscript" else load_export(content)
     if kind == "onnx":
         return load_onnx(content, device)

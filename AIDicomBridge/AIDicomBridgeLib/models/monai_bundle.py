@@ -84,7 +84,7 @@ def monai_card(path: Path) -> ModelCard:
         raise ModelError(f"the metadata of the bundle {path.name} lacks or garbles {error}") from error
 
 
-def load_bundle(card: ModelCard, consents: Consents) -> "tuple[nn.Module, str]":
+def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> "tuple[nn.Module, str]":
     """Return the network of a bundle and the SHA-256 of its file.
 
     Raises
@@ -100,7 +100,7 @@ def load_bundle(card: ModelCard, consents: Consents) -> "tuple[nn.Module, str]":
     if files.has(SCRIPT):
         content = files.read(SCRIPT)
         sha256 = hashlib.sha256(content).hexdigest()
-        consents.refuse_without(sha256, card.name)
+        consents.refuse_without(sha256, card.name, asked_as)
         return load_torchscript(content), sha256
     content = files.read(CHECKPOINT)
     tensors = read_checkpoint(content)

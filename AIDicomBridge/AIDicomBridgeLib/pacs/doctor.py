@@ -48,7 +48,7 @@ def diagnose(
             examination.skip(*DIMSE_SERVICES, because="the host and port cannot be reached")
         else:
             DimseExamination(endpoint, examination, own_host, cancel).run(study_uid, store_test_object)
-        us = _our_node(endpoint, own_host or "this machine")
+        us = _our_node(endpoint, own_host or socket.gethostname())
     else:
         from .dicomweb_examination import WEB_SERVICES, DicomWebExamination
 
@@ -56,7 +56,7 @@ def diagnose(
             examination.skip(*WEB_SERVICES, because="the host and port cannot be reached")
         else:
             DicomWebExamination(endpoint, examination, cancel).run(study_uid, store_test_object)
-        us = f"We are a DICOMweb client on the host {own_host or 'named in our message'} and use {endpoint.url}."
+        us = f"We are a DICOMweb client on the host {own_host or socket.gethostname()} and use {endpoint.url}."
     check_cancel(cancel)
     requests = list(dict.fromkeys(line.request for line in examination.lines if line.request))
     return DoctorReport(endpoint.address, endpoint.name, tuple(examination.lines), "\n".join([us, *requests]))

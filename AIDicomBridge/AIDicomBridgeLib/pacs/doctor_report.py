@@ -69,6 +69,11 @@ class DoctorReport:
         """True when nothing that was tried failed."""
         return all(line.outcome is not Verdict.FAILS for line in self.lines)
 
+    @property
+    def reachable(self) -> bool:
+        """True when the host and port, which are tried first, take connections."""
+        return self.lines[0].outcome is not Verdict.FAILS
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for ``--json``."""
         return {

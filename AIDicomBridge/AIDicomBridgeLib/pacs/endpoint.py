@@ -131,14 +131,7 @@ class DimseEndpoint:
     def address(self) -> str:
         """The endpoint as text without secrets; :func:`parse_endpoint` turns it back into an equal endpoint."""
         query = {} if self.name == self._default_name else {"name": self.name}
-        query |= _changed(self, {"calling_ae_title": "calling", "retrieve": "retrieve"})
-        query |= _changed(
-            self,
-            {
-                name: name
-                for name in ("move_port", "move_host", "move_from", "profile", "root", "associations", *_TIMEOUTS)
-            },
-        )
+        query |= _changed(self, {"calling_ae_title": "calling"} | {name: name for name in _PLAIN_OPTIONS})
         if self.tls is not None:
             query["tls"] = "1"
             query |= {item.name: value for item in fields(self.tls) if (value := getattr(self.tls, item.name))}
@@ -216,7 +209,7 @@ class DicomWebEndpoint:
     def address(self) -> str:
         """The endpoint as text without secrets; :func:`parse_endpoint` turns it back into an equal endpoint."""
         query = {} if self.name == self.url else {"name": self.name}
-        query |= _changed(self, {name: name for name in _WEB_OPTIONS})
+        query |= _changed(self, {name: name for name in WEB_OPTIONS if name != "name"})
         return f"{self.url}{_query_text(query)}"
 
 
@@ -281,7 +274,10 @@ def _saved(name: str, auth: Auth) -> Endpoint:
 
 _TIMEOUTS = ("connect_timeout_s", "association_timeout_s", "dimse_timeout_s", "total_timeout_s")
 _WEB_TIMEOUTS = ("connect_timeout_s", "timeout_s", "total_timeout_s")
-_WEB_OPTIONS = ("ca_file", "certificate_file", "key_file", "profile", "connections", *_WEB_TIMEOUTS)
+_TLS_OPTIONS = tuple(item.name for item in fields(TlsFiles))
+_PLAIN_OPTIONS = ("retrieve", "move_port", "move_host", "move_from", "profile", "root", "associations", *_TIMEOUTS)
+DIMSE_OPTIONS = ("name", "calling", "tls", *_TLS_OPTIONS, *_PLAIN_OPTIONS)
+WEB_OPTIONS = ("name", *_TLS_OPTIONS, "profile", "connections", *_WEB_TIMEOUTS)
 
 
 def _parse_dimse(parts: SplitResult, options: dict[str, str], auth: Auth) -> DimseEndpoint:
@@ -293,24 +289,8 @@ def _parse_dimse(parts: SplitResult, options: dict[str, str], auth: Auth) -> Dim
         raise EndpointError("the address lacks the AE title, the host or the port", advice=FORMS)
     if path not in ("", "/"):
         raise EndpointError("a DIMSE address has no path", advice=FORMS)
-    tls_names = [item.name for item in fields(TlsFiles)]
-    _refuse_unknown(
-        options,
-        (
-            "name",
-            "calling",
-            "retrieve",
-            "move_port",
-            "move_host",
-            "profile",
-            "tls",
-            "root",
-            "associations",
-            *tls_names,
-            *_TIMEOUTS,
-        ),
-    )
-    tls_files = {name: options[name] for name in tls_names if name in options}
+    _refuse_unknown(options, DIMSE_OPTIONS)
+    tls_files = {name: options[name] for name in _TLS_OPTIONS if name in options}
     retrieve = options.get("retrieve", "auto")
     return DimseEndpoint(
         options.get("name", ""),
@@ -332,7 +312,7 @@ def _parse_dimse(parts: SplitResult, options: dict[str, str], auth: Auth) -> Dim
 
 
 def _parse_dicomweb(url: str, options: dict[str, str], auth: Auth) -> DicomWebEndpoint:
-    _refuse_unknown(options, ("name", *_WEB_OPTIONS))
+    _refuse_unknown(options, WEB_OPTIONS)
     return DicomWebEndpoint(
         options.get("name", ""),
         url,

@@ -4,7 +4,8 @@ import ipaddress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from ..errors import EndpointError
+from ..errors import EncodingError, EndpointError
+from ..results.profiles import find_profile
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -65,13 +66,11 @@ def check_port(port: int, *, lowest: int) -> None:
 
 
 def check_profile(endpoint: "Endpoint") -> None:
-    """Refuse what cannot be a profile's name; which profiles there are is not known here."""
-    if endpoint.profile and not (endpoint.profile.isascii() and endpoint.profile.replace("-", "").isalnum()):
-        raise EndpointError(
-            f"the profile {endpoint.profile!r} is no name",
-            peer=endpoint.name,
-            advice="Write profile=ohif, for example.",
-        )
+    """Refuse the name of a profile that there is not."""
+    try:
+        find_profile(endpoint.profile)
+    except EncodingError as error:
+        raise EndpointError(error.what, peer=endpoint.name, advice=error.advice) from None
 
 
 def check_parallel(number: int, what: str, peer: str) -> None:

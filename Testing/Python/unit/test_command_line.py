@@ -4,12 +4,16 @@ import errno
 import json
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
+from AIDicomBridgeLib import errors
 from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.cli.progress_lines import counted
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.pacs.endpoint import DIMSE_OPTIONS, WEB_OPTIONS
 from AIDicomBridgeLib.series.dicom_file import read_dicom
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from synthetic import body_phantom, make_series, save_series
@@ -77,6 +81,31 @@ def test_every_command_has_help_worth_reading() -> None:
         result = run(*words, "--help")
         assert result.exit_code == 0
         assert len(result.output) > 200
+
+
+def test_the_readme_lists_the_options_of_an_address() -> None:
+    rows = README.split("| option | meaning |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    listed = [name for row in rows for name in re.findall(r"`([a-z_]+)[=`]", row.split("|")[1])]
+    assert sorted(set(listed) - {"move"}) == sorted({*DIMSE_OPTIONS, *WEB_OPTIONS})
+
+
+def test_the_readme_lists_the_kinds_of_errors() -> None:
+    kinds = {
+        kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    }
+    assert kinds - {"JobCancelled"} == set(re.findall(r"`(\w+Error)`", README))
+
+
+def test_doctor_fails_where_nothing_answers(unused_port: int) -> None:
+    result = run("doctor", f"dimse://GONE@127.0.0.1:{unused_port}", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert (answer["status"], answer["error"]["kind"]) == ("failed", "UnreachableError")
+    assert socket.gethostname() in answer["administrator_text"]
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "object") for number in (0, 1, 2)] == ["0 objects", "1 object", "2 objects"]
 
 
 def test_find_get_segment_send_walk_through(archive: Archive, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_a_web_address_is_read() -> None:
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles()),
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles("/etc/ca file.pem", "/c.pem", "/k.pem"), dimse_timeout_s=2.5),
         DimseEndpoint("", "HOST", 65535, "A", retrieve="C-MOVE", move_port=4, move_host="0.0.0.0"),  # noqa: S104
+        DimseEndpoint("", "h", 1, "A", retrieve="C-MOVE", move_port=4, move_from="10.0.0.2", profile="ohif"),
         DimseEndpoint("", "h", 1, "A", root="patient", associations=4, total_timeout_s=60.0),
         DicomWebEndpoint("", "https://host/dicom-web"),
         DicomWebEndpoint("", "https://host/dicom-web", connections=3, total_timeout_s=60.0),
@@ -75,6 +76,8 @@ def test_no_secret_is_shown(auth) -> None:
         ("dimse://AET@host:104?associations=0", "from 1 to 16"),
         ("dimse://AET@host:104?root=series", "study or patient"),
         ("dimse://AET@host:104?colour=red", "unknown option"),
+        ("dimse://AET@host:104?profile=nosuch", "Choose from dcm4chee, default, ohif"),
+        ("https://host/d?profile=nosuch", "Choose from dcm4chee, default, ohif"),
         ("dimse://AET@host:104?retrieve=fetch", "auto, get or move"),
         ("dimse://AET@host:104?retrieve=move", "move_port"),
         ("dimse://AET@host:" + "9" * 5000, "port"),

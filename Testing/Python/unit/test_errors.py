@@ -1,5 +1,6 @@
 """An error is one sentence that says what, where, with which status, and what to do."""
 
+import pytest
 from AIDicomBridgeLib import BridgeError, JobCancelled
 from AIDicomBridgeLib.errors import StoreError
 
@@ -19,6 +20,13 @@ def test_the_text_holds_peer_uid_status_and_advice() -> None:
 
 def test_a_bare_error_is_still_a_sentence() -> None:
     assert str(BridgeError("nothing matches.")) == "Nothing matches."
+
+
+@pytest.mark.parametrize(
+    "what", ["badtoy.toml: the key name is missing", "/data/ct cannot be read", "timeout_s must be above 0"]
+)
+def test_names_of_files_and_options_keep_their_small_letter(what: str) -> None:
+    assert str(BridgeError(what)) == f"{what}."
 
 
 def test_a_cancel_is_no_error() -> None:

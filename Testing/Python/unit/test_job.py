@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from AIDicomBridgeLib import Job, JobCancelled, LabelVolume, Outbox, run_job
 from AIDicomBridgeLib import job as job_module
-from AIDicomBridgeLib.errors import ConflictError, EncodingError
+from AIDicomBridgeLib.errors import ConflictError, EncodingError, NotFoundError
 from AIDicomBridgeLib.pacs.endpoint import parse_endpoint
 from AIDicomBridgeLib.progress import CancelToken
 
@@ -54,6 +54,11 @@ def test_a_taken_folder_is_refused_before_anything_runs(ct_files: list[Path], tm
     (tmp_path / "seg-001.dcm").touch()
     with pytest.raises(ConflictError, match=r"seg-001\.dcm"):
         run_job(Job(ct_files[0].parent, "no-such-model", out=tmp_path))
+
+
+def test_a_folder_without_images_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds no image series"):
+        run_job(Job(tmp_path, "no-such-model"))
 
 
 def test_other_files_of_the_folder_are_left_alone(ct_files: list[Path], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_an_address_names_its_profile(address: str) -> None:
     assert agree_on_profile(endpoint) == PROFILES["ohif"]
     assert agree_on_profile(endpoint, "slicer") == PROFILES["slicer"]
     assert parse_endpoint(endpoint.address) == endpoint
-    with pytest.raises(EndpointError, match="is no name"):
+    with pytest.raises(EndpointError, match="no destination profile"):
         parse_endpoint(f"{address}%20/x")
 
 
