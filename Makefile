@@ -17,9 +17,9 @@ help:
 	@echo "ARGS='--out DIR' make demo    gives the command further arguments; also for test (pytest) and bench"
 	@echo
 	@echo "On Linux plain pip takes the CUDA build of torch, several GB. Without an NVIDIA GPU, install the CPU build first;"
-	@echo "it is kept:"
+	@echo "it is kept. For URL put what pytorch.org shows behind --index-url: Get Started, Start Locally, Linux, Pip, CPU."
 	@echo "    python3 -m venv .venv"
-	@echo "    .venv/bin/pip install torch==$$(sed -n 's/^torch==//p' constraints.txt) --index-url URL    (pytorch.org names the URL for CPU)"
+	@echo "    .venv/bin/pip install torch==$$(sed -n 's/^torch==//p' constraints.txt) --index-url URL"
 
 demo:
 	@.ci/bootstrap nodes compressed

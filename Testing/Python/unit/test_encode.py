@@ -70,6 +70,15 @@ def test_the_readme_shows_every_row() -> None:
     assert set(DESCRIPTIONS) == {"lungs.toml", "answers.toml", "nodules.toml", "picture.toml"}
 
 
+def test_the_readme_makes_the_arrays_that_it_encodes(folder: Path) -> None:
+    section = README[README.index("### Results of any program as DICOM") :]
+    (program,) = re.findall(r"```python\n(.*?)```", section[: section.index("\n## ")], re.DOTALL)
+    exec(program, {})  # noqa: S102 - the README's own
+    for kind, file in (("seg", "labels.npy"), ("fractional", "probabilities.npy")):
+        (made,) = _encoded(COMMANDS[kind].replace("labels.nii.gz", file))
+        assert made.Modality == "SEG"
+
+
 def test_a_classification_becomes_a_report(folder: Path) -> None:
     (report,) = _encoded(COMMANDS["classification"])
     (row,) = read_measurement_report(report)
