@@ -213,7 +213,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             done.labels = with_tracking_uids(done.labels, fresh_uid)  # once: all objects track the same things
             done.results = _encode(job, done, done.labels, done.volume)
         with done.stage("check", progress):
-            done.findings = check_results(done.results, done.volume.source, done.labels)
+            done.findings = check_results(done.results, done.volume.source, done.labels, done.measurements)
         check_cancel(cancel)
         if job.out is not None:
             done.results = write_results(done.results, job.out)

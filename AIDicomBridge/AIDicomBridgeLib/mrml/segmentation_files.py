@@ -40,13 +40,14 @@ def write_segmentation_files(
     """
     labels = label_volume_from(node, volume.source)
     labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # what is written is compared with them
+    measured = measure(labels, volume)
     results = encode_results(
         labels,
         volume,
-        measure(labels, volume),
+        measured,
         profile=profile,
         outputs=outputs,
         encodings=(encoding,) if encoding else None,
     )
-    check_results(results, volume.source, labels)
+    check_results(results, volume.source, labels, measured)
     return [result.path for result in write_results(results, Path(folder)) if result.path is not None]

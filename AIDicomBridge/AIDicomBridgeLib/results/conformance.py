@@ -4,7 +4,7 @@ A validator looks at one object. It does not know the sources, so it passes refe
 exist, a wrong frame of reference, a volume in millimetres, and a dropped tracking UID or segment reference.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ..series.source_series import SourceSeries
 from .codes import is_plausible, read_code
 from .content_tree import nested_items
 from .labels import LabelVolume
+from .measurements import SegmentMeasurements
 from .parametric_map import PARAMETRIC_MAP_STORAGE
 from .report_conformance import REPORT_CLASS_UIDS, check_report
 from .segmentation import LABELMAP_STORAGE, SEGMENTATION_STORAGE
@@ -94,6 +95,7 @@ def check_conformance(
     *,
     related: "Iterable[Dataset]" = (),
     labels: LabelVolume | None = None,
+    measurements: Sequence[SegmentMeasurements] = (),
 ) -> list[Finding]:
     """Return what is wrong with a segmentation, report, parametric map or secondary capture; empty if nothing is.
 
@@ -105,6 +107,9 @@ def check_conformance(
         Results of the same run that it may point to, such as the segmentation of a report; it may be among them.
     labels
         What a segmentation was made from, with its tracking UIDs: it is then read back and compared voxel for voxel.
+        What a report says of its segments, their voxel count and volume too, is compared with them.
+    measurements
+        What :func:`~.measurements.measure` gave: all numbers of a report are then compared.
     """
     headers = list(sources.headers) if isinstance(sources, SourceSeries) else list(sources)
     if not headers:
@@ -137,7 +142,15 @@ def check_conformance(
         if labels is not None:
             check_voxels(dataset, labels, error)
     elif sop_class in REPORT_CLASS_UIDS:
-        check_report(dataset, source=known.source, series=known.series, segmentations=known.segmentations, error=error)
+        check_report(
+            dataset,
+            source=known.source,
+            series=known.series,
+            segmentations=known.segmentations,
+            labels=labels,
+            measurements=measurements,
+            error=error,
+        )
     elif sop_class == PARAMETRIC_MAP_STORAGE:
         _check_frame_of_reference(dataset, known, error)
         _check_map(dataset, error)

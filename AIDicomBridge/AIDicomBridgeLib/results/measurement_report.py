@@ -91,7 +91,7 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
     )
 
     segment = measured.segment
-    site, modifiers = _site(segment)
+    site, modifiers = finding_site(segment)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=str(item.TrackingUID), identifier=tracking_identifier(segment)),
         # highdicom's from_segmentation fails on LABELMAP. The series stands for its images: naming 300 slices in each
@@ -113,7 +113,7 @@ def _group(measured: SegmentMeasurements, labels: LabelVolume, segmentation: "Da
 def _absent(measured: SegmentMeasurements, labels: LabelVolume, new_uid: Callable[[], str]) -> Any:
     """Return the group of a segment that was looked for, has no voxel, and so is in no segmentation."""
     segment = measured.segment
-    site, modifiers = _site(segment)
+    site, modifiers = finding_site(segment)
     classification = Classification(
         tracking_identifier(segment),
         (Evaluation(PRESENCE, ABSENT),),
@@ -126,7 +126,7 @@ def _absent(measured: SegmentMeasurements, labels: LabelVolume, new_uid: Callabl
     return classification_group(classification, labels.source, labels.provenance, new_uid)
 
 
-def _site(segment: Segment) -> tuple[Code | None, tuple[Code, ...]]:
+def finding_site(segment: Segment) -> tuple[Code | None, tuple[Code, ...]]:
     """Return where the segment is: its region, else the structure itself where that has a side; a side comes first.
 
     A left mass in the lung lies in the left lung: the side of the type is that of the region.

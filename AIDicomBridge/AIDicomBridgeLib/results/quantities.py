@@ -132,19 +132,22 @@ def _is_computed_map(header: "Dataset") -> bool:
     return any(str(unit.get("CodeValue", "")) not in ("", NO_UNITS.value, "{no units}") for unit in units)
 
 
-def fitting_units() -> dict[str, frozenset[str]]:
-    """Return the Code Values of the units that fit a quantity, by the quantity's Code Value."""
-    fitting: dict[str, set[str]] = {
-        quantity.code.value: {quantity.unit.value}
+def fitting_units() -> dict[tuple[str, str], frozenset[tuple[str, str]]]:
+    """Return the units that fit a quantity, by the quantity; each as Code Value and Coding Scheme Designator."""
+    fitting: dict[Code, set[str]] = {
+        quantity.code: {quantity.unit.value}
         for quantity in QUANTITIES
         if quantity.code is not None and quantity.unit is not None
     }
-    fitting[VOLUME.value] |= {"cm3", "mm3", "dm3", "l", "L", "mL"}
-    fitting[SURFACE_AREA.value] |= {"cm2"}
-    fitting[LONGEST_DIAMETER.value] |= {"cm"}
-    fitting[ATTENUATION.value] = {HOUNSFIELD.value}
-    fitting[MR_SIGNAL.value] = {NO_UNITS.value}
-    fitting[ACTIVITY.value] = {unit.value for unit in _PET_UNITS.values()}
-    fitting[PROBABILITY.value] = {NO_UNITS.value}
-    fitting[UPTAKE.value] = {unit.value for unit in _SUV_UNITS.values()}
-    return {quantity: frozenset(units) for quantity, units in fitting.items()}
+    fitting[VOLUME] |= {"cm3", "mm3", "dm3", "l", "L", "mL"}
+    fitting[SURFACE_AREA] |= {"cm2"}
+    fitting[LONGEST_DIAMETER] |= {"cm"}
+    fitting[ATTENUATION] = {HOUNSFIELD.value}
+    fitting[MR_SIGNAL] = {NO_UNITS.value}
+    fitting[ACTIVITY] = {unit.value for unit in _PET_UNITS.values()}
+    fitting[PROBABILITY] = {NO_UNITS.value}
+    fitting[UPTAKE] = {unit.value for unit in _SUV_UNITS.values()}
+    return {
+        (quantity.value, quantity.scheme): frozenset((unit, "UCUM") for unit in units)
+        for quantity, units in fitting.items()
+    }

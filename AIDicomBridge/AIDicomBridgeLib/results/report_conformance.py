@@ -1,11 +1,14 @@
 """Own checks of reports: evidence, the templates' rows (TID 300, 1410, 1411, 1501), units, what groups refer to."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..series.dicom_file import is_uid
 from .content_tree import children, concept, nested_items
+from .labels import LabelVolume
+from .measurements import SegmentMeasurements
 from .quantities import PROBABILITY, fitting_units
+from .report_agreement import check_agreement, expected_of
 from .report_table import (
     FINDING,
     MEASUREMENT_GROUP,
@@ -50,6 +53,8 @@ def check_report(
     source: "Dataset",
     series: Collection[str],
     segmentations: "Mapping[str, Dataset]",
+    labels: LabelVolume | None = None,
+    measurements: Sequence[SegmentMeasurements] = (),
     error: _Error,
 ) -> None:
     """Call ``error`` with path and message for everything that is wrong with a TID 1500 report.
@@ -61,7 +66,9 @@ def check_report(
     series
         Series Instance UIDs that it may name.
     segmentations
-        Those that it may refer to, by SOP Instance UID.
+        Those that it may refer to, by SOP Instance UID; their segments' meanings must be the report's.
+    labels, measurements
+        What was measured, and the numbers: they must be the report's.
     """
     if dataset.get("CompletionFlag") not in ("COMPLETE", "PARTIAL"):
         error("CompletionFlag", "The report does not say whether it is complete.")
@@ -73,6 +80,7 @@ def check_report(
         if path.startswith(_EVIDENCE)
     }
     tracking: list[str] = []
+    expected = expected_of(segmentations.values(), labels, measurements, error)
     for path, item in nested_items(dataset):
         if not path.startswith("ContentSequence"):
             continue
@@ -87,6 +95,7 @@ def check_report(
                 error(path, "The frame of reference is not the source's.")
         elif kind == "CONTAINER" and concept(item) == MEASUREMENT_GROUP:
             tracking.append(_check_group(path, item, source, series, segmentations, error))
+            check_agreement(path, item, expected, error)
     if not tracking:
         error("ContentSequence", "The report has no measurement group.")
     elif len(set(tracking)) < len(tracking):
@@ -98,15 +107,23 @@ def _referenced_uid(item: "Dataset") -> str:
     return str(references[0].get("ReferencedSOPInstanceUID", "")) if references else ""
 
 
+def _value_and_scheme(codes: "Sequence[Dataset] | None") -> tuple[str, str]:
+    item: Any = codes[0] if codes else {}
+    return str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", ""))
+
+
 def _check_number(path: str, item: "Dataset", error: _Error) -> None:
     measured = item.get("MeasuredValueSequence")
     unit = measured[0].get("MeasurementUnitsCodeSequence") if measured else None
     if not measured or measured[0].get("NumericValue") is None or not unit:
         error(f"{path}.MeasuredValueSequence", "The measurement has no value or no unit.")
         return
-    allowed = fitting_units().get(concept(item))
-    if allowed and str(unit[0].get("CodeValue", "")) not in allowed:
-        error(f"{path}.MeasuredValueSequence", f"The unit {unit[0].get('CodeValue')} does not fit the quantity.")
+    fitting, quantity = fitting_units(), _value_and_scheme(item.get("ConceptNameCodeSequence"))
+    if quantity not in fitting and quantity[0] in {value for value, _ in fitting}:
+        error(f"{path}.ConceptNameCodeSequence", f"The quantity {quantity[0]} is not of the scheme {quantity[1]}.")
+    if quantity in fitting and _value_and_scheme(unit) not in fitting[quantity]:
+        named = " of ".join(_value_and_scheme(unit))
+        error(f"{path}.MeasuredValueSequence", f"The unit {named} does not fit the quantity.")
     if concept(item) == PROBABILITY.value and not 0 <= float(measured[0].NumericValue) <= 1:
         error(f"{path}.MeasuredValueSequence", "The probability is not between 0 and 1.")
 

@@ -117,7 +117,7 @@ def read_measurement_report(dataset_or_path: "Dataset | Path | str") -> list[Rep
         uid = str(dataset.get("SOPInstanceUID", ""))
         containers = [item for item in children(dataset) if concept(item) == IMAGING_MEASUREMENTS]
         found = [item for container in containers for item in children(container) if concept(item) == MEASUREMENT_GROUP]
-        groups = [_read_group(item) for item in found]
+        groups = [_group(item) for item in found]
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError("the report is damaged, or lacks what DICOM requires of it", uid=uid) from error
     if not containers:
@@ -125,7 +125,21 @@ def read_measurement_report(dataset_or_path: "Dataset | Path | str") -> list[Rep
     return groups
 
 
-def _read_group(group: "Dataset") -> ReportGroup:
+def read_group(item: "Dataset") -> ReportGroup:
+    """Return one measurement group, a CONTAINER of a report's content.
+
+    Raises
+    ------
+    BadDicomError
+        It is damaged.
+    """
+    try:
+        return _group(item)
+    except Exception as error:  # as above
+        raise BadDicomError("a measurement group is damaged, or lacks what DICOM requires of it") from error
+
+
+def _group(group: "Dataset") -> ReportGroup:
     items: dict[str, list[Dataset]] = {}
     for item in children(group):
         items.setdefault(str(item.get("ValueType", "")), []).append(item)

@@ -179,7 +179,10 @@ def _segmentations(
 
 
 def check_results(
-    results: Sequence[ResultObject], source: SourceSeries, labels: LabelVolume | None = None
+    results: Sequence[ResultObject],
+    source: SourceSeries,
+    labels: LabelVolume | None = None,
+    measurements: Sequence[SegmentMeasurements] = (),
 ) -> list[Finding]:
     """Return the warnings of the results' own checks.
 
@@ -187,21 +190,29 @@ def check_results(
     ----------
     labels
         With the tracking UIDs of the results: segmentations are then read back and compared with them.
+    measurements
+        Of the labels: the numbers of reports are then compared with them, else voxel count and volume with the labels.
 
     Raises
     ------
     ConformanceError
         A check found an error: such a result must not leave the house.
     """
-    return [finding for findings in check_each(results, source, labels) for finding in findings]
+    return [finding for findings in check_each(results, source, labels, measurements) for finding in findings]
 
 
 def check_each(
-    results: Sequence[ResultObject], source: SourceSeries, labels: LabelVolume | None = None
+    results: Sequence[ResultObject],
+    source: SourceSeries,
+    labels: LabelVolume | None = None,
+    measurements: Sequence[SegmentMeasurements] = (),
 ) -> list[list[Finding]]:
     """Return the warnings of each result; as :func:`check_results`."""
     related = [result.dataset for result in results if result.kind == "seg"]  # what reports and captures refer to
-    each = [check_conformance(result.dataset, source, related=related, labels=labels) for result in results]
+    each = [
+        check_conformance(result.dataset, source, related=related, labels=labels, measurements=measurements)
+        for result in results
+    ]
     for finding in (finding for findings in each for finding in findings):
         if finding.severity == "error":
             raise ConformanceError(

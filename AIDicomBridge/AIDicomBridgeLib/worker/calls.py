@@ -162,16 +162,17 @@ class Calls:
         report(self._progress, "encode", 0)
         labels = mark_edited(put_layers_together(layers, volume.source, provenance=provenance))
         labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
+        measured = measure(labels, volume)
         results = encode_results(
             labels,
             volume,
-            measure(labels, volume),
+            measured,
             profile=agree_on_profile(endpoint, profile),
             outputs=outputs,
             series_description=series_description,
         )
         report(self._progress, "check", 0)
-        findings = check_each(results, volume.source, labels)
+        findings = check_each(results, volume.source, labels, measured)
         return [
             ResultFile(
                 result.kind,

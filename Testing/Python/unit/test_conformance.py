@@ -1,6 +1,6 @@
 """Faults planted into good results: each is found, and good results have none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.results.conformance import check_conformance
+from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurement_report import build_measurement_report
-from AIDicomBridgeLib.results.measurements import measure
+from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
 from AIDicomBridgeLib.results.secondary_capture import build_secondary_captures
 from AIDicomBridgeLib.results.segment_description import with_tracking_uids
 from AIDicomBridgeLib.results.segmentation import build_segmentation
@@ -23,6 +24,8 @@ from segmented import make_labels
 @dataclass
 class Results:
     source: SourceSeries
+    labels: LabelVolume
+    measured: list[SegmentMeasurements]
     segmentation: Dataset
     report: Dataset
     capture: Dataset
@@ -30,12 +33,13 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    labels = make_labels(tmp_path_factory.mktemp("ct"))
+    labels = with_tracking_uids(make_labels(tmp_path_factory.mktemp("ct")), generate_uid)
     volume = read_volume(labels.source)
     segmentation = build_segmentation(labels)
-    report = build_measurement_report(labels, measure(labels, volume), segmentation=segmentation)
+    measured = measure(labels, volume)
+    report = build_measurement_report(labels, measured, segmentation=segmentation)
     capture = build_secondary_captures(labels, volume, segmentation=segmentation, slices=[5])[0]
-    return Results(labels.source, segmentation, report, capture)
+    return Results(labels.source, labels, measured, segmentation, report, capture)
 
 
 @pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
@@ -117,6 +121,109 @@ def test_faults_of_a_report_are_found(results: Results, fault: tuple[str, str]) 
     report = deepcopy(results.report)
     REPORT_FAULTS[fault](report)
     _assert_found(report, results, fault[1])
+
+
+def _recode(item: Dataset, value: str, meaning: str) -> None:
+    item.ConceptCodeSequence[0].CodeValue, item.ConceptCodeSequence[0].CodeMeaning = value, meaning
+
+
+def _renumber(report: Dataset, value: str) -> None:
+    measured = _child(_group(report), "Volume").MeasuredValueSequence[0]
+    measured.NumericValue = value
+    measured.FloatingPointValue = float(value)
+
+
+def _set_scheme(codes: Sequence[Dataset]) -> None:
+    codes[0].CodingSchemeDesignator = "99OTHER"
+
+
+def _change_mean(report: Dataset) -> None:
+    for item in _group(report).ContentSequence:
+        if item.ValueType == "NUM" and "Mean" in str(item):
+            item.MeasuredValueSequence[0].NumericValue = "1"
+            item.MeasuredValueSequence[0].pop("FloatingPointValue", None)
+
+
+# What a report says otherwise than the segmentation (of it alone the meaning is known), the labels, the measurements.
+DISAGREEMENTS: dict[str, tuple[str, str, Callable[[Dataset], object]]] = {
+    "other finding": (
+        "segmentation",
+        "The finding is not",
+        lambda report: _recode(_child(_group(report), "Finding"), "10200004", "Liver"),
+    ),
+    "other category": (
+        "segmentation",
+        "The finding category is not",
+        lambda report: _recode(_child(_group(report), "Finding category"), "49755003", "Morphologically Altered"),
+    ),
+    "other site": (
+        "segmentation",
+        "The finding site is not",
+        lambda report: _recode(_child(_group(report), "Finding Site"), "10200004", "Liver"),
+    ),
+    "other side": (
+        "segmentation",
+        "The side or part of the finding site is not",
+        lambda report: _recode(_child(_child(_group(report), "Finding Site"), "Laterality"), "7771000", "Left"),
+    ),
+    "no side": (
+        "segmentation",
+        "The side or part of the finding site is not",
+        lambda report: _drop(_child(_group(report), "Finding Site"), "Laterality"),
+    ),
+    "unit of another scheme": (
+        "segmentation",
+        "The unit ml of 99OTHER does not fit",
+        lambda report: _set_scheme(
+            _child(_group(report), "Volume").MeasuredValueSequence[0].MeasurementUnitsCodeSequence
+        ),
+    ),
+    "quantity of another scheme": (
+        "segmentation",
+        "The quantity 118565006 is not of the scheme 99OTHER",
+        lambda report: _set_scheme(_child(_group(report), "Volume").ConceptNameCodeSequence),
+    ),
+    "other volume": ("labels", "The Volume is not", lambda report: _renumber(report, "999999")),
+    "volume in another unit": (
+        "labels",
+        "The Volume is not",
+        lambda report: setattr(
+            _child(_group(report), "Volume").MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0],
+            "CodeValue",
+            "mm3",
+        ),
+    ),
+    "no volume": ("labels", "lacks the Volume", lambda report: _drop(_group(report), "Volume")),
+    "other mean": ("measurements", "The Mean is not", _change_mean),
+}
+
+
+@pytest.mark.parametrize("fault", DISAGREEMENTS)
+def test_a_report_that_contradicts_its_segments_is_found(results: Results, fault: str) -> None:
+    known_from, message, damage = DISAGREEMENTS[fault]
+    known = {
+        "segmentation": {},
+        "labels": {"labels": results.labels},
+        "measurements": {"labels": results.labels, "measurements": results.measured},
+    }[known_from]
+    related = [results.segmentation]
+    assert check_conformance(results.report, results.source, related=related, **known) == []
+    report = deepcopy(results.report)
+    damage(report)
+    found = check_conformance(report, results.source, related=related, **known)
+    assert any(finding.severity == "error" and message in finding.message for finding in found), found
+
+
+def test_a_report_of_absent_segments_agrees_with_them(tmp_path: Path) -> None:
+    labels = with_tracking_uids(make_labels(tmp_path), generate_uid)
+    labels = replace(labels, labels=np.zeros_like(labels.labels))
+    measured = measure(labels, read_volume(labels.source))
+    report = build_measurement_report(labels, measured, segmentation=None)
+    for numbers in ([], measured):
+        assert check_conformance(report, labels.source, labels=labels, measurements=numbers) == []
+    _renumber(report, "12")
+    (finding,) = check_conformance(report, labels.source, labels=labels)
+    assert "The Volume is not" in finding.message
 
 
 def _unknown_source(segmentation: Dataset) -> None:

@@ -107,7 +107,10 @@ def test_the_unit_fits_the_image(
     mean = next(number for number in numbers if number.derivation and number.derivation.meaning == "Mean")
     assert (mean.unit.value, mean.quantity.meaning) == (unit, quantity)
     fitting = fitting_units()
-    assert all(number.unit.value in fitting[number.quantity.value] for number in numbers)
+    assert all(
+        (number.unit.value, number.unit.scheme) in fitting[number.quantity.value, number.quantity.scheme]
+        for number in numbers
+    )
 
 
 def test_every_quantity_is_a_value_and_every_standard_code_is_known() -> None:
