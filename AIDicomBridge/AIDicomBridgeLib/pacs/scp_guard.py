@@ -184,7 +184,10 @@ def guarded_server(
         socketserver.BaseServer.shutdown(server)
         server.server_close()
         for association in entity.active_associations:
-            association.abort()
+            if association.dul.state_machine.current_state in ("Sta1", "Sta2"):
+                _hang_up(association)  # before its A-ASSOCIATE-RQ pynetdicom knows no abort: its thread would die of it
+            else:
+                association.abort()
 
 
 def _guard_connection(
@@ -195,12 +198,17 @@ def _guard_connection(
 ) -> None:
     """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
     send_without_delay(event)
-    connection: Any = event.assoc.dul.socket
     address: Any = event.address  # type: ignore[attr-defined]
     if may_connect is not None and not may_connect(str(address[0])):
-        with suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)  # the guard below then reads its end
+        _hang_up(event.assoc)  # the guard below then reads its end
     guard_association(event.assoc, limits, receiver)
+
+
+def _hang_up(association: Any) -> None:
+    connection = association.dul.socket.socket
+    if connection is not None:  # else it is closed already
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def guard_association(association: Any, limits: ScpLimits, receiver: "StreamReceiver | None") -> None:
