@@ -11,6 +11,7 @@ from ..series.source_series import SourceSeries
 from ..series.volume import read_volume
 from .classification_report import build_classification_report
 from .detection_report import build_detection_report
+from .frame_plan import LEAST_FRACTION
 from .grid_file import read_grid, read_labels, read_pictures
 from .labels import LabelVolume
 from .measurements import measure
@@ -171,7 +172,14 @@ def _fractions(source: SourceSeries, path: Path, said: ResultDescription) -> Lab
     segments = tuple(sorted(said.segments, key=lambda segment: segment.label))
     if len(probabilities) != len(segments):
         raise EncodingError(f"the file {path.name} holds {len(probabilities)} volumes for {len(segments)} [[segments]]")
-    # Where no segment is more likely than not, there is background.
+    # Where no segment is likely enough, there is background.
     numbers = np.array([0, *(segment.label for segment in segments)], np.uint16)
-    best = np.where(probabilities.max(axis=0) > 0.5, probabilities.argmax(axis=0) + 1, 0)
-    return LabelVolume(numbers[best], segments, source=source, probabilities=probabilities, provenance=said.provenance)
+    best = np.where(probabilities.max(axis=0) >= LEAST_FRACTION, probabilities.argmax(axis=0) + 1, 0)
+    return LabelVolume(
+        numbers[best],
+        segments,
+        source=source,
+        probabilities=probabilities,
+        fractional_type=said.fractional_type,
+        provenance=said.provenance,
+    )

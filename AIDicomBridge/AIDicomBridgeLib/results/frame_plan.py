@@ -9,6 +9,7 @@ from ..errors import EncodingError
 from .labels import LabelVolume, Segment
 
 FRACTIONAL_MAXIMUM = 255
+LEAST_FRACTION = 0.5  # from here on, written and read, a voxel belongs to the segment with the largest fraction
 MOST_LAYERS = 64  # of segments that overlap, written and read: each takes a volume of memory
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadDicomError, EncodingError
 from .frame_places import FramePlace
-from .frame_plan import MOST_LAYERS
+from .frame_plan import LEAST_FRACTION, MOST_LAYERS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -162,5 +162,5 @@ def read_fractions(
         fractions[order_of[place.segment_number], place.k] = table[plane]
         better = plane > largest[place.k]
         largest[place.k][better] = plane[better]
-        labels[place.k][better & (2 * plane.astype(np.uint16) >= maximum)] = place.segment_number
+        labels[place.k][better & (plane >= LEAST_FRACTION * maximum)] = place.segment_number
     return labels, fractions

@@ -44,6 +44,8 @@ class ResultDescription:
         ``series_description``.
     segments
         ``[[segments]]``.
+    fractional_type
+        ``fractional_type``: ``PROBABILITY``, or ``OCCUPANCY`` (the part of the voxel that is filled).
     classifications, detections, looked_for
         ``[[classifications]]``, ``[[detections]]``, ``looked_for``.
     quantity, unit, window
@@ -58,6 +60,7 @@ class ResultDescription:
     observer_name: str | None = None
     series_description: str | None = None
     segments: tuple[Segment, ...] = ()
+    fractional_type: str = "PROBABILITY"
     classifications: tuple[Classification, ...] = ()
     detections: tuple[Detection, ...] = ()
     looked_for: Code | None = None
@@ -94,6 +97,8 @@ def read_description(path: Path, kind: str, source: SourceSeries) -> ResultDescr
     if kind in ("seg", "sr", "fractional", "summary", "sc") and (kind != "sc" or "segments" in table):
         automatic = values["provenance"] is not None
         values["segments"] = tuple(_segment(row, automatic) for row in table.tables("segments"))
+    if kind == "fractional":
+        values["fractional_type"] = table.choice("fractional_type", ("PROBABILITY", "OCCUPANCY"), "PROBABILITY")
     if kind == "classification":
         rows = table.tables("classifications")
         values["classifications"] = tuple(_with_place(row, _classification, source) for row in rows)

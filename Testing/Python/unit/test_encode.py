@@ -126,6 +126,29 @@ def test_probabilities_become_a_fractional_segmentation(folder: Path) -> None:
     assert np.allclose(back.probabilities, np.load("probabilities.npy"), atol=0.0025)  # half a step of 1/255
 
 
+def test_fractions_that_are_parts_of_voxels_are_called_so(folder: Path) -> None:
+    (folder / "lungs.toml").write_text('fractional_type = "OCCUPANCY"\n' + DESCRIPTIONS["lungs.toml"])
+    (segmentation,) = _encoded(COMMANDS["fractional"])
+    assert segmentation.SegmentationFractionalType == "OCCUPANCY"
+    files = [Path("probabilities.npy"), Path("lungs.toml")]
+    with pytest.raises(EncodingError, match="unknown key 'fractional_type'"):
+        encode_files(find_series(folder / "ct"), "seg", files)
+    (folder / "lungs.toml").write_text('fractional_type = "FULL"\n' + DESCRIPTIONS["lungs.toml"])
+    with pytest.raises(EncodingError, match='\'fractional_type\' must be one of "PROBABILITY", "OCCUPANCY"'):
+        encode_files(find_series(folder / "ct"), "fractional", files)
+
+
+def test_one_half_is_enough_on_both_ways(folder: Path) -> None:
+    fractions = np.full((1, 12, 64, 72), 0.25, np.float32)
+    fractions[0, 3, 10:20, 10:20], fractions[0, 4, 10:20, 10:20] = 0.5, 0.498
+    np.save(folder / "probabilities.npy", fractions)
+    files, source = [folder / "probabilities.npy", folder / "lungs.toml"], find_series(folder / "ct")
+    ((result,), labels) = encode_files(source, "fractional", files)
+    assert labels is not None
+    assert np.array_equal(labels.labels == 1, fractions[0] == 0.5)
+    assert np.array_equal(read_segmentation(result.dataset, source).labels, labels.labels)
+
+
 def test_masks_that_overlap_become_segments_that_overlap(folder: Path) -> None:
     segments = DESCRIPTIONS["lungs.toml"]
     second = segments[segments.index("[[segments]]") :].replace("label = 1", "label = 2").replace("Right", "Left")
