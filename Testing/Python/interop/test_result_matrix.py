@@ -165,6 +165,10 @@ def test_dcmqi_reads_segmentations_and_map_voxel_by_voxel(results: Results, tmp_
         assert np.array_equal(on_grid(image, shape, affine) > 0, labels.labels == segment.label)
     (image,), _ = read_labels_with_dcmqi(results.objects["SEG LABELMAP"], tmp_path)
     assert np.array_equal(on_grid(image, shape, affine), labels.labels)
+    # dcmqi gives fractions as they are stored: whole numbers, of which 255 (Maximum Fractional Value) stands for 1.
+    images, _ = read_labels_with_dcmqi(results.objects["SEG FRACTIONAL"], tmp_path)
+    for image, fractions in zip(images, labels.probabilities, strict=True):
+        assert np.array_equal(on_grid(image, shape, affine), np.rint(fractions * np.float32(255)))
     image, meta = read_map_with_dcmqi(results.objects["PM"], tmp_path)
     assert np.array_equal(on_grid(image, shape, affine), results.probabilities)
     assert meta["QuantityValueCode"]["CodeMeaning"] == "Probability"
