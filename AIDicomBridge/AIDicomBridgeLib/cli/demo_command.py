@@ -25,6 +25,7 @@ from ..user_folder import user_folder
 from .command import Command, JsonOption, running
 from .demo_data import DemoScan, abdominal_ct, head_scan
 from .demo_report import write_report
+from .progress_lines import counted
 
 _T = TypeVar("_T")
 _MARKER = ".aidicombridge-demo"
@@ -168,16 +169,18 @@ def _what(stage: str, scan: DemoScan, done: JobReport) -> str:
     arrived = sum(len(delivery.receipts) for delivery in done.deliveries)
     precision = done.labels.provenance if done.labels else None
     return {
-        "store scan": f"{len(scan.datasets)} instances",
+        "store scan": counted(len(scan.datasets), "instance"),
         "find": f"study {scan.accession_number}",
         "load model": done.model,
-        "retrieve": f"{len(done.retrieved.succeeded)} instances, {done.retrieved.method}" if done.retrieved else "",
+        "retrieve": f"{counted(len(done.retrieved.succeeded), 'instance')}, {done.retrieved.method}"
+        if done.retrieved
+        else "",
         "read": " x ".join(str(n) for n in done.volume.voxels.shape[::-1]) + " voxels" if done.volume else "",
         "segment": f"on {precision.device}, {precision.precision}" if precision else "",
         "review": "volume node and segmentation node",
         "encode": ", ".join(f"{kinds.count(kind)} {kind.upper()}" for kind in dict.fromkeys(kinds)),
-        "check": f"{len(done.findings)} warnings",
-        "deliver": f"{arrived} of {len(done.results)} objects arrived and were compared",
+        "check": counted(len(done.findings), "warning"),
+        "deliver": f"arrived and compared: {arrived} of {counted(len(done.results), 'object')}",
         "pictures": "axial, coronal, sagittal, 3D",
     }.get(stage, "")
 
