@@ -18,7 +18,8 @@ from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import Dataset
 from pydicom.uid import generate_uid
-from segmented import make_labels
+from segmented import PROVENANCE, SEGMENTS, make_labels, phantom_labels
+from synthetic import body_phantom, make_series, save_series
 
 
 @dataclass
@@ -224,6 +225,22 @@ def test_a_report_of_absent_segments_agrees_with_them(tmp_path: Path) -> None:
     _renumber(report, "12")
     (finding,) = check_conformance(report, labels.source, labels=labels)
     assert "The Volume is not" in finding.message
+
+
+def test_volumes_of_uneven_slices_and_overlapping_segments_agree(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom())
+    del datasets[6]
+    source = SourceSeries.from_files(save_series(datasets, tmp_path), resample=True)
+    assert not source.is_evenly_spaced
+    above = np.zeros(source.shape, np.uint8)
+    above[3:8, 5:30, 10:60] = 2
+    below = phantom_labels(source.shape)
+    below[below == 2] = 0
+    labels = LabelVolume(below, SEGMENTS, source=source, further_layers=(above,), provenance=PROVENANCE)
+    labels = with_tracking_uids(labels, generate_uid)
+    segmentation = build_segmentation(labels)
+    report = build_measurement_report(labels, measure(labels, read_volume(source)), segmentation=segmentation)
+    assert check_conformance(report, source, related=[segmentation], labels=labels) == []
 
 
 def _unknown_source(segmentation: Dataset) -> None:
