@@ -99,7 +99,7 @@ def rle_frame(plane: np.ndarray) -> bytes:
 def _pack_runs(plane: np.ndarray) -> bytes:
     begins = np.empty(plane.shape, bool)
     np.not_equal(plane[:, 1:], plane[:, :-1], out=begins[:, 1:])
-    begins[:, ::_LONGEST_RUN] = True
+    begins[:, 0] = True
     starts = np.flatnonzero(begins)
     lengths = np.diff(starts, append=plane.size)
     pairs = starts[lengths == 2] + 1  # two equal voxels count as two single ones: a code of their own saves nothing
@@ -107,10 +107,16 @@ def _pack_runs(plane: np.ndarray) -> bytes:
         begins.reshape(-1)[pairs] = True
         starts = np.flatnonzero(begins)
         lengths = np.diff(starts, append=plane.size)
+    pieces = -(-lengths // _LONGEST_RUN)
+    done = (np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _LONGEST_RUN
+    starts = np.repeat(starts, pieces) + done
+    lengths = np.minimum(np.repeat(lengths, pieces) - done, _LONGEST_RUN)
     single = lengths == 1
-    # A code is one run, or single voxels that follow one another; both end where 128 voxels of the row are full.
+    # A code is one run, or up to 128 single voxels of a row that follow one another.
     heads = np.ones(len(starts), bool)
-    heads[1:] = ~(single[1:] & single[:-1]) | (starts[1:] % plane.shape[1] % _LONGEST_RUN == 0)
+    heads[1:] = ~(single[1:] & single[:-1]) | (starts[1:] % plane.shape[1] == 0)
+    first = np.flatnonzero(heads)
+    heads |= (np.arange(len(starts)) - np.repeat(first, np.diff(first, append=len(starts)))) % _LONGEST_RUN == 0
     first = np.flatnonzero(heads)
     counts = np.diff(first, append=len(starts))
     places = np.cumsum(counts + 1) - counts - 1
