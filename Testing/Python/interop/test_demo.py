@@ -43,7 +43,7 @@ def test_demo_runs_the_whole_loop(home: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "AIDicomBridgeLib.cli.main", "demo", "--scan", "head", "--out", str(out), "--json"]
     library = Path(__file__).parents[3] / "AIDicomBridge"
     environment = {**os.environ, "AIDICOMBRIDGE_HOME": str(home), "PYTHONPATH": str(library)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
 
