@@ -51,5 +51,5 @@ pictures:
 	@cd Testing/Python && ../../$(BIN)/python -m shell.pictures ../../Resources
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build AIDicomBridge/*.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build AIDicomBridge/*.egg-info
 	find AIDicomBridge Testing -name __pycache__ -type d -prune -exec rm -rf {} +
