@@ -184,10 +184,10 @@ def guarded_server(
         socketserver.BaseServer.shutdown(server)
         server.server_close()
         for association in entity.active_associations:
-            if association.dul.state_machine.current_state in ("Sta1", "Sta2"):
-                _hang_up(association)  # before its A-ASSOCIATE-RQ pynetdicom knows no abort: its thread would die of it
-            else:
+            if association.is_established:
                 association.abort()
+            else:
+                _hang_up(association)  # an abort before the request or after a rejection breaks pynetdicom's thread
 
 
 def _guard_connection(

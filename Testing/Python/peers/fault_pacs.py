@@ -202,6 +202,10 @@ def faulty_pacs(
         yield peer
     finally:
         peer.release()
+        # shutdown() aborts all that is left, which breaks the thread of a rejected association that waits for its end.
+        for association in entity.active_associations:
+            if association.is_rejected:
+                association.join(5)
         entity.shutdown()
 
 
