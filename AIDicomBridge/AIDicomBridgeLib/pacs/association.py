@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AssociationError, BridgeError, EndpointError, NoContextAcceptedError, UnreachableError
+from ..errors import AssociationError, BridgeError, NoContextAcceptedError, UnreachableError
 from .dimse import MAXIMUM_CONTEXTS, MAXIMUM_PDU_BYTES, application_entity, send_without_delay
 from .endpoint import DimseEndpoint
 from .reactor_pause import pause_reliably
 from .scp_guard import ScpLimits, guard_association
+from .tls import calling_context
 
 if TYPE_CHECKING:
-    import ssl
-
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
@@ -62,7 +61,7 @@ def associate(
         dimse_timeout_s=endpoint.dimse_timeout_s,
         connect_timeout_s=endpoint.connect_timeout_s,
     )
-    tls = (tls_context(endpoint), endpoint.host) if endpoint.tls is not None else None
+    tls = (calling_context(endpoint.tls, endpoint.name), endpoint.host) if endpoint.tls is not None else None
     connected: list[bool] = []
     started = time.monotonic()
 
@@ -197,25 +196,3 @@ def _rejection_advice(endpoint: DimseEndpoint, answer: Any) -> str:
     if endpoint.auth is not None:
         return "Check user and passcode, or ask the PACS administrator; the log of the PACS says more."
     return "Ask the PACS administrator why; the log of the PACS says more."
-
-
-def tls_context(endpoint: DimseEndpoint) -> "ssl.SSLContext":
-    """Return what verifies the peer's certificate and shows ours (PS3.15 B.12).
-
-    Raises
-    ------
-    EndpointError
-        The certificate or key files cannot be used.
-    """
-    import ssl
-
-    files = endpoint.tls
-    assert files is not None  # noqa: S101 - asked by the caller
-    try:
-        context = ssl.create_default_context(cafile=files.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if files.certificate_file:
-            context.load_cert_chain(files.certificate_file, files.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise EndpointError("the TLS certificate or key files cannot be used", peer=endpoint.name) from error
-    return context

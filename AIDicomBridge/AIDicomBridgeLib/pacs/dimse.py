@@ -39,9 +39,9 @@ COMPRESSED = (
     "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
     "1.2.840.10008.1.2.4.202",  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203",  # HTJ2K
-    "1.2.840.10008.1.2.2",  # explicit VR big endian: uncompressed, but never converted to
 )
-TRANSFER_SYNTAXES = (*UNCOMPRESSED, *COMPRESSED)
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"  # uncompressed, but never converted to
+TRANSFER_SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, EXPLICIT_BIG)
 _DICOM_ROOT = "1.2.840.10008."
 _CLASS_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}  # newer than pydicom 3.0's dictionary
 # Asked for where a peer does not say which SOP Classes a study holds.
@@ -92,6 +92,11 @@ def storage_contexts(
 
     syntaxes = tuple(transfer_syntaxes)
     return [build_context(sop_class, syntax) for sop_class in sop_classes for syntax in syntaxes]
+
+
+def offered_syntaxes(*, compressed_first: bool) -> tuple[str, ...]:
+    """Return every transfer syntax that we take, in one of two orders: some peers use the first that is accepted."""
+    return (*COMPRESSED, *UNCOMPRESSED, EXPLICIT_BIG) if compressed_first else TRANSFER_SYNTAXES
 
 
 def public_storage_classes() -> list[str]:

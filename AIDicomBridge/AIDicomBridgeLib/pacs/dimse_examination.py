@@ -3,10 +3,11 @@
 import socket
 import ssl
 from dataclasses import replace
+from functools import partial
 
 from ..errors import AssociationError, BridgeError, UnreachableError
 from ..progress import CancelToken, check_cancel
-from .association import associate, rejected_title, tls_context
+from .association import associate, rejected_title
 from .dimse import (
     COMMON_STORAGE_CLASSES,
     STORAGE_COMMITMENT,
@@ -20,8 +21,9 @@ from .dimse import (
 from .dimse_client import DimseClient
 from .doctor_report import Examination
 from .doctor_samples import fetch_one, first_instance, tiny_object
-from .endpoint import DimseEndpoint
+from .endpoint import DimseEndpoint, TlsFiles
 from .records import InstanceRecord
+from .tls import calling_context
 
 DIMSE_SERVICES = ("TLS", "Association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE", "Storage commitment")
 _QUERY_SERVICES = {"C-FIND": STUDY_ROOT_FIND, "C-GET": STUDY_ROOT_GET, "C-MOVE": STUDY_ROOT_MOVE}
@@ -52,7 +54,7 @@ class DimseExamination:
         rest = list(DIMSE_SERVICES)
         if endpoint.tls is None:
             examination.skip("TLS", because="the endpoint is used without TLS")
-        elif examination.try_out("TLS", self._tls, self._tls_request) is None:
+        elif examination.try_out("TLS", partial(self._tls, endpoint.tls), self._tls_request) is None:
             examination.skip(*rest[1:], because="TLS does not work")
             return
         accepted = examination.try_out("Association", self._negotiate, self._association_request)
@@ -77,12 +79,12 @@ class DimseExamination:
                 "Storage commitment", because="the PACS does not offer it; what we sent is asked for again"
             )
 
-    def _tls(self) -> tuple[str, bool]:
+    def _tls(self, files: TlsFiles) -> tuple[str, bool]:
         endpoint = self._endpoint
         try:
             with (
                 socket.create_connection((endpoint.host, endpoint.port), timeout=endpoint.connect_timeout_s) as plain,
-                tls_context(endpoint).wrap_socket(plain, server_hostname=endpoint.host) as secured,
+                calling_context(files, endpoint.name).wrap_socket(plain, server_hostname=endpoint.host) as secured,
             ):
                 return f"{secured.version()} with a trusted certificate", True
         except ssl.SSLCertVerificationError as error:

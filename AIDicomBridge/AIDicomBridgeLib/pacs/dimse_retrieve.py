@@ -20,6 +20,7 @@ from .dimse import (
     TRANSFER_SYNTAXES,
     UNCOMPRESSED,
     class_name,
+    offered_syntaxes,
     status_meaning,
     storage_contexts,
 )
@@ -27,6 +28,7 @@ from .endpoint import DimseEndpoint
 from .parallel import run_parallel, shares
 from .retrieval import Retrieval
 from .storage_scp import OUT_OF_RESOURCES, StorageScp
+from .tls import receiving_context
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -93,18 +95,19 @@ class DimseRetriever:
         at_most = self._endpoint.associations
         whole = round_number == 1 and len(batches) == 1 and at_most == 1
         actions = [
-            partial(self._get_on_one_association, retrieval, classes, requests)
+            partial(self._get_on_one_association, retrieval, classes, requests, round_number)
             for classes in batches
             for requests in self._requests(retrieval, whole=whole, sop_classes=classes, share_count=at_most)
         ]
         run_parallel(actions, at_most, retrieval.show_progress)
 
     def _get_on_one_association(
-        self, retrieval: Retrieval, classes: Sequence[str], requests: "Sequence[Dataset]"
+        self, retrieval: Retrieval, classes: Sequence[str], requests: "Sequence[Dataset]", round_number: int
     ) -> None:
         from pynetdicom import build_context, build_role, evt
 
-        contexts = [build_context(self._get_model, list(UNCOMPRESSED)), *storage_contexts(classes)]
+        syntaxes = offered_syntaxes(compressed_first=_compressed_first(round_number))
+        contexts = [build_context(self._get_model, list(UNCOMPRESSED)), *storage_contexts(classes, syntaxes)]
         pending = _PendingGet(retrieval, show_progress=self._endpoint.associations == 1)
         try:
             with associate(
@@ -141,6 +144,8 @@ class DimseRetriever:
                 port=endpoint.move_port,
                 sop_classes=_sop_classes(retrieval),
                 peer_host=endpoint.move_from or endpoint.host,
+                tls=receiving_context(endpoint.tls, endpoint.name),
+                compressed_first=_compressed_first(round_number),
             ) as scp,
             associate(endpoint, [build_context(self._move_model, list(UNCOMPRESSED))]) as association,
         ):
@@ -272,6 +277,15 @@ class _PendingGet:
             event.assoc.abort()
             event.assoc.dimse.msg_queue.put((None, None))  # ends the wait for the next message
         return OUT_OF_RESOURCES
+
+
+def _compressed_first(round_number: int) -> bool:
+    """Return whether compressed transfer syntaxes come first in this round.
+
+    DCMTK's archive sends everything by the first context that was accepted for a SOP Class, and nothing if an instance
+    is stored in another syntax that it cannot convert: what did not come in one order comes in the other.
+    """
+    return round_number % 2 == 0
 
 
 def _sop_classes(retrieval: Retrieval) -> list[str]:

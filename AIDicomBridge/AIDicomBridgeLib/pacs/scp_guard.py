@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pynetdicom import AE
     from pynetdicom.events import Event
+    from pynetdicom.transport import ThreadedAssociationServer
 
     from .fast_receive import StreamReceiver
 
@@ -165,7 +166,6 @@ def guarded_server(
         The address cannot be bound.
     """
     from pynetdicom import evt
-    from pynetdicom.transport import ThreadedAssociationServer
 
     entity.require_called_aet = True
     entity.maximum_associations = limits.associations
@@ -173,7 +173,7 @@ def guarded_server(
         address,
         evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits, may_connect, receiver]), *handlers],
         ssl_context=tls,
-        server_class=ThreadedAssociationServer,
+        server_class=_server_class(limits.pdu_seconds),
     )
     # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -188,6 +188,45 @@ def guarded_server(
                 association.abort()
             else:
                 _hang_up(association)  # an abort before the request or after a rejection breaks pynetdicom's thread
+
+
+def _server_class(handshake_seconds: float) -> "type[ThreadedAssociationServer]":
+    """Return pynetdicom's server, which here makes a TLS handshake on the thread of its own connection.
+
+    pynetdicom makes it on the thread that accepts connections: one silent socket would keep everybody else out.
+    """
+    from pynetdicom.transport import ThreadedAssociationServer
+
+    class Server(ThreadedAssociationServer):
+        def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+            listening: Any = self.socket
+            connection, address = listening.accept()
+            if self.ssl_context is not None:
+                connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            return connection, address
+
+        def finish_request(self, request: Any, client_address: Any) -> None:
+            if self.ssl_context is not None:
+                try:
+                    listening: Any = self.socket
+                    _shake_hands(request, time.monotonic() + handshake_seconds, lambda: listening.fileno() < 0)
+                except OSError:  # ssl.SSLError is one
+                    self.shutdown_request(request)
+                    return
+            super().finish_request(request, client_address)
+
+    return Server
+
+
+def _shake_hands(connection: "ssl.SSLSocket", deadline: float, ended: Callable[[], bool]) -> None:
+    """Finish a TLS handshake; raises OSError if it fails, takes longer than the deadline, or the server ends."""
+    connection.settimeout(0.1)
+    while not ended() and time.monotonic() < deadline:
+        with suppress(TimeoutError):  # the next call goes on where this one was
+            connection.do_handshake()
+            connection.settimeout(None)
+            return
+    raise TimeoutError("the TLS handshake was not finished")
 
 
 def _guard_connection(

@@ -14,6 +14,7 @@ from .deadline import Deadline
 from .dimse import STORAGE_COMMITMENT, UNCOMPRESSED, application_entity, status_meaning
 from .endpoint import DimseEndpoint
 from .scp_guard import ScpLimits, guarded_server
+from .tls import receiving_context
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -165,7 +166,10 @@ def _listening(endpoint: DimseEndpoint, handlers: list[Any]) -> Iterator[None]:
     entity.add_supported_context(STORAGE_COMMITMENT, list(UNCOMPRESSED), scu_role=False, scp_role=True)
     with ExitStack() as running:
         try:
-            running.enter_context(guarded_server(entity, (endpoint.move_host, endpoint.move_port), handlers, limits))
+            address = (endpoint.move_host, endpoint.move_port)
+            running.enter_context(
+                guarded_server(entity, address, handlers, limits, tls=receiving_context(endpoint.tls, endpoint.name))
+            )
         except OSError as error:
             raise EndpointError(
                 f"we cannot receive on {endpoint.move_host}:{endpoint.move_port}: {error.strerror}",

@@ -12,10 +12,12 @@ from ..series.arrivals import StoredInstance
 from ..series.dicom_file import is_uid
 from ..series.incoming import IncomingInstance
 from ..series.instance_store import InstanceStore
-from .dimse import TRANSFER_SYNTAXES, application_entity, is_storage_class, public_storage_classes
+from .dimse import application_entity, is_storage_class, offered_syntaxes, public_storage_classes
 from .scp_guard import ScpLimits, guarded_server
 
 if TYPE_CHECKING:
+    import ssl
+
     from pynetdicom.events import Event
 
 # DIMSE statuses of C-STORE (PS3.4 table B.2-1, PS3.7 annex C).
@@ -143,6 +145,10 @@ class StorageScp:
         SOP Classes that the study holds, beside which every public one is taken.
     peer_host
         The only host that may connect; None for any.
+    tls
+        Serve over TLS with this context; a plain connection where not given.
+    compressed_first
+        Of several transfer syntaxes in one presentation context take a compressed one rather than an uncompressed one.
 
     Attributes
     ----------
@@ -160,6 +166,8 @@ class StorageScp:
         port: int,
         sop_classes: Iterable[str],
         peer_host: str | None = None,
+        tls: "ssl.SSLContext | None" = None,
+        compressed_first: bool = False,
         limits: ScpLimits | None = None,
     ) -> None:
         self._receiver = receiver
@@ -168,6 +176,7 @@ class StorageScp:
         self._peer_ae_title = peer_ae_title
         self._running = ExitStack()
         self._peer_host = peer_host
+        self._tls = tls
         self.turned_away: list[str] = []
         self._entity = application_entity(
             ae_title,
@@ -176,9 +185,10 @@ class StorageScp:
         )
         self._entity.require_calling_aet = [peer_ae_title]
         # Peers that do not say which SOP Classes a study holds may send any; what is taken is decided by the study.
+        syntaxes = offered_syntaxes(compressed_first=compressed_first)
         for sop_class in dict.fromkeys([*public_storage_classes(), *sop_classes]):
             if is_storage_class(sop_class):
-                self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+                self._entity.add_supported_context(sop_class, list(syntaxes))
 
     def __enter__(self) -> "StorageScp":
         from pynetdicom import evt
@@ -187,7 +197,13 @@ class StorageScp:
         try:
             self._running.enter_context(
                 guarded_server(
-                    self._entity, self._address, handlers, self._limits, self._may_connect, receiver=self._receiver
+                    self._entity,
+                    self._address,
+                    handlers,
+                    self._limits,
+                    self._may_connect,
+                    tls=self._tls,
+                    receiver=self._receiver,
                 )
             )
         except OSError as error:

@@ -22,7 +22,7 @@ from peers.dcmtk import dcmqrscp, storescp
 from peers.orthanc import orthanc
 from peers.tls_front import make_certificates, server_context, tls_front
 from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from segmented import SEGMENTS, make_labels
 from synthetic import body_phantom, make_series
 
@@ -186,6 +186,23 @@ def test_store_on_several_associations(peer, monkeypatch) -> None:
     assert len(report.outcomes) == 7
 
 
+@pytest.mark.parametrize("method", ["C-GET", "C-MOVE"])
+@pytest.mark.parametrize(("syntax", "options"), [(JPEG2000Lossless, ("+xv", "-xv")), (RLELossless, ("+xr", "-xr"))])
+def test_dcmqrscp_that_keeps_compressed_images(tmp_path, received, syntax, options, method) -> None:
+    """It sends by the first context accepted for a SOP Class, and cannot convert what is stored otherwise."""
+    sent = make_series(body_phantom((2, 32, 40)))
+    sent[0].compress(syntax, generate_instance_uid=False)
+    with dcmqrscp(tmp_path / "peer", *options) as endpoint:
+        client = connect(dataclasses.replace(endpoint, retrieve=method))
+        stored = client.store(sent)
+        report = client.retrieve(sent[0].StudyInstanceUID, into=received)
+
+    assert stored.complete
+    assert report.complete
+    assert {item.transfer_syntax_uid for item in received} == {syntax, ExplicitVRLittleEndian}
+    assert_the_same(received, [reread(dataset) for dataset in sent])
+
+
 def test_storage_commitment(peer, kinds) -> None:
     sent = [(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)) for dataset in kinds["uncompressed"]]
     client = DimseClient(peer.dimse)
@@ -232,7 +249,7 @@ def certificates(tmp_path_factory) -> Path:
 
 @pytest.fixture(params=["orthanc", "storescp", "archive"])
 def tls_peer(request: pytest.FixtureRequest, certificates, tmp_path) -> Iterator[DimseEndpoint]:
-    """A peer that asks for our certificate; its endpoint has none yet."""
+    """A peer that speaks TLS only and asks for our certificate; its endpoint has none yet."""
     if request.param == "storescp":
         with storescp(tmp_path / "peer", tls_folder=certificates) as endpoint:
             yield endpoint
@@ -240,25 +257,40 @@ def tls_peer(request: pytest.FixtureRequest, certificates, tmp_path) -> Iterator
         context = server_context(certificates, ask_client=True)
         with InstanceStore(tmp_path / "peer") as store, Archive(store, tls=context) as archive:
             yield archive.endpoint
-    else:  # its own TLS crashes in this version
-        with (
-            orthanc(tmp_path / "peer") as running,
-            tls_front(certificates, running.dicom_port, ask_client=True) as (port, _ca_file),
-        ):
-            yield dataclasses.replace(running.dimse, port=port)
+    else:
+        with orthanc(tmp_path / "peer", tls_folder=certificates) as running:
+            yield dataclasses.replace(running.dimse, move_port=running.move_port)
 
 
-def test_mutual_tls(tls_peer, certificates) -> None:
+def test_mutual_tls(tls_peer, certificates, received) -> None:
     files = TlsFiles(*(str(certificates / name) for name in ("ca.pem", "server.crt", "server.key")))
-    sent = make_series(body_phantom((2, 16, 16)))
+    sent = [reread(dataset) for dataset in make_series(body_phantom((2, 16, 16)))]
 
     client = connect(dataclasses.replace(tls_peer, tls=files))
 
     client.verify()
     assert client.store(sent).complete
+    if tls_peer.name != "storescp":
+        assert client.retrieve(sent[0].StudyInstanceUID, into=received).complete
+        assert_the_same(received, sent)
     for wrong in (TlsFiles(files.ca_file), None):
         with pytest.raises((AssociationError, UnreachableError)):
             connect(dataclasses.replace(tls_peer, tls=wrong, association_timeout_s=3)).verify()
+
+
+@pytest.mark.parametrize("tls_peer", ["orthanc"], indirect=True)
+def test_what_calls_us_back_does_so_over_tls(tls_peer, certificates, received) -> None:
+    """Orthanc 1.10 opens associations over TLS for C-MOVE and for the answer to storage commitment."""
+    files = TlsFiles(*(str(certificates / name) for name in ("ca.pem", "server.crt", "server.key")))
+    sent = [reread(dataset) for dataset in make_series(body_phantom((2, 16, 16)))]
+    moving = dataclasses.replace(tls_peer, tls=files, retrieve="C-MOVE")
+    client = DimseClient(moving)
+    client.store(sent)
+
+    assert client.retrieve(sent[0].StudyInstanceUID, into=received).complete
+    assert_the_same(received, sent)
+    committed = client.commit([(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)) for dataset in sent])
+    assert len(committed.committed) == len(sent)
 
 
 def test_dicomweb_with_a_client_certificate(tmp_path, certificates) -> None:

@@ -30,8 +30,8 @@ def storescp(folder: Path, *, ae_title: str = "STORESCP", tls_folder: Path | Non
 
 
 @contextmanager
-def dcmqrscp(folder: Path) -> Iterator[DimseEndpoint]:
-    """Run DCMTK's archive, which takes uncompressed data, and moves to AIDICOMBRIDGE."""
+def dcmqrscp(folder: Path, *options: str) -> Iterator[DimseEndpoint]:
+    """Run DCMTK's archive, which takes uncompressed data unless options say otherwise, and moves to AIDICOMBRIDGE."""
     program = require_program("dcmqrscp")
     (folder / "database").mkdir(parents=True)
     port, move_port = free_port(), free_port()
@@ -42,7 +42,7 @@ def dcmqrscp(folder: Path) -> Iterator[DimseEndpoint]:
         "VendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\nDCMQRSCP {folder / 'database'} RW (200, 1024mb) ANY\nAETable END\n"
     )
-    command = [program, "-c", str(configuration)]
+    command = [program, "-c", str(configuration), *options]
     with running(command, log=folder / "dcmqrscp.log", ready=lambda: listens(port)):
         yield DimseEndpoint("dcmqrscp", "127.0.0.1", port, "DCMQRSCP", move_port=move_port)
 

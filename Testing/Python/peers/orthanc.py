@@ -39,7 +39,9 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, https: bool = False, unknown_sop_classes: bool = True) -> Iterator[Orthanc]:
+def orthanc(
+    folder: Path, *, https: bool = False, unknown_sop_classes: bool = True, tls_folder: Path | None = None
+) -> Iterator[Orthanc]:
     """Run an Orthanc in a new folder.
 
     Parameters
@@ -48,6 +50,8 @@ def orthanc(folder: Path, *, https: bool = False, unknown_sop_classes: bool = Tr
         Serve HTTP over TLS through a front, with a certificate of an authority made for it.
     unknown_sop_classes
         Accept SOP Classes that this version does not know, such as label map segmentations, by C-STORE.
+    tls_folder
+        With this folder of certificates it speaks DICOM over TLS only, in both directions, and asks for ours.
     """
     program = require_program("Orthanc")
     plugins = [_PLUGINS / name for name in ("libOrthancDicomWeb.so", "libOrthancGdcm.so")]
@@ -74,6 +78,17 @@ def orthanc(folder: Path, *, https: bool = False, unknown_sop_classes: bool = Tr
         "DicomModalities": {"bridge": ["AIDICOMBRIDGE", "127.0.0.1", peer.move_port]},
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
     }
+    if tls_folder is not None:
+        configuration |= {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(tls_folder / "server.crt"),
+            "DicomTlsPrivateKey": str(tls_folder / "server.key"),
+            "DicomTlsTrustedCertificates": str(tls_folder / "ca.pem"),
+            "DicomTlsRemoteCertificateRequired": True,
+            "DicomModalities": {
+                "bridge": {"AET": "AIDICOMBRIDGE", "Host": "127.0.0.1", "Port": peer.move_port, "UseDicomTls": True}
+            },
+        }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     command = [program, str(folder / "orthanc.json")]
     with running(command, log=folder / "orthanc.log", ready=lambda: _answers(peer.http_port)):
