@@ -81,7 +81,7 @@ class Decoder:
         return cells
 
 
-def choose_decoder(syntax: str, uid: str) -> Decoder:
+def choose_decoder(syntax: str) -> Decoder:
     """Return the fastest installed decoder for a compressed transfer syntax.
 
     Raises
@@ -103,13 +103,13 @@ def choose_decoder(syntax: str, uid: str) -> Decoder:
     try:
         decoder = get_decoder(UID(syntax))
     except NotImplementedError as error:
-        raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}", uid=uid) from error
+        raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}") from error
     if decoder.is_available:
         plugin = decoder.available_plugins[0]
         return Decoder(f"pydicom ({plugin})", lambda data, form: _decode_with_pydicom(data, form, syntax, ""))
     if find_spec("SimpleITK") and syntax not in _HTJ2K:
         return Decoder("SimpleITK (GDCM)", lambda data, form: _decode_with_simpleitk(data, form, syntax))
-    raise PixelError(f"no decoder is installed for {UID(syntax).name}", uid=uid, advice=_ADVICE)
+    raise PixelError(f"no decoder is installed for {UID(syntax).name}", advice=_ADVICE)
 
 
 def _imagecodecs_decoder(function: str) -> Decoder:

@@ -1,15 +1,18 @@
 """Reading DICOM files that nobody vouches for: every parser failure becomes a :class:`BadDicomError`."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadDicomError
-from .header_scan import scan_header
+from .header_scan import scan_header, shared_tag
 from .part10 import DEFLATED, PREAMBLE_BYTES, parse_part10_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataelem import DataElement, RawDataElement
+    from pydicom.tag import BaseTag
 
 # PS3.5 section 9.1: digits and dots, at most 64 characters. Leading zeros occur in the wild and are read.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -67,10 +70,10 @@ def whole_number(dataset: "Dataset", name: str, default: int | None = None) -> i
         It is absent, or text, fractional, multi-valued or damaged.
     """
     try:
-        raw: Any = dataset.get_item(name)
+        raw: Any = element_as_read(dataset, name)
         if raw is not None and raw.VR == "US" and isinstance(raw.value, bytes) and len(raw.value) == 2:
             return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")  # as it was read: quicker
-        value = dataset.get(name)
+        value: Any = dataset.get(name) if raw is not None else None
         if value is None or value == "":
             value = default
         number = int(value)
@@ -81,6 +84,22 @@ def whole_number(dataset: "Dataset", name: str, default: int | None = None) -> i
             f"{name} is not one whole number", uid=str(dataset.get("SOPInstanceUID", "")) or None
         ) from error
     return number
+
+
+def real_number(dataset: "Dataset", name: str, default: float) -> float:
+    """Return an attribute that has to be one decimal number; ``default`` only where it is absent, not where empty.
+
+    Raises
+    ------
+    Exception
+        Whatever a conversion raises on an empty, multi-valued or damaged one; the caller converts it.
+    """
+    element = element_as_read(dataset, name)
+    if element is None:
+        return float(default)
+    if element.VR in ("DS", None) and isinstance(element.value, bytes):  # as it was read: quicker
+        return float(element.value.strip(b"\0 "))
+    return float(dataset.get(name))
 
 
 def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Dataset":
@@ -116,12 +135,27 @@ def read_header(path: Path | str) -> "tuple[Dataset, int]":
 
 def _invalid_uids(dataset: "Dataset") -> list[str]:
     names = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-    elements = {name: dataset.get_item(name) for name in names}
+    elements = {name: element_as_read(dataset, name) for name in names}
     return [
         name
         for name, element in elements.items()
         if element is None or element.VR not in ("UI", "UN", None) or not is_uid(raw_text(dataset, name))
     ]
+
+
+def element_as_read(dataset: "Dataset", name: str) -> "DataElement | RawDataElement | None":
+    """Return the element of a keyword without a conversion of its value, where pydicom has not made one; or None."""
+    return dataset.get_item(_tag(name))
+
+
+@lru_cache(maxsize=1024)
+def _tag(name: str) -> "BaseTag":
+    from pydicom.datadict import tag_for_keyword
+
+    number = tag_for_keyword(name)
+    if number is None:
+        raise KeyError(name)
+    return shared_tag(number)
 
 
 def raw_text(dataset: "Dataset", name: str) -> str:
@@ -132,8 +166,10 @@ def raw_text(dataset: "Dataset", name: str) -> str:
     Exception
         Whatever pydicom raises on damaged input; the caller converts it.
     """
-    element = dataset.get_item(name)
-    if element is not None and isinstance(element.value, bytes) and element.value.isascii():
+    element = element_as_read(dataset, name)
+    if element is None:
+        return ""
+    if isinstance(element.value, bytes) and element.value.isascii():
         return element.value.decode("ascii").strip("\0 ")
     return str(dataset.get(name, ""))
 

@@ -4,6 +4,8 @@ Only Explicit VR Little Endian with known VRs and defined lengths up to the pixe
 reads the file. Values stay bytes, as pydicom keeps them too, until they are asked for.
 """
 
+import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
@@ -11,14 +13,29 @@ from .part10 import DEFLATED, parse_part10_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
-_LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT_VRS = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 section 7.1.2
-)
+# PS3.5 section 7.1.2: those with a length of four bytes and those with one of two.
+_LONG_VRS = {vr.encode(): vr for vr in ("OB", "OW", "OF", "OD", "OL", "OV", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")}
+_SHORT_VRS = {
+    vr.encode(): vr
+    for vr in (
+        *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
+        *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+    )
+}
+_ELEMENT, _LONG_LENGTH = struct.Struct("<HH2sH"), struct.Struct("<L")
 _BIG_ENDIAN, _IMPLICIT = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 _PIXEL_GROUP, _PIXEL_ELEMENTS = 0x7FE0, (0x0008, 0x0009, 0x0010)  # float, double float and integer pixel data
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
+@lru_cache(maxsize=4096)
+def shared_tag(number: int) -> "BaseTag":
+    """Return pydicom's tag of a number, always the same object: a lookup then need not compare, which takes 1 us."""
+    from pydicom.tag import BaseTag
+
+    return BaseTag(number)
 
 
 def scan_header(content: bytes) -> "tuple[Dataset, int] | None":
@@ -32,7 +49,6 @@ def scan_header(content: bytes) -> "tuple[Dataset, int] | None":
     from pydicom import Dataset
     from pydicom.dataelem import RawDataElement, empty_value_for_VR
     from pydicom.dataset import FileMetaDataset
-    from pydicom.tag import BaseTag
 
     try:
         meta = parse_part10_header(content)
@@ -45,33 +61,33 @@ def scan_header(content: bytes) -> "tuple[Dataset, int] | None":
     elements: dict[BaseTag, RawDataElement] = {}
     offset, end, previous = meta.dataset_offset, len(content), -1
     while offset + 12 <= end:
-        group = content[offset] | content[offset + 1] << 8
-        element = content[offset + 2] | content[offset + 3] << 8
+        group, element, code, length = _ELEMENT.unpack_from(content, offset)
         if group == _PIXEL_GROUP and element in _PIXEL_ELEMENTS:
             break
-        vr = content[offset + 4 : offset + 6]
-        if vr in _SHORT_VRS:
-            start, length = offset + 8, content[offset + 6] | content[offset + 7] << 8
-        elif vr in _LONG_VRS:
-            start, length = offset + 12, int.from_bytes(content[offset + 8 : offset + 12], "little")
-        else:
-            return None
-        tag = group << 16 | element
+        vr, start = _SHORT_VRS.get(code), offset + 8
+        if vr is None:
+            vr, start = _LONG_VRS.get(code), offset + 12
+            if vr is None:
+                return None
+            (length,) = _LONG_LENGTH.unpack_from(content, offset + 8)
+        number = group << 16 | element
         offset = start + length
-        if length == _UNDEFINED_LENGTH or offset > end or tag <= previous:
+        if length == _UNDEFINED_LENGTH or offset > end or number <= previous:
             return None
-        name = vr.decode()
-        value = content[start:offset] if length else empty_value_for_VR(name, raw=True)  # b"" or None
-        elements[BaseTag(tag)] = RawDataElement(BaseTag(tag), name, length, value, start, False, True, True)  # type: ignore[arg-type]
-        previous = tag
+        value = content[start:offset] if length else empty_value_for_VR(vr, raw=True)  # b"" or None
+        tag = shared_tag(number)
+        elements[tag] = RawDataElement(tag, vr, length, value, start, False, True, True)  # type: ignore[arg-type]
+        previous = number
     else:
         return None
     dataset = Dataset(elements)  # type: ignore[arg-type]
     dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
     dataset.file_meta = FileMetaDataset(
         {
-            BaseTag(tag): RawDataElement(BaseTag(tag), "UI", len(uid), uid.encode("ascii"), 0, False, True, True)
-            for tag, uid in (
+            shared_tag(number): RawDataElement(
+                shared_tag(number), "UI", len(uid), uid.encode("ascii"), 0, False, True, True
+            )
+            for number, uid in (
                 (0x00020002, meta.sop_class_uid),
                 (0x00020003, meta.sop_instance_uid),
                 (0x00020010, syntax),

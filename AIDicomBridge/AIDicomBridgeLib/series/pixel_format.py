@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import PixelError
-from .dicom_file import whole_number
+from .dicom_file import element_as_read, raw_text, real_number, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -44,7 +44,7 @@ class PixelFormat:
         BadDicomError
             An attribute that describes the pixels is not one whole number.
         """
-        uid = str(header.SOPInstanceUID)
+        uid = raw_text(header, "SOPInstanceUID")
         rows, columns = whole_number(header, "Rows"), whole_number(header, "Columns")
         allocated = whole_number(header, "BitsAllocated", 0)
         stored = whole_number(header, "BitsStored", allocated)
@@ -130,11 +130,11 @@ class ValueRule:
         PixelError
             Slope, intercept or table are damaged, or the slope is zero.
         """
-        uid = str(header.SOPInstanceUID)
+        uid = raw_text(header, "SOPInstanceUID")
         try:
-            if header.get("ModalityLUTSequence"):
+            if element_as_read(header, "ModalityLUTSequence") is not None and header.ModalityLUTSequence:
                 return cls._of_table(header.ModalityLUTSequence[0])
-            slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+            slope, intercept = real_number(header, "RescaleSlope", 1), real_number(header, "RescaleIntercept", 0)
         except Exception as error:  # empty, or damaged in any way
             raise PixelError("the rescale slope, intercept or modality LUT cannot be used", uid=uid) from error
         if not (np.isfinite(slope) and np.isfinite(intercept) and slope):

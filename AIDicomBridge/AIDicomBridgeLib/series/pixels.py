@@ -5,21 +5,19 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import BadDicomError, PixelError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .decoders import Decoder, choose_decoder
-from .dicom_file import whole_number
+from .dicom_file import raw_text, whole_number
 from .pixel_format import PixelFormat, ValueRule
 from .source_slice import SourceSlice
-
-if TYPE_CHECKING:
-    from pydicom.uid import UID
 
 UNCOMPRESSED = "uncompressed"
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -56,7 +54,8 @@ def read_voxels(
     JobCancelled
         ``cancel`` was called.
     """
-    planes = [_Plane(k, piece) for k, piece in enumerate(slices)]
+    coding_of = lru_cache(maxsize=None)(_Coding.of)  # of this one call: decoders may be installed before the next
+    planes = [_Plane(k, piece, coding_of) for k, piece in enumerate(slices)]
     dtype = np.int16 if all(plane.rule.is_whole for plane in planes) else np.float32
     _check_memory(planes, np.dtype(dtype).itemsize)
     for path, of_path in _by_path(planes):
@@ -66,27 +65,54 @@ def read_voxels(
     except _BeyondInt16:
         _check_memory(planes, 4)
         voxels = _filled(planes, np.dtype(np.float32), progress, cancel)
-    return voxels, ", ".join(dict.fromkeys(plane.decoder.name if plane.decoder else UNCOMPRESSED for plane in planes))
+    return voxels, ", ".join(dict.fromkeys(plane.coding.decoder_name for plane in planes))
+
+
+@dataclass(frozen=True)
+class _Coding:
+    """What a transfer syntax says about pixel data, and what decodes it; None where nothing has to."""
+
+    syntax: str
+    name: str
+    is_little_endian: bool
+    is_implicit_vr: bool
+    decoder: Decoder | None
+
+    @classmethod
+    def of(cls, syntax: str) -> "_Coding":
+        from pydicom.uid import UID
+
+        uid = UID(syntax)
+        if not uid.is_transfer_syntax:
+            raise PixelError(f"the pixel data has the unknown transfer syntax {syntax}")
+        decoder = choose_decoder(syntax) if uid.is_compressed else None
+        return cls(syntax, uid.name, uid.is_little_endian, uid.is_implicit_VR, decoder)
+
+    @property
+    def decoder_name(self) -> str:
+        return self.decoder.name if self.decoder else UNCOMPRESSED
 
 
 class _Plane:
     """One slice of the volume, how it is stored and what its values mean."""
 
-    def __init__(self, k: int, piece: SourceSlice) -> None:
+    def __init__(self, k: int, piece: SourceSlice, coding_of: Callable[[str], _Coding]) -> None:
         self.k, self.piece = k, piece
         self.uid = piece.sop_instance_uid
-        self.syntax: UID = piece.header.file_meta.TransferSyntaxUID
         self.form, self.rule = PixelFormat.of(piece.header), ValueRule.of(piece.header)
-        if not self.syntax.is_transfer_syntax:
-            raise PixelError(f"the pixel data has the unknown transfer syntax {self.syntax}", uid=self.uid)
-        self.decoder: Decoder | None = choose_decoder(str(self.syntax), self.uid) if self.syntax.is_compressed else None
+        try:
+            self.coding = coding_of(raw_text(piece.header.file_meta, "TransferSyntaxUID"))
+        except PixelError as error:
+            raise PixelError(error.what, uid=self.uid, advice=error.advice) from error
         self.frame = (piece.frame_number or 1) - 1
         if piece.frame_number is None and whole_number(piece.header, "NumberOfFrames", 1) != 1:
             raise PixelError("the image is not a single frame", uid=self.uid)
 
     def write(self, cells: np.ndarray, voxels: np.ndarray) -> None:
         """Write a frame's cells, which may be changed, into its plane of the volume."""
-        stored = self.form.stored_values(cells, low_bits=self.decoder is not None and self.decoder.low_bits)
+        stored = self.form.stored_values(
+            cells, low_bits=self.coding.decoder is not None and self.coding.decoder.low_bits
+        )
         if (
             voxels.dtype == np.int16
             and not self.rule.fits_int16(*self.form.value_range)
@@ -127,7 +153,7 @@ def _filled(
 def _tasks(planes: list[_Plane], voxels: np.ndarray) -> Iterator[Callable[[], None]]:
     """Yield what is to be done for each slice; encoded frames are read when their task is asked for."""
     for path, of_path in _by_path(planes):
-        if of_path[0].decoder is None:
+        if of_path[0].coding.decoder is None:
             for plane in of_path:
                 yield partial(_read_native, path, plane, voxels[plane.k])
             continue
@@ -143,8 +169,9 @@ def _tasks(planes: list[_Plane], voxels: np.ndarray) -> Iterator[Callable[[], No
 
 
 def _decode(plane: _Plane, encoded: bytes, voxels: np.ndarray) -> None:
-    assert plane.decoder is not None  # noqa: S101 - only compressed planes come here
-    cells = plane.decoder.cells(encoded, str(plane.syntax), plane.form, plane.uid)
+    coding = plane.coding
+    assert coding.decoder is not None  # noqa: S101 - only compressed planes come here
+    cells = coding.decoder.cells(encoded, coding.syntax, plane.form, plane.uid)
     plane.write(cells if cells.flags.writeable else cells.copy(), voxels)
 
 
@@ -162,7 +189,7 @@ def _read_native(path: Path, plane: _Plane, voxels: np.ndarray) -> None:
             if not count:
                 raise PixelError("the pixel data is truncated", uid=plane.uid, advice="Retrieve the series again.")
             view = view[count:]
-    if not plane.syntax.is_little_endian:
+    if not plane.coding.is_little_endian:
         cells.byteswap(inplace=True)
     plane.write(cells, voxels)
 
@@ -181,7 +208,7 @@ def _encoded_frames(path: Path, plane: _Plane) -> Iterator[bytes]:
         raise
     except Exception as error:  # parsers raise nearly anything on damaged input
         raise PixelError(
-            f"the pixel data ({plane.syntax.name}) is damaged", uid=plane.uid, advice="Retrieve the series again."
+            f"the pixel data ({plane.coding.name}) is damaged", uid=plane.uid, advice="Retrieve the series again."
         ) from error
 
 
@@ -190,10 +217,10 @@ def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
     start = plane.piece.pixel_offset
     file.seek(start)
     head = file.read(12)
-    order = "<" if plane.syntax.is_little_endian else ">"
+    order = "<" if plane.coding.is_little_endian else ">"
     if len(head) < 12 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
-    if plane.syntax.is_implicit_VR:
+    if plane.coding.is_implicit_vr:
         return start + 8, struct.unpack_from("<L", head, 4)[0]
     if head[4:6] not in (b"OB", b"OW"):
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
@@ -203,7 +230,7 @@ def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
 def _check_native_size(path: Path, planes: list[_Plane]) -> None:
     """Refuse uncompressed pixel data that is shorter than its header says, before memory is taken for it."""
     plane = planes[0]
-    if plane.decoder is not None:
+    if plane.coding.decoder is not None:
         return
     expected = max(item.frame + 1 for item in planes) * plane.form.frame_bytes
     with path.open("rb") as file:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import BadDicomError, GeometryError
-from .dicom_file import whole_number
+from .dicom_file import element_as_read, whole_number
 from .geometry import DIRECTION_TOLERANCE, SPACING_TOLERANCE, SliceStack, slices_at_one_position, stack_slices
 from .source_slice import SourceSlice
 
@@ -164,7 +164,7 @@ def _apart(slices: Sequence[SourceSlice], geometry: _Geometry, group: list[int])
 def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
     """Return a multi-valued number as float64; refuse it if missing, short or not finite."""
     try:
-        value = header.get_item(name).value
+        value: Any = element_as_read(header, name).value  # type: ignore[union-attr]
         if isinstance(value, bytes):  # as read: pydicom's own conversion takes ten times as long
             value = value.decode("ascii").strip("\0 ").split("\\")
         values = np.asarray([float(item) for item in value], dtype=np.float64)
