@@ -22,14 +22,15 @@ def clean_up(labels: np.ndarray, cleanup: "Cleanup", voxel_ml: float) -> np.ndar
     if cleanup.fill_holes:
         labels = fill_holes(labels, cleanup.label)
     if cleanup.keep_largest_component:
-        labels = keep_largest_component(labels, cleanup.label)
+        labels = keep_largest_component(labels, cleanup.label, by_corners=cleanup.by_corners)
     if cleanup.minimum_ml:
-        labels = remove_small_components(labels, cleanup.label, math.ceil(cleanup.minimum_ml / voxel_ml))
+        smallest = math.ceil(cleanup.minimum_ml / voxel_ml)
+        labels = remove_small_components(labels, cleanup.label, smallest, by_corners=cleanup.by_corners)
     return labels
 
 
-def keep_largest_component(labels: np.ndarray, value: int) -> np.ndarray:
-    """Return the labels with only the largest face-connected component of one value left; a copy.
+def keep_largest_component(labels: np.ndarray, value: int, *, by_corners: bool = False) -> np.ndarray:
+    """Return the labels with only the largest connected component of one value left; a copy.
 
     Parameters
     ----------
@@ -37,17 +38,21 @@ def keep_largest_component(labels: np.ndarray, value: int) -> np.ndarray:
         (k, j, i), any integer type.
     value
         The label value to clean; other values are untouched.
+    by_corners
+        What touches by an edge or a corner is one component too; else only what shares a face.
     """
-    box, components, sizes = _components(labels, value)
+    box, components, sizes = _components(labels, value, by_corners)
     cleaned = labels.copy()
     if len(sizes):
         cleaned[box][(components > 0) & (components != sizes.argmax())] = 0
     return cleaned
 
 
-def remove_small_components(labels: np.ndarray, value: int, minimum_voxels: int) -> np.ndarray:
-    """Return the labels without the face-connected components of one value below a number of voxels; a copy."""
-    box, components, sizes = _components(labels, value)
+def remove_small_components(
+    labels: np.ndarray, value: int, minimum_voxels: int, *, by_corners: bool = False
+) -> np.ndarray:
+    """Return the labels without the connected components of one value below a number of voxels; a copy."""
+    box, components, sizes = _components(labels, value, by_corners)
     cleaned = labels.copy()
     if len(sizes):
         small = sizes < minimum_voxels
@@ -72,7 +77,7 @@ def fill_holes(labels: np.ndarray, value: int) -> np.ndarray:
     return cleaned
 
 
-def _components(labels: np.ndarray, value: int) -> tuple[Box, np.ndarray, np.ndarray]:
+def _components(labels: np.ndarray, value: int, by_corners: bool) -> tuple[Box, np.ndarray, np.ndarray]:
     """Return the value's bounding box, its components in there, and their sizes by number with 0 for the rest."""
     import SimpleITK as sitk
 
@@ -80,7 +85,8 @@ def _components(labels: np.ndarray, value: int) -> tuple[Box, np.ndarray, np.nda
     if not mask.any():
         return (), np.zeros(0, int), np.zeros(0, int)
     box = _bounding_box(mask)  # components cannot reach beyond it
-    components = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8))))
+    image = sitk.GetImageFromArray(mask[box].astype(np.uint8))
+    components = sitk.GetArrayFromImage(sitk.ConnectedComponent(image, by_corners))
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     return box, components, sizes

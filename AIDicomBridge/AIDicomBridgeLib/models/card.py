@@ -115,12 +115,16 @@ ARCHITECTURES = ("meshnet", "lungmask-unet")
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What is done to one label at the end, in this order."""
+    """What is done to one label at the end, in this order.
+
+    With ``by_corners``, what touches by an edge or a corner is one component; else only what shares a face.
+    """
 
     label: int
     fill_holes: bool = False
     keep_largest_component: bool = False
     minimum_ml: float = 0.0
+    by_corners: bool = False
 
 
 @dataclass(frozen=True)

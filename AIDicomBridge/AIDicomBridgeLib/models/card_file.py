@@ -216,8 +216,9 @@ def _cleanup(table: CheckedTable, label: int) -> Cleanup | None:
         table.get("fill_holes", bool, False),
         table.get("keep_largest_component", bool, False),
         table.number("minimum_ml", 0, 1e6, 0.0),
+        table.get("by_corners", bool, False),
     )
-    return None if cleanup == Cleanup(label) else cleanup
+    return None if replace(cleanup, by_corners=False) == Cleanup(label) else cleanup
 
 
 def _optional_code(table: CheckedTable, key: str) -> Code | None:

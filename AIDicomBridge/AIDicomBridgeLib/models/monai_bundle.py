@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DependencyError, ModelError
-from ..inference.label_rows import Decision
 from .anatomy import segment_of
-from .bundle_config import BundleFiles, components, plain
-from .card import InputRules, IntensityStep, ModelCard, NetworkRules, WindowRules
+from .bundle_config import BundleFiles, Configuration
+from .card import ModelCard, NetworkRules
 from .consent import Consents
+from .monai_pipeline import input_rules, output_rules, window_rules
 from .state_dicts import load_into, read_checkpoint
 from .torchscript import load_torchscript
 
@@ -37,10 +37,11 @@ def monai_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        It cannot be read, wants several input channels, or hides a needed value in an expression.
+        It cannot be read, wants several input channels, or has a step that is not known or hidden in an expression.
     """
     files = BundleFiles(path)
-    metadata, configuration = files.table(METADATA), _configuration(files)
+    metadata, configuration_file = files.table(METADATA), _configuration_file(files)
+    configuration = Configuration(files.table(configuration_file))
     try:
         formats = metadata["network_data_format"]
         image, prediction = formats["inputs"]["image"], formats["outputs"]["pred"]
@@ -49,13 +50,13 @@ def monai_card(path: Path) -> ModelCard:
         if int(image.get("num_channels", 1)) != 1:
             raise ModelError(f"the bundle wants {image['num_channels']} input channels, and a series is one")
         name, version = str(metadata.get("name", path.stem)), str(metadata.get("version", "0"))
-        background = names.get(0, "background").lower() == "background"
+        background = classes > 1 and names.get(0, "background").lower() == "background"
         labels = range(1, classes) if background else range(classes)
         segments = tuple(
             segment_of(names.get(channel, f"label {channel}"), number, algorithm=f"{name} {version}")
             for number, channel in enumerate(labels, start=1)
         )
-        values = tuple(range(len(segments) + 1)) if background else tuple(range(1, len(segments) + 1))
+        decision, cleanups = output_rules(configuration, classes, background)
         return ModelCard(
             name=name,
             version=version,
@@ -69,14 +70,14 @@ def monai_card(path: Path) -> ModelCard:
             modalities=tuple("MR" if kind in ("MRI", "MR") else kind for kind in _modalities(image)),
             body_parts=(),
             segments=segments,
-            cleanups=(),
-            decision=Decision(values, "softmax" if background else "sigmoid"),
+            cleanups=cleanups,
+            decision=decision,
             network=NetworkRules("", classes),
-            input=_input_rules(configuration),
-            windows=_window_rules(configuration, image),
+            input=input_rules(configuration),
+            windows=window_rules(configuration),
             weights=None,
             procedure="",
-            sha256=hashlib.sha256(files.read(METADATA) + repr(sorted(configuration)).encode()).hexdigest(),
+            sha256=_sha256(files.read(METADATA) + files.read(configuration_file)),
             folder=path,
             kind="monai",
         )
@@ -104,7 +105,8 @@ def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> "tuple[nn
         return load_torchscript(content), sha256
     content = files.read(CHECKPOINT)
     tensors = read_checkpoint(content)
-    return load_into(_known_network(_configuration(files)), tensors.get("model", tensors)), _sha256(content)
+    network = _known_network(Configuration(files.table(_configuration_file(files))))
+    return load_into(network, tensors.get("model", tensors)), _sha256(content)
 
 
 def bundle_program(card: ModelCard) -> tuple[str, str]:
@@ -114,8 +116,14 @@ def bundle_program(card: ModelCard) -> tuple[str, str]:
     return _sha256(BundleFiles(card.folder).read(SCRIPT)), SCRIPT
 
 
-def _configuration(files: BundleFiles) -> Mapping[str, Any]:
-    return next((files.table(name) for name in CONFIGURATIONS if files.has(name)), {})
+def _configuration_file(files: BundleFiles) -> str:
+    found = next((name for name in CONFIGURATIONS if files.has(name)), None)
+    if found is None:
+        raise ModelError(
+            f"the bundle {files.path.name} has no {CONFIGURATIONS[0]}",
+            advice="A configuration in YAML is not read: convert it with json and yaml, or write a model card.",
+        )
+    return found
 
 
 def _modalities(image: Mapping[str, Any]) -> tuple[str, ...]:
@@ -123,58 +131,16 @@ def _modalities(image: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(given) if isinstance(given, list) else (str(given),)
 
 
-def _input_rules(configuration: Mapping[str, Any]) -> InputRules:
-    """Return what the transforms before the network do, as far as they are known by name."""
-    orientation, steps = "RAS", []
-    spacing: tuple[float, ...] = ()
-    for transform in components(configuration.get("preprocessing", configuration)):
-        kind = str(transform["_target_"]).rpartition(".")[2].removesuffix("d").removesuffix("Dict")
-
-        def value(key: str, default: Any = None, transform: Mapping[str, Any] = transform) -> Any:
-            return plain(configuration, transform.get(key, default), key)
-
-        if kind == "Orientation":
-            orientation = str(value("axcodes", "RAS"))
-        elif kind == "Spacing":
-            pixdim = value("pixdim")
-            spacing = tuple(float(size) for size in (pixdim if isinstance(pixdim, list) else [pixdim] * 3))
-        elif kind == "ScaleIntensityRange":
-            low, high, to_low, to_high = (float(value(key)) for key in ("a_min", "a_max", "b_min", "b_max"))
-            if value("clip", False):
-                steps.append(IntensityStep("clip", low, high))
-            scale = (high - low) / (to_high - to_low)  # (x - mean) / std takes low and high to b_min and b_max
-            steps.append(IntensityStep("shift-scale", mean=low - to_low * scale, std=scale))
-        elif kind == "NormalizeIntensity":
-            steps.append(IntensityStep("z-score", nonzero_only=bool(value("nonzero", False))))
-        elif kind == "ScaleIntensity":
-            steps.append(IntensityStep("min-max"))
-        elif kind == "ScaleIntensityRangePercentiles":
-            steps.append(IntensityStep("percentiles", float(value("lower")), float(value("upper"))))
-    return InputRules(orientation, spacing, tuple(steps))
-
-
-def _window_rules(configuration: Mapping[str, Any], image: Mapping[str, Any]) -> WindowRules:
-    inferer = configuration.get("inferer")
-    inferer = inferer if isinstance(inferer, Mapping) else {}
-    patch = plain(configuration, inferer.get("roi_size", image.get("spatial_shape")), "roi_size")
-    return WindowRules(
-        tuple(int(extent) for extent in patch),
-        float(plain(configuration, inferer.get("overlap", 0.25), "overlap")),
-        tiling="monai",
-        importance=str(plain(configuration, inferer.get("mode", "constant"), "mode")),
-    )
-
-
-def _known_network(configuration: Mapping[str, Any]) -> "nn.Module":
+def _known_network(configuration: Configuration) -> "nn.Module":
     """Return one of MONAI's own networks, made with the plain values of the configuration."""
-    given = configuration.get("network_def", configuration.get("network"))
+    given = configuration.get("network_def") or configuration.get("network")
     name = str(given.get("_target_", "")).rpartition(".")[2] if isinstance(given, Mapping) else ""
     if name not in KNOWN_NETWORKS or not isinstance(given, Mapping):
         raise ModelError(
             f"the bundle has no TorchScript network, and its network '{name}' is none of {', '.join(KNOWN_NETWORKS)}",
             advice="Export its network as TorchScript: python -m monai.bundle ckpt_export",
         )
-    arguments = {key: plain(configuration, value, key) for key, value in given.items() if not key.startswith("_")}
+    arguments = {key: configuration.plain(value, key) for key, value in given.items() if not key.startswith("_")}
     try:
         from monai.networks import nets
     except ImportError as error:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from AIDicomBridgeLib.models.consent import Consents
 from AIDicomBridgeLib.models.state_dicts import read_checkpoint
 from AIDicomBridgeLib.models.weights import WeightsFolder
 from AIDicomBridgeLib.series.volume import read_volume
+from monai_folders import RESCALED, write_bundle
 from synthetic import body_phantom, make_series, save_series
 
 MARK = "was-here"
@@ -107,24 +107,6 @@ def test_a_hostile_file_runs_no_code(tmp_path: Path, make: Callable[[Path], tupl
     assert not (tmp_path / MARK).exists()
 
 
-def bundle(folder: Path, inference: dict) -> Path:
-    """Write a MONAI bundle with a TorchScript network and that inference configuration."""
-    (folder / "configs").mkdir(parents=True)
-    (folder / "models").mkdir()
-    metadata = {
-        "version": "0.1",
-        "name": "Stranger",
-        "network_data_format": {
-            "inputs": {"image": {"modality": "CT", "num_channels": 1, "spatial_shape": [8, 8, 8]}},
-            "outputs": {"pred": {"num_channels": 2, "channel_def": {"0": "background", "1": "spleen"}}},
-        },
-    }
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (folder / "configs" / "inference.json").write_text(json.dumps(inference))
-    scripted(folder / "models" / "model.ts", "        return torch.cat([0.5 - x, x - 0.5], 1)\n")
-    return folder
-
-
 @pytest.mark.parametrize("trick", ["_target_", "$"])
 def test_a_hostile_bundle_configuration_is_read_and_not_run(tmp_path: Path, trick: str) -> None:
     mark = tmp_path / MARK
@@ -133,25 +115,19 @@ def test_a_hostile_bundle_configuration_is_read_and_not_run(tmp_path: Path, tric
         if trick == "_target_"
         else f"$__import__('pathlib').Path('{mark}').touch()"
     )
-    transforms = [evil, {"_target_": "Orientationd", "axcodes": "RAS"}, {"_target_": "Spacingd", "pixdim": [1, 1, 1]}]
-    configuration = {
-        "preprocessing": {"transforms": transforms},
-        "inferer": {"roi_size": [8, 8, 8]},
-        "initialize": evil,
-    }
-    folder = bundle(tmp_path / "bundle", configuration)
+    folder = write_bundle(tmp_path / "bundle", initialize=evil)
     with pytest.raises(ConsentError, match="nobody has agreed to run it"):
         load_model(folder, "cpu", consents=Consents(tmp_path / "consents.json"))
     assert not mark.exists()
-    configuration["inferer"]["roi_size"] = f"$__import__('pathlib').Path('{mark}').touch()"  # where a value is needed
-    (folder / "configs" / "inference.json").write_text(json.dumps(configuration))
-    with pytest.raises(ModelError, match="'roi_size' is an expression, which is not run"):
-        load_model(folder, "cpu", consents=Consents(tmp_path / "consents.json"))
+    for place, value in (("transforms", [evil]), ("inferer", evil), ("postprocessing", [evil])):
+        folder = write_bundle(tmp_path / place, **{place: value})
+        with pytest.raises(ModelError, match=r"step system is not supported|is an expression|holds something"):
+            load_model(folder, "cpu", consents=Consents(tmp_path / "consents.json"))
     assert not mark.exists()
 
 
 def test_a_bundle_that_would_unpack_outside_of_its_folder_is_refused(tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "bundle", {})
+    folder = write_bundle(tmp_path / "bundle")
     archive = tmp_path / "bundle.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         for path in folder.rglob("*.*"):
@@ -164,12 +140,7 @@ def test_a_bundle_that_would_unpack_outside_of_its_folder_is_refused(tmp_path: P
 
 
 def test_a_program_runs_once_the_user_has_agreed(tmp_path: Path) -> None:
-    transforms = [
-        {"_target_": "Orientationd", "axcodes": "RAS"},
-        {"_target_": "ScaleIntensityRanged", "a_min": -1000, "a_max": 1000, "b_min": 0, "b_max": 1, "clip": True},
-    ]
-    configuration = {"preprocessing": {"transforms": transforms}, "inferer": {"roi_size": [8, 8, 8], "overlap": 0.25}}
-    folder = bundle(tmp_path / "bundle", configuration)
+    folder = write_bundle(tmp_path / "bundle", [{"_target_": "Orientationd", "axcodes": "RAS"}, RESCALED])
     volume = read_volume(save_series(make_series(body_phantom((8, 24, 24))), tmp_path / "series"))
     consents = Consents(tmp_path / "consents.json")
     consents.agree(hashlib.sha256((folder / "models" / "model.ts").read_bytes()).hexdigest(), "Stranger")
