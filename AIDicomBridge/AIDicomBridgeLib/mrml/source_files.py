@@ -33,7 +33,7 @@ class SourceFiles:
         Also empty where the node names no DICOM instances, or the database lacks one of them. To read the headers
         takes a second for some hundred files: a panel has it done elsewhere and :meth:`remember` told.
         """
-        uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+        uids = _instance_uids(node)
         known = self._by_instances.get(uids)
         if not uids or (known is not None and _state_of(known) == self._states[uids]):
             return []
@@ -58,22 +58,26 @@ class SourceFiles:
         GeometryError
             The files stack up in another order than the node's slices.
         """
-        uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+        uids = _instance_uids(node)
         if not uids:
             raise NotFoundError(
                 "the volume node does not say which DICOM instances it shows",
                 advice="Load the series from DICOM, with loadSeries or the DICOM module; results need their source.",
             )
-        if uids not in self._by_instances and uids[::-1] not in self._by_instances:
+        if self.remembered(node) is None:
             self.remember(self._read(uids, database))
-        if uids not in self._by_instances and uids[::-1] in self._by_instances:  # Slicer's loader may reverse them
-            uids = uids[::-1]
-        if uids not in self._by_instances:
+        source = self.remembered(node)
+        if source is None:
             raise GeometryError(
                 "the slices of the volume node are in another order than those of its files",
                 advice="Load the series with loadSeries.",
             )
-        return self._by_instances[uids]
+        return source
+
+    def remembered(self, node: Any) -> SourceSeries | None:
+        """Return the source of a volume node if it is known already, without reading any file."""
+        uids = _instance_uids(node)
+        return self._by_instances.get(uids) or self._by_instances.get(uids[::-1])  # Slicer's loader may reverse them
 
     @staticmethod
     def _read(uids: tuple[str, ...], database: Any) -> SourceSeries:
@@ -87,6 +91,10 @@ class SourceFiles:
                 advice="Load the series with loadSeries, or import it into Slicer's DICOM database.",
             )
         return SourceSeries.from_files(paths)
+
+
+def _instance_uids(node: Any) -> tuple[str, ...]:
+    return tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
 
 
 def _state_of(source: SourceSeries) -> object:

@@ -11,7 +11,7 @@ from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
 from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
-from .subject_hierarchy import place_series
+from .subject_hierarchy import patient_uid_of, place_series
 
 # As Slicer's DICOM loader writes it: SOP Instance UIDs in slice order, separated by spaces.
 INSTANCE_UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -34,6 +34,8 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
     ------
     GeometryError
         The series is no regular grid (``resample``): a node could not say where its slices lie.
+    ConflictError
+        The scene has the study of another patient, or the series in another study.
     """
     if volume.source.irregularity:
         raise GeometryError(
@@ -41,11 +43,12 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
             uid=volume.source.series_uid,
             advice="Segment it without Slicer's nodes, by a job or on the command line.",
         )
+    patient_uid = patient_uid_of(volume.source, scene)
     name = name or _series_title(volume.source)
     header = volume.source.slices[0].header
     node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(header))
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
-    place_series(node, volume.source)
+    place_series(node, volume.source, patient_uid)
     return node
 
 

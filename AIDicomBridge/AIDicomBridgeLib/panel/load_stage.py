@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -23,7 +24,9 @@ from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import volume_node_from
 from ..progress import Progress
+from ..series.subject import Subject
 from .availability import set_available
+from .confirmation import subject_lines
 from .find_stage import FindStage, FoundSeries
 from .private_folder import PrivateFolder
 from .stage_status import StageStatus
@@ -58,6 +61,7 @@ class LoadStage:
         self._tried: list[FoundSeries] = []  # what was to be loaded last, and what of it is not loaded
         self._failed: list[FoundSeries] = []
         self.status = StageStatus("load", ui.loadCollapsibleButton.layout(), runner)
+        ui.volumePatientLabel.setTextFormat(qt.Qt.PlainText)
         ui.loadButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chosen)
 
@@ -94,6 +98,8 @@ class LoadStage:
         self._ui.loadButton.setText(_("Try again") if again else _("Retrieve and load"))
         tip = _("Bring the series to this machine, check that it is complete, and load it as a volume.")
         set_available(self._ui.loadButton, tip, busy, self.missing_series())
+        self._ui.volumePatientLabel.setText(self._whose())
+        self._ui.volumePatientLabel.setVisible(self.volume_node is not None)
 
     def read_source(self) -> None:
         """Have the files behind the chosen volume read, if somebody else loaded it, unless something runs."""
@@ -186,6 +192,15 @@ class LoadStage:
         return list(files.values()), _(
             "Slicer's DICOM database did not take them: the files go when this module closes."
         )
+
+    def _whose(self) -> str:
+        """Return patient and study of the chosen volume: the scene does not say, for scenes are saved and passed on."""
+        if self.volume_node is None:
+            return ""
+        source = self._sources.remembered(self.volume_node)
+        if source is None:
+            return _("Of which patient it is, is not known: its DICOM files are not known here.")
+        return "\n".join(subject_lines(Subject.of(source.headers[0])))
 
     def _volume_chosen(self, _node: Any) -> None:
         self._unread = True

@@ -9,7 +9,7 @@ from AIDicomBridgeLib.mrml.source_files import SourceFiles
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from pydicom import dcmread
-from shell.steps import SLOW_S, add_endpoint, find, find_and_load, load, runner_of, segment
+from shell.steps import NAME, PATIENT_ID, SLOW_S, add_endpoint, find, find_and_load, load, runner_of, segment
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -41,7 +41,11 @@ def test_what_was_retrieved_is_filed_in_slicers_database(shell, archive, series,
     assert filed == [dcmread(path) for path in series]
     assert database().updates >= 1, "else Slicer's browser does not show them"
     assert own_copies(temporary) == []
+    whose = shell.ui.volumePatientLabel.text
+    assert all(text in whose for text in (NAME, PATIENT_ID, "Synthetic study", "2026-01-02"))
     assert segment(shell) is not None
+    shell.scene.Clear(0)
+    assert shell.ui.volumePatientLabel.text == ""
 
 
 def test_what_slicers_database_has_is_never_altered(shell, archive, series, tmp_path, temporary):

@@ -7,7 +7,7 @@ import pytest
 from AIDicomBridgeLib import connect, read_segmentation
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.source_series import SourceSeries
-from shell.steps import SLOW_S, add_endpoint, find, load, runner_of, segment, send, volumes
+from shell.steps import SLOW_S, add_endpoint, find, load, paint, runner_of, segment, send, volumes, voxels_of
 from synthetic import body_phantom, make_series, save_series
 
 
@@ -33,23 +33,8 @@ def fetch_weights(shell, weights, home) -> None:
         (weights / path.name).write_bytes(path.read_bytes())
 
 
-def voxels_of(node) -> dict[str, np.ndarray]:
-    """Return where each segment of a node is, on the grid of its reference volume."""
-    import slicer
-
-    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-    segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
-    return {
-        segmentation.GetSegment(i).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(node, i, reference) != 0
-        for i in ids
-    }
-
-
 @pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
 def test_find_load_segment_edit_send_verify(shell, clinic, series, tmp_path, weights, protocol):
-    import slicer
-
     endpoint = getattr(clinic, protocol)
     add_endpoint(shell, endpoint, "Clinic")
     find(shell)
@@ -59,10 +44,7 @@ def test_find_load_segment_edit_send_verify(shell, clinic, series, tmp_path, wei
     node = segment(shell)
     assert list(volumes(shell)) == ["Brain"]
     before = volumes(shell)["Brain"]
-    edited = np.array(slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_1"), dtype=np.uint8)
-    edited[2:4, 10:40, 12:50] = 1
-    reference = shell.ui.volumeComboBox.currentNode()
-    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, "Segment_1", reference)
+    paint(shell, "Brain")
     shell.wait_until(lambda: volumes(shell)["Brain"] > before, what="a recount after the edit")
     shell.click(shell.ui.scCheckBox)
     send(shell)

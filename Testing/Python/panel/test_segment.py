@@ -2,26 +2,23 @@
 
 import os
 import signal
-from unittest import mock
 
 import numpy as np
 from shell.beats import Beats
 from shell.steps import SLOW_S, child_of, find_and_load, is_running, picture, runner_of, segment
 
 
-def test_the_segment_editor_is_one_click_away(shell, archive, monkeypatch):
+def test_the_segment_editor_is_one_click_away(shell, archive):
     import slicer
 
     assert "no segmentation yet" in shell.ui.editSegmentsButton.toolTip
     find_and_load(shell, archive)
     node = segment(shell)
-    editor = mock.Mock()
-    module = mock.Mock(**{"widgetRepresentation.return_value.self.return_value.editor": editor})
-    monkeypatch.setattr(slicer.modules, "segmenteditor", module, raising=False)
     shell.click(shell.ui.editSegmentsButton)
     assert shell.selected_modules == ["SegmentEditor"]
-    editor.setSegmentationNode.assert_called_once_with(node)
-    editor.setSourceVolumeNode.assert_called_once_with(shell.ui.volumeComboBox.currentNode())
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    assert editor.segmentationNode() is node
+    assert editor.sourceVolumeNode() is shell.ui.volumeComboBox.currentNode()
 
 
 def test_cancel_during_inference_leaves_nothing_and_the_next_run_works(shell, archive):

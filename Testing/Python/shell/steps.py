@@ -6,6 +6,7 @@ With AIDICOMBRIDGE_SCREENSHOTS set, a picture of each step is left in that folde
 import os
 from pathlib import Path
 
+import numpy as np
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint
 
 NAME, PATIENT_ID, SECRET = "Canary^Patient", "CANARY-7", "canary-secret"
@@ -59,6 +60,20 @@ def segment(shell) -> object:
     return shell.ui.segmentationComboBox.currentNode()
 
 
+def paint(shell, segment: str) -> None:
+    """Correct a segment in the Segment Editor with one stroke, and come back."""
+    import qt
+    import slicer
+
+    shell.click(shell.ui.editSegmentsButton)
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    shell.click_item(editor.segmentsTableView.findChild(qt.QTableWidget), segment)
+    shell.type(editor.sliceSpinBox, "3")
+    shell.drag(editor.slice, qt.QPoint(100, 90), qt.QPoint(180, 150))
+    picture(shell, "9-editor")
+    slicer.util.selectModule("AIDicomBridge")
+
+
 def send(shell) -> None:
     shell.click(shell.ui.sendButton)
     picture(shell, "4-confirm")
@@ -90,6 +105,19 @@ def modalities(archive) -> list[str]:
 def volumes(shell) -> dict[str, float]:
     table = shell.ui.segmentsTable
     return {table.item(row, 1).text(): float(table.item(row, 2).text()) for row in range(table.rowCount)}
+
+
+def voxels_of(node) -> dict[str, np.ndarray]:
+    """Return where each segment of a node is, on the grid of its reference volume."""
+    import slicer
+
+    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
+    return {
+        segmentation.GetSegment(i).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(node, i, reference) != 0
+        for i in ids
+    }
 
 
 def controls(shell) -> list:

@@ -28,7 +28,7 @@ qt = pythonqt.install()
 from PySide6.QtCore import QtMsgType, qInstallMessageHandler  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 
-from . import application, looks, terminology  # noqa: E402
+from . import application, looks, segment_editor, terminology  # noqa: E402
 
 qt.QUiLoader = looks.QUiLoader
 
@@ -55,10 +55,12 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         stack.callback(app.end)
         stack.enter_context(_noted_faults())
         dialogs = application.Dialogs()
-        selected: list[str] = []
         modules = app.moduleManager().modules
         for name, logic in core.module_logics.items():
             app.moduleManager().add(application.LoadableModule(name, logic))
+        editor = segment_editor.SegmentEditorModule()
+        app.moduleManager().add(editor)
+        stack.callback(editor.close)
         names = {"app": app, "modules": modules, "dicomDatabase": app.dicomDatabase(), **looks.SLICER}
         for cls in (
             application.qSlicerScriptedLoadableModule,
@@ -69,7 +71,6 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         for name, value in names.items():
             stack.enter_context(mock.patch.object(slicer, name, value, create=True))
         stack.enter_context(mock.patch.object(slicer.util, "_messageDisplay", dialogs.display))
-        stack.enter_context(mock.patch.object(slicer.util, "selectModule", selected.append))
         ctk = ModuleType("ctk", "Look-alike of Slicer's module ctk.")
         vars(ctk).update(looks.CTK)
         stack.enter_context(mock.patch.dict(sys.modules, {"ctk": ctk}))
@@ -77,7 +78,8 @@ def open_window(*, views: bool = True) -> Iterator["Window"]:
         app.moduleManager().add(module)
         stack.callback(sys.modules.pop, "AIDicomBridge", None)
         app.startupCompleted.emit()
-        window = Window(core, module, dialogs, selected)
+        window = Window(core, module, dialogs)
+        stack.enter_context(mock.patch.object(slicer.util, "selectModule", window.select_module))
         try:
             yield window
         finally:
@@ -136,13 +138,13 @@ class Window:
     dialogs
         The message boxes that would have been shown, and the answers to give.
     selected_modules
-        The names that the panel gave to ``slicer.util.selectModule``.
+        The modules that the panel, or its user, went to.
     """
 
-    def __init__(self, core: Any, module: Any, dialogs: application.Dialogs, selected: list[str]) -> None:
+    def __init__(self, core: Any, module: Any, dialogs: application.Dialogs) -> None:
         self.scene = core.scene
         self.dialogs = dialogs
-        self.selected_modules = selected
+        self.selected_modules: list[str] = []
         self._module = module
         self.frame = qt.QMainWindow()
         self.frame.setWindowTitle("AIDicomBridge in the look-alike of 3D Slicer")
@@ -172,9 +174,34 @@ class Window:
         return slicer.util.childWidgetVariables(self._module.widgetRepresentation())
 
     def show(self, widget: Any) -> None:
-        """Show another widget in place of the panel; for tests of the shell itself."""
+        """Show another widget in place of the one that is shown."""
         self._scroll.takeWidget()
         self._scroll.setWidget(widget)
+        self.process()
+
+    def select_module(self, name: str) -> None:
+        """Go to another module, as with Slicer's module selector; those of C++ have no widget here."""
+        import slicer
+
+        self.selected_modules.append(name)
+        there = slicer.app.moduleManager().module(name).widgetRepresentation()
+        panel = self._module.widgetRepresentation()
+        if self._scroll.widget() is panel and there is not panel:
+            self.widget.exit()
+        if there is None or there is self._scroll.widget():
+            return
+        self.show(there)
+        if there is panel:
+            self.widget.enter()
+            self.process()
+
+    def drag(self, widget: Any, start: Any, end: Any) -> None:
+        """Press the left mouse button at one point of a widget (``qt.QPoint``), move to another and release it."""
+        self._reach(widget)
+        QTest.mousePress(widget, qt.Qt.LeftButton, qt.Qt.NoModifier, start)
+        for step in range(1, 9):
+            QTest.mouseMove(widget, start + (end - start) * step / 8)
+        QTest.mouseRelease(widget, qt.Qt.LeftButton, qt.Qt.NoModifier, end)
         self.process()
 
     def close(self) -> None:
