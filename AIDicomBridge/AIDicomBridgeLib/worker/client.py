@@ -73,7 +73,8 @@ class Worker:
         Environment variables of the child; this process's own where not given. Credentials of the command line are
         left out: they travel on the pipe, inside the endpoints.
     folder
-        Gives a private folder of this process, asked when a child starts: that removes it if this process dies.
+        Gives a private folder of this process, asked when a child starts: the child's own is made in it, and the
+        child removes it if this process dies. The system's temporary folder where not given.
     """
 
     def __init__(
@@ -243,7 +244,7 @@ class _Child:
         self, python: str, environment: Mapping[str, str] | None, read_header: ReadHeader, of_parent: Path | None
     ) -> None:
         self.ended = self.garbled = False
-        self.folder = Path(tempfile.mkdtemp(prefix="aidicombridge-worker-"))  # mode 0700
+        self.folder = Path(tempfile.mkdtemp(prefix="aidicombridge-worker-", dir=of_parent))  # mode 0700
         self.codec = Codec(self.folder, "argument", read_header)
         self._lines = Lines()
         self._unsent = bytearray()

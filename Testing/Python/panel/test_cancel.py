@@ -38,7 +38,7 @@ def cancelled(shell, stage: str, temporary: Path) -> None:
     shell.wait_until(lambda: not is_running(child), what="the end of the worker")
     assert silent(shell) == []
     # One worker's folder at most: that of a new worker, which lists the outbox.
-    assert len(list(temporary.glob("aidicombridge-worker-*"))) <= 1
+    assert len(list(temporary.rglob("aidicombridge-worker-*"))) <= 1
     assert [path for path in temporary.rglob("*") if path.name.startswith((".part-", "results"))] == []
 
 

@@ -23,6 +23,7 @@ from AIDicomBridgeLib.models.loading import load_model
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
+from AIDicomBridgeLib.panel.private_folder import PrivateFolder
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.results.label_layers import LabelLayer
 from AIDicomBridgeLib.series.instance_store import InstanceStore
@@ -473,6 +474,28 @@ def test_the_child_ends_when_its_parent_is_killed(silent: SilentServer, temporar
     parent.stdin.close()
     wait_for_end(connection)
     assert list(temporary.iterdir()) == []
+
+
+@posix_only
+def test_what_a_session_left_behind_goes_with_the_next_and_what_is_in_use_stays(temporary: Path):
+    abandoned, foreign = temporary / "aidicombridge-abandoned", temporary / "aidicombridge-not-a-private-folder"
+    for folder in (abandoned, foreign):
+        folder.mkdir()
+        (folder / "image.dcm").write_bytes(b"of a patient")
+    (abandoned / "in-use").touch()
+    elsewhere = temporary / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "in-use").touch()
+    (temporary / "aidicombridge-link").symlink_to(elsewhere)
+    first, second = PrivateFolder(), PrivateFolder()
+    (first.path / "image.dcm").write_bytes(b"of a patient")
+    assert second.path.is_dir()
+    assert not abandoned.exists()
+    assert (first.path / "image.dcm").is_file()
+    assert (foreign / "image.dcm").is_file()
+    assert elsewhere.is_dir()
+    first.close()
+    second.close()
 
 
 @needs_proc
