@@ -344,6 +344,7 @@ class Window:
     def _reach(self, widget: Any) -> None:
         name = widget.objectName or widget.className()
         if widget.window() is self.frame:
+            self.process()  # lays out what has just changed
             self._scroll.ensureWidgetVisible(widget)
             self.process()
         assert widget.isVisible(), f"{name} is not shown"
