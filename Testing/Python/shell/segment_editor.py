@@ -151,7 +151,5 @@ class SegmentEditorModule:
         return self._representation
 
     def close(self) -> None:
-        """Delete the widget, if there is one."""
-        if self._representation is not None:
-            self._representation.deleteLater()
-            self._representation = None
+        """Forget the widget, which the window deletes if it shows it."""
+        self._representation = None
