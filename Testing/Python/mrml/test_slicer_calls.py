@@ -71,7 +71,8 @@ def in_slicer_core(name: str) -> bool:
 
 def table() -> dict[str, str]:
     """Return the source by name, from the README's table."""
-    rows = re.findall(r"^\| (`.+`) \| (\S.*) \|$", (ROOT / "Testing" / "README.md").read_text("utf-8"), re.MULTILINE)
+    text = (ROOT / "Testing" / "README.md").read_text("utf-8").partition("## Their signatures")[0]
+    rows = re.findall(r"^\| (`.+`) \| (\S.*) \|$", text, re.MULTILINE)
     return {name: source for names, source in rows for name in re.findall(r"`([^`]+)`", names)}
 
 
