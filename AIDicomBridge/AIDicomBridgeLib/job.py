@@ -264,17 +264,16 @@ def _retrieve(
             chosen = choose_series(listed, model.card.modalities, study_uid=study_uid, body_parts=parts)
             series_uid = chosen.series_uid
         done.retrieved = client.retrieve(study_uid, series_uid, into=store, progress=progress, cancel=cancel)
-    if not done.retrieved.complete:
-        arrived, listed_count = len(done.retrieved.succeeded), len(done.retrieved.outcomes)
-        if not listed_count:
-            raise NotFoundError("no such series", uid=series_uid, peer=endpoint.name)
+    try:
+        done.retrieved.raise_if_incomplete()
+    except IncompleteError as error:
         raise IncompleteError(
-            f"{arrived} of {listed_count} instances arrived",
+            error.what,
             uid=series_uid,
             peer=endpoint.name,
-            status=done.retrieved.failed[0].status or None,
+            status=error.status,
             advice="An incomplete series is not segmented. Retrieve it again later, or ask for the PACS's log.",
-        )
+        ) from error
     paths = [instance.path for instance in store.instances(study_uid, series_uid)]
     return SourceSeries.from_files(paths, stack=job.stack, resample=job.resample)
 

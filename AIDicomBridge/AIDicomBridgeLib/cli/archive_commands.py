@@ -11,7 +11,7 @@ from ..errors import BridgeError, NotFoundError, UnreachableError
 from ..pacs.client import connect
 from ..pacs.doctor import diagnose
 from ..pacs.endpoint import Endpoint, parse_endpoint
-from ..pacs.records import SeriesRecord, StudyRecord, TransferReport, count_outcomes
+from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord, TransferReport, count_outcomes
 from ..pacs.saved_endpoints import SavedEndpoints
 from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
@@ -173,6 +173,8 @@ def _answer_transfer(command: Command, done: TransferReport) -> None:
                 status=done.failed[0].status or None,
             )
         command.partial(f"Missing: {counted(len(done.failed), 'instance')}.")
+    if isinstance(done, RetrieveReport) and done.unlisted:
+        command.partial(f"The PACS counts {counted(done.unlisted, 'instance')} more than it lists; ask for its log.")
 
 
 def transfer_to_dict(done: TransferReport) -> dict[str, Any]:
@@ -183,6 +185,7 @@ def transfer_to_dict(done: TransferReport) -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "bytes": done.byte_count,
         "counts": count_outcomes(done.outcomes),
+        **({"unlisted": done.unlisted} if isinstance(done, RetrieveReport) else {}),
         "instances": [
             {"sop_instance_uid": o.sop_instance_uid, "outcome": o.outcome.value, "status": o.status, "reason": o.reason}
             for o in done.outcomes

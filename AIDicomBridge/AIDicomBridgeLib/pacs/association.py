@@ -68,8 +68,7 @@ def associate(
     def on_open(event: Any) -> None:
         connected.append(True)
         send_without_delay(event)
-        if receiver is not None:
-            guard_association(event.assoc, ScpLimits(idle_seconds=endpoint.dimse_timeout_s), receiver)
+        guard_association(event.assoc, ScpLimits(idle_seconds=endpoint.dimse_timeout_s), receiver)
 
     try:
         association = entity.associate(

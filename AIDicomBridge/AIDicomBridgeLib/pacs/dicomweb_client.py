@@ -13,6 +13,7 @@ from ..errors import QueryError, RetrieveError
 from ..progress import CancelToken, ProgressCallback, check_cancel
 from ..series.instance_store import InstanceStore
 from . import query
+from .deadline import Deadline
 from .dicomweb_store import store_instances
 from .endpoint import DicomWebEndpoint
 from .file_stream import FileStream
@@ -148,18 +149,20 @@ class DicomWebClient:
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
         """Bring a study, or one series of it, into a store; see :meth:`~.client.PacsClient.retrieve`."""
-        series_uids = [series_uid] if series_uid else [record.series_uid for record in self.find_series(study_uid)]
+        deadline = Deadline(cancel, self.endpoint.total_timeout_s)
+        series = self.find_series(study_uid, series_uid=series_uid, cancel=deadline)
+        uids = [series_uid] if series_uid else [record.series_uid for record in series]
         return retrieve_all(
-            [record for uid in series_uids for record in self.find_instances(study_uid, uid)],
+            [record for uid in uids for record in self.find_instances(study_uid, uid, cancel=deadline)],
             self._fetch,
             peer=self.endpoint.name,
             study_uid=study_uid,
             series_uid=series_uid,
             into=into,
             progress=progress,
-            cancel=cancel,
+            cancel=deadline,
+            counted=query.counted_instances(series),
             sop_instance_uids=sop_instance_uids,
-            total_timeout_s=self.endpoint.total_timeout_s,
         )
 
     def store(
@@ -183,14 +186,16 @@ class DicomWebClient:
     ) -> list[Mapping[str, str]]:
         """Return the distinct answers of a QIDO-RS search that fulfil the filters, page by page."""
         sent = {keyword: _without_escapes(value) for keyword, value in query.sendable(filters).items()}
+        # Where the peer matches all the keys itself, it need not send more than is wanted.
+        page_size = min(limit, _PAGE) if limit is not None and sent == filters else _PAGE
         parameters = [f"{keyword}={value}" for keyword, value in sent.items() if value != "*"]
         parameters += [f"includefield={keyword}" for keyword in keys]
         answers: list[Mapping[str, str]] = []
         seen: set[str] = set()
         offset = 0
-        while limit is None or len(seen) < limit:
+        while limit is None or len(answers) < limit:
             check_cancel(cancel)
-            page = self._http.get_json(path, "&".join([*parameters, f"limit={_PAGE}", f"offset={offset}"]), cancel)
+            page = self._http.get_json(path, "&".join([*parameters, f"limit={page_size}", f"offset={offset}"]), cancel)
             found = [self._attributes(item) for item in page]
             new = [answer for answer in found if answer.get(uid_keyword, "") not in seen]
             offset += len(page)
@@ -200,7 +205,8 @@ class DicomWebClient:
                 break
             seen |= {answer.get(uid_keyword, "") for answer in new}
             answers += [answer for answer in new if query.matches(answer, filters)]
-        return query.distinct(answers, uid_keyword, self.endpoint.name)[:limit]
+            answers = query.distinct(answers, uid_keyword, self.endpoint.name)
+        return answers[:limit]
 
     def _attributes(self, item: Mapping[str, object]) -> dict[str, str]:
         try:
@@ -235,7 +241,7 @@ class DicomWebClient:
             # What stands in a piece that the connection breaks off in is lost: so the pieces are small.
             self._keep_parts(_parts(response.iter_content(2**16), splitter), retrieval)
         except requests.RequestException as error:
-            raise RetrieveError(self._http.unreachable(error).what) from error
+            raise RetrieveError(self._http.unreachable(error).what) from None
         if splitter is not None and not splitter.closed:
             raise RetrieveError("the answer was cut off before its closing boundary")
 

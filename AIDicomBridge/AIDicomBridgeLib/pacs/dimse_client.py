@@ -9,6 +9,7 @@ from ..progress import CancelToken, ProgressCallback
 from ..series.instance_store import InstanceStore
 from . import query
 from .association import associate
+from .deadline import Deadline
 from .dimse import UNCOMPRESSED, VERIFICATION
 from .dimse_find import DimseQuery
 from .dimse_retrieve import DimseRetriever
@@ -138,7 +139,7 @@ class DimseClient:
         self, study_uid: str, series_uid: str, *, sop_class_uid: str | None = None, cancel: CancelToken | None = None
     ) -> list[InstanceRecord]:
         """Return the instances of one series; see :meth:`~.client.PacsClient.find_instances`."""
-        found = self._instances(study_uid, series_uid, cancel)
+        found, _counted = self._instances(study_uid, series_uid, cancel)
         return [record for record in found if sop_class_uid in (None, record.sop_class_uid)]
 
     def retrieve(
@@ -152,7 +153,8 @@ class DimseClient:
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
         """Bring a study, or one series of it, into a store; see :meth:`~.client.PacsClient.retrieve`."""
-        expected = self._instances(study_uid, series_uid, cancel)
+        deadline = Deadline(cancel, self.endpoint.total_timeout_s)
+        expected, counted = self._instances(study_uid, series_uid, deadline)
         return retrieve_all(
             expected,
             DimseRetriever(self.endpoint, self._patient_ids.get(study_uid)).fetch,
@@ -161,9 +163,9 @@ class DimseClient:
             series_uid=series_uid,
             into=into,
             progress=progress,
-            cancel=cancel,
+            cancel=deadline,
+            counted=counted,
             sop_instance_uids=sop_instance_uids,
-            total_timeout_s=self.endpoint.total_timeout_s,
         )
 
     def store(
@@ -184,13 +186,16 @@ class DimseClient:
         """
         return request_commitment(self.endpoint, instances, timeout_s=timeout_s, cancel=cancel)
 
-    def _instances(self, study_uid: str, series_uid: str | None, cancel: CancelToken | None) -> list[InstanceRecord]:
+    def _instances(
+        self, study_uid: str, series_uid: str | None, cancel: CancelToken | None
+    ) -> tuple[list[InstanceRecord], int | None]:
+        """Return the instances that the peer lists, and how many it counts."""
         query.check_uid(study_uid, "Study Instance UID")
         if series_uid:
             query.check_uid(series_uid, "Series Instance UID")
         with DimseQuery(self.endpoint, cancel) as asking:
-            answers = asking.study_instances(study_uid, self._above(asking, study_uid), series_uid)
-        return [query.instance_record(answer, study_uid, answer["SeriesInstanceUID"]) for answer in answers]
+            answers, counted = asking.study_instances(study_uid, self._above(asking, study_uid), series_uid)
+        return [query.instance_record(answer, study_uid, answer["SeriesInstanceUID"]) for answer in answers], counted
 
     def _above(self, asking: DimseQuery, study_uid: str) -> dict[str, str]:
         """Return the key of the level above the study, which the Patient Root model demands (PS3.4 C.4.1.2.2.1)."""

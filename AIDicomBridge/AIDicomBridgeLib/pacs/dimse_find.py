@@ -1,7 +1,7 @@
 """C-FIND on either information model: one query, its answers filtered, limited and cancelled."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -49,7 +49,7 @@ class DimseQuery:
         Raises
         ------
         QueryError
-            The peer refused the query, did not answer it, or answers nonsense.
+            The peer refused the query, did not answer it or not to the end, or answers nonsense.
         JobCancelled
             The peer was asked to stop.
         """
@@ -67,7 +67,14 @@ class DimseQuery:
                     seen.add(attributes.get(uid_keyword, ""))
                 if limit is not None and len(seen) >= limit:
                     break
-            elif code not in (0, _CANCELLED):
+            elif code == _CANCELLED:  # and nobody asked for that: Orthanc ends so at its own limit of answers
+                raise QueryError(
+                    "the peer broke its list of matches off",
+                    peer=self._endpoint.name,
+                    status=code,
+                    advice="Narrow the query, or ask the PACS administrator to raise the limit of matches.",
+                )
+            elif code != 0:
                 raise QueryError(
                     f"the query was refused: {status_meaning(code)}",
                     peer=self._endpoint.name,
@@ -80,18 +87,21 @@ class DimseQuery:
 
     def study_instances(
         self, study_uid: str, above: Mapping[str, str], series_uid: str | None
-    ) -> list[Mapping[str, str]]:
-        """Return the instances of a study or of one series of it, each with its Series Instance UID."""
+    ) -> tuple[list[Mapping[str, str]], int | None]:
+        """Return the instances of a study or of one series of it, each with its Series Instance UID.
+
+        Beside them stands how many the peer counts, at the level of series; None where it does not say.
+        """
         upper = {**above, "StudyInstanceUID": study_uid}
-        if series_uid:
-            series_uids: Iterable[str] = [series_uid]
-        else:
-            series_uids = [found["SeriesInstanceUID"] for found in self.find("SERIES", query.SERIES_KEYS, upper)]
-        return [
+        series = self.find(
+            "SERIES", query.SERIES_KEYS, upper | ({"SeriesInstanceUID": series_uid} if series_uid else {})
+        )
+        listed: list[Mapping[str, str]] = [
             {**answer, "SeriesInstanceUID": answer.get("SeriesInstanceUID") or uid}
-            for uid in series_uids
+            for uid in ([series_uid] if series_uid else [found["SeriesInstanceUID"] for found in series])
             for answer in self.find("IMAGE", query.INSTANCE_KEYS, {**upper, "SeriesInstanceUID": uid})
         ]
+        return listed, query.counted_instances(query.series_record(answer, study_uid) for answer in series)
 
     def _responses(self, request: "Dataset") -> "Iterator[tuple[int, Dataset | None]]":
         """Yield status and identifier of each response; ask the peer to stop when the reader does, or on a cancel."""
@@ -147,8 +157,8 @@ class DimseQuery:
     def _texts(self, answer: "Dataset", keys: Sequence[str]) -> dict[str, str]:
         try:
             return attribute_texts(answer, keys)
-        except Exception as error:  # parsers raise nearly anything on damaged input
-            raise QueryError("an answer of the peer cannot be read", peer=self._endpoint.name) from error
+        except Exception:  # noqa: BLE001 - parsers raise nearly anything on damaged input, and quote it
+            raise QueryError("an answer of the peer cannot be read", peer=self._endpoint.name) from None
 
 
 def _identifier(level: str, keys: Sequence[str], filters: Mapping[str, str]) -> "Dataset":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _KINDS_PER_ASSOCIATION = 60
 _ATTEMPTS = 3
 _LEAST_SHARE = 10  # instances for which another association is worth its while
-_WARNINGS = (0xB000, 0xB006, 0xB007)
+_OTHER_WARNINGS = (0x0001, 0x0107, 0x0116)  # beside 0xBxxx, PS3.7 annex C: the instance was stored
 
 
 def store_instances(
@@ -246,6 +246,8 @@ def send_encoded(
     association._reactor_checkpoint.clear()
     while not association._is_paused:  # the reactor must not take our answer
         time.sleep(0.0001)
+    if not association.is_established:  # it ended in the meantime
+        return Dataset()
     try:
         association.dimse.send_msg(request, int(context.context_id or 0))
         _context_id, answer = association.dimse.get_msg(block=True)
@@ -261,7 +263,7 @@ def _outcome(uid: str, status: int) -> InstanceOutcome:
     text = format_status(status)
     if status == 0:
         return InstanceOutcome(uid, Outcome.STORED, text)
-    outcome = Outcome.WARNED if status in _WARNINGS else Outcome.REFUSED
+    outcome = Outcome.WARNED if status >> 12 == 0xB or status in _OTHER_WARNINGS else Outcome.REFUSED
     return InstanceOutcome(uid, outcome, text, status_meaning(status))
 
 

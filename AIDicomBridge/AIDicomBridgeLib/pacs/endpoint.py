@@ -192,6 +192,12 @@ class DicomWebEndpoint:
         host = bracketed(checked_host(parts.hostname)) + (f":{port}" if port else "")
         object.__setattr__(self, "url", f"{parts.scheme}://{host}{parts.path.rstrip('/')}")
         object.__setattr__(self, "name", self.name or self.url)
+        if isinstance(self.auth, str) and not (
+            self.auth.isascii() and self.auth.isprintable() and " " not in self.auth
+        ):
+            raise EndpointError(
+                "the bearer token holds characters that no token has, perhaps a line break at its end", peer=self.url
+            )
         if self.auth is not None and parts.scheme == "http" and not is_loopback(parts.hostname):
             raise EndpointError(
                 "credentials would cross the network unencrypted",

@@ -1,6 +1,7 @@
 """HTTP to a DICOMweb service: verified, with deadlines, never redirected elsewhere, failures as named errors."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -19,6 +20,15 @@ _MOST_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
+class _WithoutQueries(logging.Filter):
+    """Takes the queries out of the URLs that urllib3 logs: they hold patients' names and IDs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(str(arg).partition("?")[0] if "?" in str(arg) else arg for arg in record.args)
+        return True
+
+
 class HttpSession:
     """A requests session bound to one DICOMweb endpoint."""
 
@@ -26,6 +36,9 @@ class HttpSession:
         import requests
 
         self._endpoint = endpoint
+        logger = logging.getLogger("urllib3.connectionpool")
+        if not any(isinstance(item, _WithoutQueries) for item in logger.filters):
+            logger.addFilter(_WithoutQueries())
         self._session = requests.Session()
         # A callable, so that requests never looks for credentials of its own in a netrc file.
         self._session.auth = self._authorise
@@ -75,7 +88,7 @@ class HttpSession:
                     verify=self._endpoint.ca_file or True,
                 )
             except (requests.RequestException, ValueError) as error:  # urllib3's LocationParseError is a ValueError
-                raise self.unreachable(error) from error
+                raise self.unreachable(error) from None  # its text holds the URL: names in it, or a token
             if response.status_code == 401 and self._tokens is not None and not renewed:
                 response.close()  # the token has expired; a second refusal would mean more
                 self._tokens.renew()
@@ -136,11 +149,11 @@ class HttpSession:
                 if len(body) > _MOST_JSON_BYTES:
                     raise QueryError("the answer is too long", peer=self._endpoint.name, advice="Narrow the query.")
         except requests.RequestException as error:
-            raise self.unreachable(error) from error
+            raise self.unreachable(error) from None
         try:
             return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise QueryError("the answer is not valid JSON", peer=self._endpoint.name) from error
+        except (ValueError, RecursionError):  # which hold the body
+            raise QueryError("the answer is not valid JSON", peer=self._endpoint.name) from None
 
     def unreachable(self, error: Exception) -> UnreachableError:
         """Return what a failure of requests means, without the URL's query, which may hold a patient's name."""

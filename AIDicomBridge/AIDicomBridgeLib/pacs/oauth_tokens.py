@@ -3,6 +3,7 @@
 import json
 import threading
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import EndpointError, UnreachableError
 from .credentials import OAuthClient
@@ -54,7 +55,7 @@ class OAuthTokens:
                 response = session.post(
                     client.token_url,
                     data=form,
-                    auth=(client.client_id, client.client_secret),
+                    auth=(quote(client.client_id, safe=""), quote(client.client_secret, safe="")),  # RFC 6749 2.3.1
                     headers={"Accept": "application/json"},
                     allow_redirects=False,
                     stream=True,
@@ -62,14 +63,18 @@ class OAuthTokens:
                     verify=endpoint.ca_file or True,
                 )
                 with response:
-                    body = next(response.iter_content(_MOST_ANSWER_BYTES), b"")
+                    body = bytearray()
+                    for piece in response.iter_content(2**16):
+                        body += piece
+                        if len(body) > _MOST_ANSWER_BYTES:
+                            raise ValueError("no token is that long")
                 answer: Any = json.loads(body)
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError):  # which may hold the secret, or the token
             raise UnreachableError(
                 "the token URL does not answer as an OAuth 2.0 server",
                 peer=endpoint.name,
                 advice="Check the token URL, and that its certificate is trusted.",
-            ) from error
+            ) from None
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if response.status_code != 200 or not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise EndpointError(

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from ..errors import BadDicomError
 from ..series.dicom_file import is_uid, read_dicom
 from ..series.part10 import DEFLATED, build_part10_header, parse_part10_header
-from .dimse import IMPLICIT_LITTLE
+from .dimse import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataelem import DataElement
 
 _HEADER_BYTES = 65536
+# Bytes of a word in the values of these VRs, which pydicom takes as mere bytes.
+_WORD_BYTES = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class OutgoingInstance:
         Parameters
         ----------
         transfer_syntax_uid
-            Little endian, explicit or implicit VR: converts from the other of the two, or decompresses.
+            Little endian, explicit or implicit VR: converts from the other of the two or from big endian, or
+            decompresses.
 
         Raises
         ------
@@ -100,10 +104,21 @@ def _converted(data: bytes, implicit_vr: bool, uid: str) -> bytes:
         dataset = dcmread(BytesIO(data))
         if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
             dataset.decompress(generate_instance_uid=False)
+        if dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG:
+            dataset.walk(_swap_words)
         write_dataset(buffer, dataset)
-    except Exception as error:  # parsers and encoders raise nearly anything on damaged input
-        raise BadDicomError("the data set cannot be converted to a transfer syntax of the peer", uid=uid) from error
+    except Exception:  # noqa: BLE001 - parsers and encoders raise nearly anything on damaged input, and quote it
+        raise BadDicomError("the data set cannot be converted to a transfer syntax of the peer", uid=uid) from None
     return buffer.getvalue()
+
+
+def _swap_words(_dataset: "Dataset", element: "DataElement") -> None:
+    """Turn the words of a big endian element around; numbers are turned by pydicom itself."""
+    import numpy as np
+
+    size = _WORD_BYTES.get(element.VR)
+    if size and element.value:
+        element.value = np.frombuffer(element.value, dtype=f">u{size}").astype(f"<u{size}").tobytes()
 
 
 def _from_file(path: Path) -> OutgoingInstance:
@@ -122,8 +137,8 @@ def _from_dataset(dataset: "Dataset") -> OutgoingInstance:
     buffer = BytesIO()
     try:
         dcmwrite(buffer, dataset, enforce_file_format=True)
-    except Exception as error:  # encoders raise nearly anything on invalid values
-        raise BadDicomError("a data set to send cannot be encoded", uid=uids[1]) from error
+    except Exception:  # noqa: BLE001 - encoders raise nearly anything on invalid values, and quote them
+        raise BadDicomError("a data set to send cannot be encoded", uid=uids[1]) from None
     data = buffer.getvalue()
     syntax = parse_part10_header(data).transfer_syntax_uid
     if syntax == DEFLATED:

@@ -151,11 +151,11 @@ def matches(attributes: Mapping[str, str], filters: Mapping[str, str]) -> bool:
 def _matches_one(keyword: str, value: str, wanted: str) -> bool:
     if keyword in _UID_KEYS or keyword == "ModalitiesInStudy":
         return bool(set(value.split("\\")) & set(wanted.split("\\")))
-    if keyword in _DATE_KEYS + _TIME_KEYS and "-" in wanted:
-        first, last = wanted.split("-", 1)
-        width = 8 if keyword in _DATE_KEYS else 6
-        shown = value.replace(".", "")[:width] if keyword in _DATE_KEYS else value[:width]
-        return bool(shown) and (not first or shown >= first[:width]) and (not last or shown <= last[:width])
+    if keyword in _DATE_KEYS + _TIME_KEYS and not set(wanted) & set("*?"):
+        first, _, last = wanted.partition("-") if "-" in wanted else (wanted, "-", wanted)
+        # The old form of a date is 2026.01.02. A time may have fractions of a second, or leave out minutes or seconds.
+        shown = value.replace(".", "")[:8] if keyword in _DATE_KEYS else value.replace(":", "")[:6].ljust(6, "0")
+        return bool(value) and shown >= first and (not last or shown <= last.ljust(len(shown), "9"))
     if keyword in ("PatientName", "ReferringPhysicianName"):
         pattern = wanted.rstrip("^").lower()
         return any(_matches_wildcards(group.rstrip("^").lower(), pattern) for group in [value, *value.split("=")])
@@ -253,24 +253,32 @@ def instance_record(attributes: Mapping[str, str], study_uid: str, series_uid: s
     )
 
 
+def counted_instances(series: Iterable[SeriesRecord]) -> int | None:
+    """Return how many instances the peer counts in series; None where it does not say so of each."""
+    counts = [record.instance_count for record in series]
+    return sum(count or 0 for count in counts) if counts and None not in counts else None
+
+
 def distinct(answers: Iterable[Mapping[str, str]], uid_keyword: str, peer: str) -> list[Mapping[str, str]]:
     """Return one answer per UID, in order; some peers answer once per instance at every level.
 
     Raises
     ------
     QueryError
-        An answer has no valid UID, so what it stands for could be neither counted nor fetched.
+        An answer has no valid UID, so what it stands for could be neither counted nor fetched; or another UID of it is
+        none.
     """
     found: dict[str, Mapping[str, str]] = {}
     for answer in answers:
-        uid = answer.get(uid_keyword, "")
-        if not is_uid(uid):
-            raise QueryError(
-                f"the peer lists an object without a valid {uid_keyword}",
-                peer=peer,
-                advice="The PACS administrator can find and repair it.",
-            )
-        found.setdefault(uid, answer)
+        for keyword in (uid_keyword, *_UID_KEYS):
+            uid = answer.get(keyword, "")
+            if not is_uid(uid) and (uid or keyword == uid_keyword):
+                raise QueryError(
+                    f"the peer lists an object without a valid {keyword}",
+                    peer=peer,
+                    advice="The PACS administrator can find and repair it.",
+                )
+        found.setdefault(answer[uid_keyword], answer)
     return list(found.values())
 
 

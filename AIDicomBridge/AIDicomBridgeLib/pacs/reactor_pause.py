@@ -21,10 +21,10 @@ class ReactorCheckpoint(threading.Event):
     Parameters
     ----------
     reactor
-        The reactor's thread.
+        The reactor's thread: an association.
     """
 
-    def __init__(self, reactor: threading.Thread) -> None:
+    def __init__(self, reactor: "Association") -> None:
         super().__init__()
         self._reactor = reactor
         self._changed = threading.Condition()
@@ -49,6 +49,8 @@ class ReactorCheckpoint(threading.Event):
                 return
             while not self._held and not self._open and self._reactor.is_alive():
                 self._changed.wait(_LOOK_SECONDS)
+            if not self._reactor.is_alive():
+                self._reactor._is_paused = True  # pynetdicom goes on asking for it, which nobody else would set now
 
     def wait(self, timeout: float | None = None) -> bool:
         """Stand still while paused; the reactor calls this once per turn."""

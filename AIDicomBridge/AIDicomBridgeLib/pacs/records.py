@@ -127,10 +127,33 @@ class TransferReport:
 
 @dataclass(frozen=True)
 class RetrieveReport(TransferReport):
-    """What :meth:`PacsClient.retrieve` did, held against the peer's own instance list."""
+    """What :meth:`PacsClient.retrieve` did, held against the peer's own instance list.
+
+    Attributes
+    ----------
+    unlisted
+        Instances that the peer counts in the study or series beyond those that it lists.
+    """
 
     study_uid: str = ""
     series_uid: str | None = None
+    unlisted: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """True when every instance arrived that the peer lists, and it lists as many as it counts."""
+        return super().complete and not self.unlisted
+
+    def raise_if_incomplete(self) -> None:
+        """Raise as :meth:`TransferReport.raise_if_incomplete`, and IncompleteError if the peer lists too few."""
+        super().raise_if_incomplete()
+        if self.unlisted:
+            raise IncompleteError(
+                f"the peer counts {self.unlisted} more instances than the {len(self.outcomes)} that it lists",
+                uid=self.series_uid or self.study_uid,
+                peer=self.peer,
+                advice="The PACS may limit how many matches it lists: ask its administrator. What has arrived is kept.",
+            )
 
 
 @dataclass(frozen=True)

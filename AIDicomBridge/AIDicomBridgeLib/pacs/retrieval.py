@@ -123,9 +123,9 @@ def retrieve_all(
     series_uid: str | None,
     into: InstanceStore,
     progress: ProgressCallback | None,
-    cancel: CancelToken | None,
+    cancel: Deadline,
+    counted: int | None = None,
     sop_instance_uids: Collection[str] | None = None,
-    total_timeout_s: float,
 ) -> RetrieveReport:
     """Run ``fetch`` until nothing is missing, at most :data:`ROUNDS` times, and report every instance.
 
@@ -136,10 +136,12 @@ def retrieve_all(
     fetch
         ``fetch(retrieval, round_number)`` asks the peer for what is missing, once, and returns the method's name. It
         sets ``round_reason`` where the peer did not do all of it.
+    cancel
+        Also the deadline for all of it; what has arrived until then is kept and reported.
+    counted
+        How many instances the peer counts in the study or series, where it says so: it may list fewer.
     sop_instance_uids
         Bring only these of the expected instances.
-    total_timeout_s
-        Most seconds for all of it; what has arrived until then is kept and reported.
 
     Raises
     ------
@@ -154,7 +156,6 @@ def retrieve_all(
     if not expected:
         raise NotFoundError("the study or series holds no instances", uid=series_uid or study_uid, peer=peer)
     started = time.monotonic()
-    cancel = Deadline(cancel, total_timeout_s)
     retrieval = Retrieval(expected, study_uid, into, progress, cancel, whole=len(expected) == listed_count)
     retrieval.show_progress()
     methods: list[str] = []
@@ -193,4 +194,5 @@ def retrieve_all(
         byte_count=retrieval.receiver.received_bytes,
         study_uid=study_uid,
         series_uid=series_uid,
+        unlisted=max((counted or 0) - listed_count, 0) if retrieval.whole else 0,
     )

@@ -181,6 +181,41 @@ def test_a_search_is_read_page_by_page() -> None:
         assert len(connect(endpoint).find_studies(limit=2)) == 2
 
 
+def test_a_limit_counts_what_matches_not_what_the_server_sends() -> None:
+    """Several modalities at once are not sent: the server gives everything, and what is wanted comes late."""
+    studies = [(generate_uid(), modality) for modality in ["US"] * 5 + ["CT"] * 3]
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        offset = int(request.query.rpartition("offset=")[2])
+        page = [
+            {"0020000D": {"vr": "UI", "Value": [uid]}, "00080061": {"vr": "CS", "Value": [modality]}}
+            for uid, modality in studies[offset : offset + 2]
+        ]
+        return HttpAnswer(200, json.dumps(page).encode())
+
+    with faulty_web(respond) as endpoint:
+        found = connect(endpoint).find_studies(modalities=["CT", "MR"], limit=2)
+
+    assert [study.study_uid for study in found] == [uid for uid, _modality in studies[5:7]]
+
+
+def test_a_server_that_lists_fewer_than_it_counts(images, received) -> None:
+    answers = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART))
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        if not request.path.endswith("/series"):
+            return answers(request)
+        series = {"0020000E": {"vr": "UI", "Value": [images[0].SeriesInstanceUID]}}
+        counted = {**series, "00201209": {"vr": "IS", "Value": [6]}}
+        return HttpAnswer(200, json.dumps([counted] if "offset=0" in request.query else []).encode())
+
+    with faulty_web(respond) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert (len(report.succeeded), report.unlisted) == (4, 2)
+    assert not report.complete
+
+
 def test_a_server_that_ignores_the_offset_does_not_hang() -> None:
     uid = generate_uid()
     page = json.dumps([{"0020000D": {"vr": "UI", "Value": [uid]}}]).encode()
@@ -265,7 +300,8 @@ def test_an_expired_token_is_renewed_once_and_the_retrieve_goes_on(images, recei
         assert b"grant_type=client_credentials" in request.body
         assert request.headers["Authorization"].startswith("Basic ")
         tokens.append(f"token-{len(tokens)}")
-        return HttpAnswer(200, json.dumps({"access_token": tokens[-1]}).encode(), "application/json")
+        answer = json.dumps({"access_token": tokens[-1]}).encode()
+        return HttpAnswer(200, answer, "application/json", drip_s=0.001)  # in pieces
 
     served: list[str] = []
     answers = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART))

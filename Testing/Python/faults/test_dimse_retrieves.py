@@ -8,6 +8,7 @@ from AIDicomBridgeLib.errors import (
     AssociationError,
     DiskSpaceError,
     EndpointError,
+    IncompleteError,
     JobCancelled,
     NotFoundError,
     QueryError,
@@ -53,6 +54,24 @@ def test_a_refused_query_gives_its_status(images) -> None:
 
     assert caught.value.status == 0xA700
     assert "0xA700" in str(caught.value)
+
+
+def test_a_list_that_the_peer_breaks_off_is_not_taken_for_the_whole(images) -> None:
+    with (
+        faulty_pacs(images, DimseFaults(find_status=0xFE00)) as pacs,
+        pytest.raises(QueryError, match="broke its list"),
+    ):
+        connect(pacs.endpoint).find_studies()
+
+
+def test_a_peer_that_counts_more_than_it_lists(images, received) -> None:
+    with faulty_pacs(images, DimseFaults(counted=6)) as pacs:
+        report = connect(pacs.endpoint).retrieve(images[0].StudyInstanceUID, images[0].SeriesInstanceUID, into=received)
+
+    assert len(received) == len(report.succeeded) == 4
+    assert not report.complete
+    with pytest.raises(IncompleteError, match="counts 2 more instances than the 4 that it lists"):
+        report.raise_if_incomplete()
 
 
 def test_a_silent_peer_ends_the_query(images) -> None:
@@ -192,6 +211,14 @@ def test_a_listed_uid_that_is_none_is_refused(images, received) -> None:
         pytest.raises(QueryError, match="without a valid SOPInstanceUID"),
     ):
         connect(pacs.endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("method", ["C-GET", "C-MOVE"])
+def test_a_listed_sop_class_that_is_none_is_refused(images, received, method) -> None:
+    faults = DimseFaults(listed_class="1.2 nonsense", move_port=free_port())
+    with faulty_pacs(images, faults) as pacs, pytest.raises(QueryError, match="without a valid SOPClassUID"):
+        connect(by_method(pacs, method)).retrieve(images[0].StudyInstanceUID, into=received)
 
 
 def test_a_full_disk_ends_the_retrieve(images, tmp_path) -> None:

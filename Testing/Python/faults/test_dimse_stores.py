@@ -23,13 +23,13 @@ pytestmark = pytest.mark.usefixtures("dimse_way")
 
 def test_every_status_of_a_store_is_looked_at(images) -> None:
     uids = [str(dataset.SOPInstanceUID) for dataset in images]
-    with faulty_pacs([], DimseFaults(store_status={uids[1]: 0xA700, uids[2]: 0xB007})) as pacs:
+    with faulty_pacs([], DimseFaults(store_status={uids[1]: 0xA700, uids[2]: 0xB007, uids[3]: 0x0107})) as pacs:
         report = connect(pacs.endpoint).store(images)
 
     assert [outcome.outcome for outcome in report.outcomes] == [
-        *(Outcome.STORED, Outcome.REFUSED, Outcome.WARNED, Outcome.STORED),
+        *(Outcome.STORED, Outcome.REFUSED, Outcome.WARNED, Outcome.WARNED),
     ]
-    assert [outcome.status for outcome in report.outcomes] == ["0x0000", "0xA700", "0xB007", "0x0000"]
+    assert [outcome.status for outcome in report.outcomes] == ["0x0000", "0xA700", "0xB007", "0x0107"]
     assert "Out of Resources" in report.failed[0].reason
 
 

@@ -59,6 +59,10 @@ class DimseFaults:
         Where it sends what is moved to AIDICOMBRIDGE.
     listed_uid
         SOP Instance UID that it lists instead of the first real one.
+    listed_class
+        SOP Class UID that it lists instead of the first real one.
+    counted
+        How many instances it says that a series has.
     """
 
     withheld: set[str] = field(default_factory=set)
@@ -75,6 +79,8 @@ class DimseFaults:
     silent_store: bool = False
     move_port: int = 0
     listed_uid: str = ""
+    listed_class: str = ""
+    counted: int = 0
 
 
 class FaultyPacs:
@@ -104,6 +110,10 @@ class FaultyPacs:
                     setattr(answer, element.keyword, dataset[element.tag].value)
             if number == 0 and self.faults.listed_uid and wanted.QueryRetrieveLevel == "IMAGE":
                 answer.SOPInstanceUID = self.faults.listed_uid
+            if number == 0 and self.faults.listed_class and wanted.QueryRetrieveLevel == "IMAGE":
+                answer.SOPClassUID = self.faults.listed_class
+            if self.faults.counted and wanted.QueryRetrieveLevel == "SERIES":
+                answer.NumberOfSeriesRelatedInstances = self.faults.counted
             yield 0xFF00, answer
 
     def get(self, event: Any) -> Iterator[Any]:

@@ -58,3 +58,4 @@ def test_a_reactor_that_has_ended_holds_nobody_up(reactor) -> None:
     reactor.checkpoint.clear()
 
     assert not reactor.checkpoint.is_set()
+    assert reactor._is_paused  # which pynetdicom goes on asking for
