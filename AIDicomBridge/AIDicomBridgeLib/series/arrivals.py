@@ -1,10 +1,12 @@
 """Instances between the network and the index: made durable many at a time, apart from the receiving thread."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from .incoming import IncomingInstance
 
@@ -34,14 +36,27 @@ class StoredInstance:
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
+def stored_instance(files: Path, attributes: dict[str, str], transfer_syntax_uid: str) -> StoredInstance:
+    """Return an instance with the only path, below the folder ``files``, under which it may lie.
+
+    One folder per study and per series; the names are hashes of the UIDs, which are a stranger's.
+    """
+    uids = [attributes[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    study, series, instance = (hashlib.sha256(uid.encode("ascii")).hexdigest() for uid in uids)
+    path = files / study[:16] / series[:16] / f"{instance[:32]}.dcm"
+    return StoredInstance(
+        *(uids[0], uids[1], uids[2]), attributes["SOPClassUID"], transfer_syntax_uid, path, MappingProxyType(attributes)
+    )
+
+
 @dataclass(frozen=True)
 class Arrived:
-    """A received and checked instance on its way into the index."""
+    """A received and checked instance on its way into the index; ``settled`` when it is there, or has failed."""
 
     incoming: IncomingInstance
     stored: StoredInstance
-    digest: str
     byte_count: int
+    settled: threading.Event = field(default_factory=threading.Event)
 
 
 def sync_all(instances: Sequence[IncomingInstance]) -> None:

@@ -3,14 +3,15 @@
 Validation would warn with the value itself, and the values here are names and birth dates.
 """
 
-from collections.abc import Iterable, MutableSequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, MutableSequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
 # VRs whose characters depend on the Specific Character Set (PS3.5 section 6.1.2.2), with the delimiters that reset it.
-_CHARACTER_SET = 0x00080005
+SPECIFIC_CHARACTER_SET = 0x00080005
 _ENCODED_VRS = {"SH": b"\\", "LO": b"\\", "UC": b"\\", "PN": b"\\^=", "ST": b"", "LT": b"", "UT": b""}
 
 
@@ -24,17 +25,38 @@ def attribute_texts(dataset: "Dataset", keywords: Iterable[str]) -> dict[str, st
     Exception
         Whatever pydicom raises on damaged input; the caller converts it.
     """
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    keywords = tuple(keywords)
+    tags = (SPECIFIC_CHARACTER_SET, *tags_of(keywords).values())
+    values = {tag: dataset.get_item(tag).value for tag in tags if tag in dataset}
+    return value_texts(values, keywords)
 
-    encodings = _encodings(dataset)
+
+def value_texts(values: Mapping[int, object], keywords: tuple[str, ...]) -> dict[str, str]:
+    """Do the same for tag -> value, as bytes or converted; the Specific Character Set is among them if there is one."""
+    from pydicom.datadict import dictionary_VR
+
+    encodings: list[str] = []
     texts = {}
-    for keyword in keywords:
-        tag = tag_for_keyword(keyword)
-        if tag is None or tag not in dataset:
+    for keyword, tag in tags_of(keywords).items():
+        if tag not in values:
             continue
-        value = dataset.get_item(tag).value
-        texts[keyword] = _text(value, dictionary_VR(tag), encodings)
+        value = values[tag]
+        # Without escapes, ASCII is itself in every character set of DICOM.
+        if isinstance(value, bytes) and value.isascii() and b"\x1b" not in value:
+            texts[keyword] = _stripped(value.decode("ascii"))
+        else:
+            encodings = encodings or _encodings(values.get(SPECIFIC_CHARACTER_SET))
+            texts[keyword] = _text(value, dictionary_VR(tag), encodings)
     return texts
+
+
+@cache
+def tags_of(keywords: tuple[str, ...]) -> Mapping[str, int]:
+    """Return the tag of each keyword that has one."""
+    from pydicom.datadict import tag_for_keyword
+
+    found = ((keyword, tag_for_keyword(keyword)) for keyword in keywords)
+    return {keyword: tag for keyword, tag in found if tag is not None}
 
 
 def text_element(tag: int, text: str) -> "DataElement":
@@ -59,10 +81,9 @@ def text_element(tag: int, text: str) -> "DataElement":
     return DataElement(tag, vr, value if text else None, already_converted=True)
 
 
-def _encodings(dataset: "Dataset") -> list[str]:
+def _encodings(value: Any) -> list[str]:
     from pydicom.charset import convert_encodings
 
-    value = dataset.get_item(_CHARACTER_SET).value if _CHARACTER_SET in dataset else None
     if isinstance(value, bytes):
         value = [part.strip() for part in value.decode("ascii", "replace").strip("\0 ").split("\\")]
     return convert_encodings(value or None)
@@ -82,4 +103,8 @@ def _text(value: object, vr: str, encodings: list[str]) -> str:
         text = "\\".join(str(item) for item in value)
     else:
         text = str(value)
-    return "\\".join(part.strip("\0 ") for part in text.split("\\"))
+    return _stripped(text)
+
+
+def _stripped(text: str) -> str:
+    return "\\".join(part.strip("\0 ") for part in text.split("\\")) if "\\" in text else text.strip("\0 ")

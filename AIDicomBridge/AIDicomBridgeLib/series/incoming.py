@@ -7,16 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import BadDicomError, DiskSpaceError
-from .attribute_text import attribute_texts
+from .dataset_end import check_whole
 from .dicom_file import is_uid
-from .header_scan import scan_header
-from .indexed_attributes import INDEXED_ATTRIBUTES, check_identity, content_digest, read_attributes
-from .part10 import build_part10_header
+from .indexed_attributes import check_identity, read_attributes, scan_attributes
+from .part10 import BIG_ENDIAN, build_part10_header
 
 TEMPORARY = ".receiving-"
 _HEAD_BYTES = 32768
+_COMPARED_BYTES = 2**20
+_NO_LIMIT = 2**63
 
 
 class IncomingInstance:
@@ -32,11 +34,15 @@ class IncomingInstance:
         What the command says; the data set must say the same.
     study_uid
         Refuse instances of any other study.
+    most_bytes
+        Of the file.
 
     Attributes
     ----------
     byte_count
         Bytes of the file so far, its header among them.
+    dataset_offset
+        Where the data set begins in the file.
 
     Raises
     ------
@@ -54,6 +60,7 @@ class IncomingInstance:
         sop_instance_uid: str,
         transfer_syntax_uid: str,
         study_uid: str | None = None,
+        most_bytes: int = _NO_LIMIT,
     ) -> None:
         if not all(is_uid(uid) for uid in (sop_class_uid, sop_instance_uid, transfer_syntax_uid)):
             raise BadDicomError("an instance came with an invalid UID", advice="It was not stored.")
@@ -61,11 +68,13 @@ class IncomingInstance:
         self.sop_instance_uid = sop_instance_uid
         self.transfer_syntax_uid = transfer_syntax_uid
         self._study_uid = study_uid
-        self._digest = content_digest(transfer_syntax_uid)
+        self._most_bytes = most_bytes
         header = build_part10_header(
             sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid, transfer_syntax_uid=transfer_syntax_uid
         )
-        self._header_bytes = self.byte_count = len(header)
+        self.dataset_offset = self.byte_count = len(header)
+        self._head = bytearray(header)  # what has been read of the file's beginning, until it suffices
+        self._scanned: tuple[dict[str, str], int] | None = None
         with self._disk():
             handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
             self.path = Path(name)
@@ -75,31 +84,50 @@ class IncomingInstance:
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece of the encoded data set; raises DiskSpaceError."""
+        self.byte_count += len(piece)
+        if self.byte_count > self._most_bytes:
+            self.discard()
+            raise DiskSpaceError(
+                "the instance is larger than what the quota, or the free space of the disk, leaves for it",
+                uid=self.sop_instance_uid,
+                advice="Free some space, or raise the quota.",
+            )
         with self._disk():
             self._write_all(piece)
-        self._digest.update(piece)
-        self.byte_count += len(piece)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += piece[: _HEAD_BYTES - len(self._head)]
+            if len(self._head) == _HEAD_BYTES:  # while the rest is still coming
+                self._scanned = scan_attributes(self._head, self.dataset_offset, self.transfer_syntax_uid)
 
     def read_attributes(self) -> dict[str, str]:
-        """Return the indexed attributes of the whole data set.
+        """Return the indexed attributes of the data set, which has arrived as a whole.
 
         Raises
         ------
         BadDicomError
-            It cannot be read, or says something else than the command did.
+            It cannot be read, is cut off, or says something else than the command did.
         """
-        with self.path.open("rb") as file:
-            attributes = _attributes_at_once(file.read(_HEAD_BYTES))
-            if attributes is None:
-                file.seek(self._header_bytes)
-                attributes = read_attributes(file, self.transfer_syntax_uid, self.sop_instance_uid)
-        check_identity(attributes, self.sop_class_uid, self.sop_instance_uid, self._study_uid)
+        uid = self.sop_instance_uid
+        scanned = self._scanned or scan_attributes(self._head, self.dataset_offset, self.transfer_syntax_uid)
+        if scanned is None:
+            with self.path.open("rb") as file:
+                file.seek(self.dataset_offset)
+                scanned = read_attributes(file, self.transfer_syntax_uid, uid), self.dataset_offset
+        attributes, walked_to = scanned
+        check_identity(attributes, self.sop_class_uid, uid, self._study_uid)
+        big_endian = self.transfer_syntax_uid == BIG_ENDIAN
+        check_whole(self._file, self.byte_count, walked_to, big_endian=big_endian, uid=uid)
         return attributes
 
-    @property
-    def digest(self) -> str:
-        """The digest of what has been written."""
-        return self._digest.hexdigest()
+    def has_content_of(self, file: BinaryIO, dataset_offset: int) -> bool:
+        """Return True if a file, from ``dataset_offset`` on, holds the same data set byte for byte."""
+        file.seek(dataset_offset)
+        with self.path.open("rb") as own:
+            own.seek(self.dataset_offset)
+            while piece := own.read(_COMPARED_BYTES):
+                if file.read(len(piece)) != piece:
+                    return False
+        return not file.read(1)
 
     def make_durable(self) -> None:
         """Wait until the disk has all of it; any thread. Raises DiskSpaceError."""
@@ -133,17 +161,6 @@ class IncomingInstance:
                     advice="Free some space, or choose a folder on another disk.",
                 ) from error
             raise
-
-
-def _attributes_at_once(head: bytes) -> dict[str, str] | None:
-    """Return the indexed attributes of an ordinary file; None where the general parser has to read it."""
-    scanned = scan_header(head)
-    if scanned is None:
-        return None
-    try:
-        return attribute_texts(scanned[0], INDEXED_ATTRIBUTES)
-    except Exception:  # noqa: BLE001 - the general parser then names what is wrong
-        return None
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """What the index of the instance store knows about an instance, read from the beginning of its data set."""
 
-import hashlib
 from io import BytesIO
 from typing import BinaryIO
 
 from ..errors import BadDicomError
-from .attribute_text import attribute_texts
+from .attribute_text import SPECIFIC_CHARACTER_SET, attribute_texts, tags_of, value_texts
 from .dicom_file import is_uid
+from .header_scan import is_scannable, scan_elements
 from .part10 import DEFLATED
 
 # What a query may ask for (PS3.4 C.6.2); kept in the index, so that answering one opens no file.
@@ -29,6 +29,31 @@ INSTANCE_ATTRIBUTES = (
 )
 INDEXED_ATTRIBUTES = (*PATIENT_ATTRIBUTES, *STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES)
 _LAST_TAG = 0x00280008  # Number of Frames: nothing behind it is indexed, so long functional groups are not parsed
+
+
+def scan_attributes(
+    head: bytes | bytearray, dataset_offset: int, transfer_syntax_uid: str
+) -> tuple[dict[str, str], int] | None:
+    """Return the indexed attributes of an ordinary file, and where its pixel data begins.
+
+    None where the general parser has to read it; that then names what is wrong.
+
+    Parameters
+    ----------
+    head
+        The first bytes of the file.
+    dataset_offset
+        Where its data set begins.
+    """
+    found = scan_elements(head, dataset_offset) if is_scannable(transfer_syntax_uid) else None
+    if found is None:
+        return None
+    wanted = {SPECIFIC_CHARACTER_SET, *tags_of(INDEXED_ATTRIBUTES).values()}
+    values = {tag: bytes(head[start : start + length]) for tag, _vr, start, length in found[0] if tag in wanted}
+    try:
+        return value_texts(values, INDEXED_ATTRIBUTES), found[1]
+    except Exception:  # noqa: BLE001 - parsers raise nearly anything; see above
+        return None
 
 
 def read_attributes(dataset: bytes | BinaryIO, transfer_syntax_uid: str, uid: str) -> dict[str, str]:
@@ -67,8 +92,3 @@ def check_identity(
         )
     if study_uid is not None and attributes["StudyInstanceUID"] != study_uid:
         raise BadDicomError("the instance belongs to another study than the one asked for", uid=sop_instance_uid)
-
-
-def content_digest(transfer_syntax_uid: str) -> "hashlib._Hash":
-    """Return a digest that is to be fed with the data set's bytes; equal content is equal in its encoding too."""
-    return hashlib.sha256(transfer_syntax_uid.encode("ascii"))

@@ -7,9 +7,11 @@ from ..errors import BadDicomError
 
 PREAMBLE_BYTES = 128
 DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _IMPLEMENTATION_CLASS_UID = "2.25.83814878398562297139704753647522511366"
 _IMPLEMENTATION_VERSION = "AIDICOMBRIDGE"
-_LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+# VRs whose length takes four bytes after two reserved ones (PS3.5 section 7.1.2).
+LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def parse_part10_header(data: bytes | memoryview) -> Part10Header:
         group, element = struct.unpack_from("<HH", view, offset)
         if group != 0x0002:
             break
-        if bytes(view[offset + 4 : offset + 6]) in _LONG_VRS:
+        if bytes(view[offset + 4 : offset + 6]) in LONG_VRS:
             if len(view) - offset < 12:
                 raise BadDicomError("the file meta information is cut off")
             start, length = offset + 12, struct.unpack_from("<L", view, offset + 8)[0]
@@ -77,6 +79,6 @@ def _element(element: int, vr: bytes, value: bytes) -> bytes:
     if len(value) % 2:
         value += b" " if vr == b"SH" else b"\0"
     tag = struct.pack("<HH", 0x0002, element)
-    if vr in _LONG_VRS:
+    if vr in LONG_VRS:
         return tag + vr + b"\0\0" + struct.pack("<L", len(value)) + value
     return tag + vr + struct.pack("<H", len(value)) + value

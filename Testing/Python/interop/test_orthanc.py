@@ -163,7 +163,8 @@ def test_only_what_is_missing_is_asked_for(endpoint, received) -> None:
         client.store(sent)
         client.retrieve(sent[0].StudyInstanceUID, into=received)
         lost = received.instances()[2]
-        received._index.execute("DELETE FROM instances WHERE sop_instance_uid = ?", (lost.sop_instance_uid,))
+        with received._index.writing():
+            received._index.remove_paths([received._index.relative(lost.path)])
 
         report = client.retrieve(sent[0].StudyInstanceUID, sent[0].SeriesInstanceUID, into=received)
 
