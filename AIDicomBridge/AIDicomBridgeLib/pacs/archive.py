@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EndpointError
+from ..errors import BridgeError, EndpointError
 from ..series.arrivals import StoredInstance
 from ..series.attribute_text import attribute_texts, text_element
 from ..series.incoming import IncomingInstance
@@ -228,6 +228,12 @@ class _ArchiveReceiver:
 
     def end(self, incoming: IncomingInstance) -> int:
         return Receiver(self._store).end(incoming)
+
+    def refuse(self, sop_instance_uid: str, error: BridgeError) -> int:
+        return Receiver(self._store).refuse(sop_instance_uid, error)
+
+    def heard(self, byte_count: int) -> None:
+        pass
 
 
 def _filters(identifier: "Dataset") -> dict[str, str]:

@@ -27,6 +27,7 @@ from .dimse import (
 from .endpoint import DimseEndpoint
 from .parallel import run_parallel, shares
 from .retrieval import Retrieval
+from .scp_guard import ScpLimits
 from .storage_scp import OUT_OF_RESOURCES, StorageScp
 from .tls import receiving_context
 
@@ -146,6 +147,7 @@ class DimseRetriever:
                 peer_host=endpoint.move_from or endpoint.host,
                 tls=receiving_context(endpoint.tls, endpoint.name),
                 compressed_first=_compressed_first(round_number),
+                limits=ScpLimits(idle_seconds=endpoint.dimse_timeout_s),
             ) as scp,
             associate(endpoint, [build_context(self._move_model, list(UNCOMPRESSED))]) as association,
         ):
@@ -232,18 +234,21 @@ class DimseRetriever:
     def _await_answers(
         self, association: "Association", answers: "Iterator[tuple[Dataset, Any]]", retrieval: Retrieval, operation: str
     ) -> "Iterator[Dataset]":
-        """Yield the status of each answer; instances that arrive meanwhile count as signs of life."""
+        """Yield the status of each answer; whatever comes of instances meanwhile is a sign of life."""
         while True:
-            arrived, deadline = retrieval.arrived_count, time.monotonic() + self._endpoint.dimse_timeout_s
+            arrived, heard = retrieval.arrived_count, retrieval.receiver.heard_bytes
+            deadline = time.monotonic() + self._endpoint.dimse_timeout_s
             while association.dimse.msg_queue.empty() and association.is_established and time.monotonic() < deadline:
                 check_cancel(retrieval.cancel)
                 time.sleep(0.002)
+                if retrieval.receiver.failure is not None:  # the disk is full: nothing more can be taken
+                    raise retrieval.receiver.failure
                 if retrieval.arrived_count != arrived:
                     if operation == "C-MOVE" or self._endpoint.associations == 1:
                         retrieval.show_progress()
-                    if retrieval.receiver.failure is not None:  # the disk is full: nothing more can be taken
-                        raise retrieval.receiver.failure
-                    arrived, deadline = retrieval.arrived_count, time.monotonic() + self._endpoint.dimse_timeout_s
+                    arrived = retrieval.arrived_count
+                if retrieval.receiver.heard_bytes != heard:
+                    heard, deadline = retrieval.receiver.heard_bytes, time.monotonic() + self._endpoint.dimse_timeout_s
             if association.dimse.msg_queue.empty():
                 retrieval.round_reason = f"the peer fell silent, or broke the connection off, during the {operation}"
                 association.abort()

@@ -1,17 +1,20 @@
 """Receiving C-STORE requests straight from the socket into the store, inside pynetdicom's association.
 
 pynetdicom hands every 16 to 128 KiB from one thread to another through objects and queues, and both threads poll:
-seven times the time of the transfer itself. Here its network thread, when the next message is an ordinary C-STORE
-request, reads the request and its data set itself, writes the pieces to a file and sends the response. Whatever is
-unusual is put back and goes pynetdicom's own way: another message, TLS, an invalid UID, a SOP Class not accepted.
+seven times the time of the transfer itself. Here its network thread, when the next message is a C-STORE request, reads
+the request and its data set itself, writes the pieces to a file and sends the response. Every other message is put back
+and goes pynetdicom's own way.
 """
 
 import select
-import socket
+import ssl
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import BridgeError
 from ..series.dicom_file import is_uid
 from .scp_guard import ConnectionGuard
 
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
     from ..series.incoming import IncomingInstance
 
 _P_DATA = 4
-_COMMAND_AND_LAST = 3  # the message control header of a command in one piece (PS3.8 annex E.2)
-_DATA_FLAGS = (0, 2)  # of a piece of the data set, and of its last one
+_COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 annex E.2)
 _C_STORE_REQUEST, _C_STORE_RESPONSE = 0x0001, 0x8001
+_C_GET_RESPONSE, _PENDING = 0x8010, 0xFF00
 _NO_DATA_SET = 0x0101
+_INVALID_INSTANCE, _SOP_CLASS_NOT_SUPPORTED = 0x0117, 0x0122
 _MOST_COMMAND_BYTES = 4096
 # How long to look for the next message before pynetdicom's loop gets its turn: the peer needs that long to send it.
 _LINGER_SECONDS = 0.003
@@ -37,6 +41,20 @@ class StreamReceiver(Protocol):
 
     def end(self, incoming: "IncomingInstance") -> int:
         """Keep what has arrived, and return the status."""
+
+    def refuse(self, sop_instance_uid: str, error: BridgeError) -> int:
+        """Remember why an instance cannot be taken, and return the status."""
+
+    def heard(self, byte_count: int) -> None:
+        """Take note that the peer has sent bytes: it is alive, however long its instance takes."""
+
+
+class _InvalidPduError(Exception):
+    pass
+
+
+class _LeftError(Exception):  # pynetdicom has read, and handles, what came instead of a piece of the data set
+    pass
 
 
 class FastReceive:
@@ -60,128 +78,175 @@ class FastReceive:
         self._ordinary = self._dul._is_transport_event
         self._contexts: dict[int, Any] | None = None
         self._buffer = memoryview(bytearray(guard.limits.pdu_bytes))
+        self._pdu, self._at = self._buffer[:0], 0  # the PDU at hand, and how far it has been read
+        self._has_stored = False  # the last message was an instance that was kept
         self._dul._is_transport_event = self._transport_event
 
     def _transport_event(self) -> bool:
         """Stand in for pynetdicom's look at the socket (PS3.8 state 6: data transfer)."""
         dul = self._dul
-        connection = dul.socket
-        if (
-            dul.state_machine.current_state != "Sta6"
-            or connection is None
-            or type(connection.socket) is not socket.socket
-            or self._association.dimse.message is not None
-        ):
+        if dul.state_machine.current_state != "Sta6" or dul.socket is None or dul.socket.socket is None:
             return bool(self._ordinary())
-        if not connection.ready:
-            return False
+        if self._association.dimse.message is not None:  # pynetdicom is in the middle of one
+            if not self._guard.has_put_back:
+                return bool(self._ordinary())
+            dul._read_pdu_data()
+            return True
         try:
-            while self._receive_one():
-                dul._idle_timer.restart()
-                if dul._kill_thread or not dul.to_provider_queue.empty() or not self._more_is_coming():
-                    break
-        except OSError:  # closed, or a limit of the guard was crossed
+            if not self._is_readable(0):
+                return False
+            with self._reactor_paused():
+                while self._receive_one():
+                    if dul._kill_thread or not dul.to_provider_queue.empty() or not self._is_readable(_LINGER_SECONDS):
+                        break
+        except _LeftError:
+            self._has_stored = False
+        except _InvalidPduError:
+            dul.event_queue.put("Evt19")  # pynetdicom aborts the association
+        except (OSError, ValueError):  # closed, or a limit of the guard was crossed; select's word for a closed socket
             dul.event_queue.put("Evt17")
         return True
 
-    def _more_is_coming(self) -> bool:
-        connection = self._dul.socket
-        if connection is None or connection.socket is None:
+    @contextmanager
+    def _reactor_paused(self) -> Iterator[None]:
+        """Keep an acceptor's other thread, which looks for messages every millisecond, from taking our turns."""
+        if not self._association.is_acceptor:
+            yield
+            return
+        self._association._reactor_checkpoint.clear()
+        try:
+            yield
+        finally:
+            self._association._reactor_checkpoint.set()
+
+    def _is_readable(self, seconds: float) -> bool:
+        connection = self._dul.socket.socket if self._dul.socket is not None else None
+        if connection is None:
             return False
-        readable, _, _ = select.select([connection.socket], [], [], _LINGER_SECONDS)
-        return bool(readable)
+        if self._guard.has_put_back or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
+            return True
+        return bool(select.select([connection], [], [], seconds)[0])
 
     def _receive_one(self) -> bool:
-        """Take one C-STORE request with its data set; False if it was left to pynetdicom."""
-        header = self._guard.receive(6)
-        length = struct.unpack(">L", header[2:6])[0] if len(header) == 6 else 0
-        if len(header) < 6 or header[0] != _P_DATA or not 6 <= length <= _MOST_COMMAND_BYTES:
-            return self._leave(bytes(header))
-        body = bytes(self._guard.receive(length))
-        command = self._store_request(body) if len(body) == length else None
-        if command is None:
-            return self._leave(bytes(header) + body)
-        context_id, context, message_id, sop_class, sop_instance = command
-        incoming = self._receiver.begin(sop_class, sop_instance, str(context.transfer_syntax[0]))
-        whole = False
+        """Take one C-STORE request with its data set; False if the message was left to pynetdicom."""
+        taken: list[bytes] = []
+        command, context_id, flags = bytearray(), 0, 0
+        self._pdu = self._buffer[:0]
+        while flags != _COMMAND | _LAST:
+            try:
+                context_id, flags, piece = self._next_pdv(taken)
+            except _InvalidPduError:
+                return self._leave(taken)
+            command += piece
+            if not flags & _COMMAND or len(command) > _MOST_COMMAND_BYTES:
+                return self._leave(taken)
+        elements = _command_elements(bytes(command))
+        if self._has_stored and _is_pending_get(elements):  # says nothing that the instance itself has not said
+            self._has_stored = False
+            return True
+        self._has_stored = False
         try:
-            whole = self._receive_data_set(context_id, None if isinstance(incoming, int) else incoming)
-        finally:
-            if not whole and not isinstance(incoming, int):
-                incoming.discard()
-        if not whole:
-            return False
-        self._guard.message_received(None)
-        status = incoming if isinstance(incoming, int) else self._receiver.end(incoming)
-        self._dul.socket.socket.sendall(_response(context_id, message_id, sop_class, sop_instance, status))
-        return True
-
-    def _leave(self, data: bytes) -> bool:
-        """Put bytes back and let pynetdicom read the PDU that begins with them."""
-        self._guard.put_back(data)
-        self._dul._read_pdu_data()
-        return False
-
-    def _store_request(self, body: bytes) -> tuple[int, Any, int, str, str] | None:
-        """Return context, message ID, SOP Class and SOP Instance UID of a C-STORE request; None for anything else."""
-        pdv_length, context_id, flags = struct.unpack_from(">LBB", body)
-        if pdv_length != len(body) - 4 or flags != _COMMAND_AND_LAST:
-            return None
-        elements = _command_elements(body[6:])
-        try:
-            field = struct.unpack("<H", elements[0x0100])[0]
-            message_id = struct.unpack("<H", elements[0x0110])[0]
-            data_set = struct.unpack("<H", elements[0x0800])[0]
-            sop_class, sop_instance = (elements[n].rstrip(b"\0 ").decode("ascii") for n in (0x0002, 0x1000))
-        except (KeyError, struct.error, UnicodeDecodeError):
-            return None
+            numbers = [struct.unpack("<H", elements[element])[0] for element in (0x0100, 0x0110, 0x0800)]
+            names = elements[0x0002], elements[0x1000]
+        except (KeyError, struct.error):
+            return self._leave(taken)
         if self._contexts is None:
             self._contexts = {c.context_id: c for c in self._association.accepted_contexts if c.as_scp}
         context = self._contexts.get(context_id)
-        ordinary = field == _C_STORE_REQUEST and data_set != _NO_DATA_SET and is_uid(sop_class) and is_uid(sop_instance)
-        if not ordinary or context is None or context.abstract_syntax != sop_class:
-            return None
-        return context_id, context, message_id, sop_class, sop_instance
+        if context is None or numbers[0] != _C_STORE_REQUEST or numbers[2] == _NO_DATA_SET:
+            return self._leave(taken)
+        del taken
+        status = self._receive_instance(context, *(name.rstrip(b"\0 ").decode("latin-1") for name in names))
+        self._guard.message_received(None)
+        self._dul.socket.socket.sendall(_response(context_id, numbers[1], names, status))
+        self._has_stored = status == 0
+        return True
 
-    def _receive_data_set(self, context_id: int, incoming: "IncomingInstance | None") -> bool:
-        """Write the pieces of the data set; False if the peer began something else, which pynetdicom then reads."""
-        while True:
-            self._await_data()
-            header = self._guard.receive(6)
-            length = struct.unpack(">L", header[2:6])[0] if len(header) == 6 else 0
-            if len(header) < 6 or header[0] != _P_DATA:
-                return self._leave(bytes(header))
-            pdu = self._buffer[:length]
-            if not self._guard.receive_into(pdu, length):
-                raise OSError("the connection was closed in the middle of a PDU")
-            at = 0
-            while at < length:
-                if length - at < 6:
-                    return self._refuse_pdu()
-                pdv_length, pdv_context, flags = struct.unpack_from(">LBB", pdu, at)
-                end = at + 4 + pdv_length
-                if pdv_length < 2 or end > length or pdv_context != context_id or flags not in _DATA_FLAGS:
-                    return self._refuse_pdu()
-                if incoming is not None:
-                    incoming.write(pdu[at + 6 : end])
-                at = end
-                if flags == 2:
-                    return at == length or self._refuse_pdu()
+    def _leave(self, taken: list[bytes]) -> bool:
+        """Put bytes back and let pynetdicom read the PDU that begins with them."""
+        self._guard.put_back(b"".join(taken))
+        self._dul._read_pdu_data()
+        return False
+
+    def _receive_instance(self, context: Any, sop_class_uid: str, sop_instance_uid: str) -> int:
+        """Write the pieces of a data set where they belong; return the status, when all have come."""
+        incoming: IncomingInstance | int = _INVALID_INSTANCE
+        if context.abstract_syntax != sop_class_uid:
+            incoming = _SOP_CLASS_NOT_SUPPORTED
+        elif is_uid(sop_class_uid) and is_uid(sop_instance_uid):
+            incoming = self._receiver.begin(sop_class_uid, sop_instance_uid, str(context.transfer_syntax[0]))
+        flags, whole = 0, False
+        self._guard.most_bytes = self._guard.limits.message_bytes  # what is not kept in memory may be long
+        try:
+            while not flags & _LAST:
+                context_id, flags, piece = self._next_pdv()
+                if context_id != context.context_id or flags & ~_LAST:
+                    raise _InvalidPduError
+                if not isinstance(incoming, int):
+                    try:
+                        incoming.write(piece)
+                    except BridgeError as error:
+                        incoming = self._receiver.refuse(sop_instance_uid, error)
+            if self._at < len(self._pdu):
+                raise _InvalidPduError
+            whole = True
+        finally:
+            self._guard.most_bytes = self._guard.limits.buffered_bytes
+            if not whole and not isinstance(incoming, int):
+                incoming.discard()
+        return incoming if isinstance(incoming, int) else self._receiver.end(incoming)
+
+    def _next_pdv(self, taken: list[bytes] | None = None) -> tuple[int, int, memoryview]:
+        """Return presentation context, message control header and content of the next piece of a message.
+
+        Parameters
+        ----------
+        taken
+            Takes the bytes of the PDUs that are read.
+
+        Raises
+        ------
+        _InvalidPduError
+            What comes is no P-DATA-TF PDU, or a damaged one.
+        """
+        if self._at >= len(self._pdu):
+            if taken is None:
+                self._await_data()
+            self._read_pdu(taken)
+        if len(self._pdu) - self._at < 6:
+            raise _InvalidPduError
+        length, context_id, flags = struct.unpack_from(">LBB", self._pdu, self._at)
+        start, self._at = self._at + 6, self._at + 4 + length
+        if length < 2 or self._at > len(self._pdu):
+            raise _InvalidPduError
+        return context_id, flags, self._pdu[start : self._at]
+
+    def _read_pdu(self, taken: list[bytes] | None) -> None:
+        header = self._guard.receive(6)
+        self._dul._idle_timer.restart()
+        length = struct.unpack(">L", header[2:])[0] if len(header) == 6 else 0
+        if len(header) < 6 or header[0] != _P_DATA or length > self._guard.limits.pdu_bytes:
+            if taken is None:
+                self._leave([bytes(header)])
+                raise _LeftError
+            taken.append(bytes(header))
+            raise _InvalidPduError
+        self._pdu, self._at = self._buffer[:length], 0
+        if not self._guard.receive_into(self._pdu, length):
+            raise OSError("the connection was closed in the middle of a PDU")
+        if taken is not None:
+            taken += [bytes(header), bytes(self._pdu)]
 
     def _await_data(self) -> None:
         """Wait for the peer within the limit of silence; our own abort ends the wait."""
-        connection, end = self._dul.socket.socket, time.monotonic() + self._guard.limits.idle_seconds
-        while not select.select([connection], [], [], _LOOK_SECONDS)[0]:
+        end = time.monotonic() + self._guard.limits.idle_seconds
+        while not self._is_readable(_LOOK_SECONDS):
             if self._dul._kill_thread or self._association._sent_abort or time.monotonic() > end:
                 break
         if self._dul._kill_thread or self._association._sent_abort:
             raise OSError("we have aborted the association")
         if time.monotonic() > end:
             raise OSError("the peer fell silent in the middle of a data set")
-
-    def _refuse_pdu(self) -> bool:
-        self._dul.event_queue.put("Evt19")  # invalid PDU: pynetdicom aborts the association
-        return False
 
 
 def _command_elements(data: bytes) -> dict[int, bytes]:
@@ -196,25 +261,31 @@ def _command_elements(data: bytes) -> dict[int, bytes]:
     return elements if at == len(data) else {}
 
 
-def _response(context_id: int, message_id: int, sop_class: str, sop_instance: str, status: int) -> bytes:
-    """Return the P-DATA-TF PDU of a C-STORE response (PS3.7 table 9.3-2)."""
+def _is_pending_get(elements: dict[int, bytes]) -> bool:
+    expected = {0x0100: _C_GET_RESPONSE, 0x0800: _NO_DATA_SET, 0x0900: _PENDING}
+    return all(elements.get(element) == struct.pack("<H", value) for element, value in expected.items())
+
+
+def _response(context_id: int, message_id: int, names: tuple[bytes, bytes], status: int) -> bytes:
+    """Return the P-DATA-TF PDU of a C-STORE response (PS3.7 table 9.3-2).
+
+    Parameters
+    ----------
+    names
+        SOP Class and SOP Instance UID as the request has them.
+    """
     elements = b"".join(
         struct.pack("<HHL", 0, element, len(value)) + value
         for element, value in (
-            (0x0002, _even(sop_class)),
+            (0x0002, names[0]),
             (0x0100, struct.pack("<H", _C_STORE_RESPONSE)),
             (0x0120, struct.pack("<H", message_id)),
             (0x0800, struct.pack("<H", _NO_DATA_SET)),
             (0x0900, struct.pack("<H", status)),
-            (0x1000, _even(sop_instance)),
+            (0x1000, names[1]),
         )
     )
     command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
     return (
-        struct.pack(">BBLLBB", _P_DATA, 0, len(command) + 6, len(command) + 2, context_id, _COMMAND_AND_LAST) + command
+        struct.pack(">BBLLBB", _P_DATA, 0, len(command) + 6, len(command) + 2, context_id, _COMMAND | _LAST) + command
     )
-
-
-def _even(uid: str) -> bytes:
-    data = uid.encode("ascii")
-    return data + b"\0" if len(data) % 2 else data

@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 ORDINARY_WAY = "AIDICOMBRIDGE_ORDINARY_DIMSE"
 
 
+_LOOK_SECONDS, _GARBAGE_SECONDS = 0.02, 30
+
+
+class _Shared(list[Any]):
+    """Presentation contexts that nobody changes: pynetdicom's deep copy for each association takes 0.1 s."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
+
+
 @dataclass(frozen=True)
 class ScpLimits:
     """Limits of one SCP.
@@ -40,7 +50,9 @@ class ScpLimits:
     pdu_seconds
         Most seconds from the first byte of a PDU's header or body to its last.
     message_bytes
-        Most bytes of one DIMSE message, command and data set.
+        Most bytes of one DIMSE message, command and data set. Instances go to the disk as they come.
+    buffered_bytes
+        Most bytes of a message that is kept in memory: all but instances.
     associations
         Most associations at once.
     idle_seconds
@@ -49,20 +61,41 @@ class ScpLimits:
 
     pdu_bytes: int = 2**20
     pdu_seconds: float = 15.0
-    message_bytes: int = 2**30
+    message_bytes: int = 4 * 2**30
+    buffered_bytes: int = 4 * 2**20
     associations: int = 10
     idle_seconds: float = 30.0
 
 
 class ConnectionGuard:
-    """Bounds the reads of one accepted connection; a breach closes it."""
+    """Bounds the reads of one accepted connection; a breach closes it.
 
-    def __init__(self, association: Any, limits: ScpLimits) -> None:
+    Parameters
+    ----------
+    association
+        A pynetdicom association whose connection has just been opened.
+    heard
+        Called with the number of bytes whenever some have come.
+
+    Attributes
+    ----------
+    most_bytes
+        Of the message that is being received.
+    """
+
+    def __init__(self, association: Any, limits: ScpLimits, heard: Callable[[int], None] | None = None) -> None:
         self._association = association
         self._connection = association.dul.socket  # a pynetdicom AssociationSocket
         self.limits = limits
+        self._heard = heard
+        self.most_bytes = limits.message_bytes
         self._message_bytes = 0
         self._put_back = b""
+
+    @property
+    def has_put_back(self) -> bool:
+        """Whether there is something to read that the connection does not know of."""
+        return bool(self._put_back)
 
     def put_back(self, data: bytes) -> None:
         """Let the next reads begin with bytes that were read already."""
@@ -104,8 +137,8 @@ class ConnectionGuard:
     def _receive_into(self, view: memoryview) -> int:
         """Fill the view and return how many bytes came before the peer closed the connection."""
         self._message_bytes += len(view)
-        if self._message_bytes > self.limits.message_bytes:
-            raise OSError(f"a DIMSE message is longer than {self.limits.message_bytes} bytes")
+        if self._message_bytes > self.most_bytes:
+            raise OSError(f"a DIMSE message is longer than {self.most_bytes} bytes")
         read = min(len(self._put_back), len(view))
         if read:
             view[:read] = self._put_back[:read]
@@ -128,6 +161,8 @@ class ConnectionGuard:
         finally:
             # Also bounds writing to a peer that no longer reads.
             connection.settimeout(self.limits.idle_seconds)
+        if self._heard is not None:
+            self._heard(read)
         return read
 
     def message_received(self, _event: "Event | None") -> None:
@@ -175,8 +210,11 @@ def guarded_server(
         ssl_context=tls,
         server_class=_server_class(limits.pdu_seconds),
     )
-    # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for.
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for. After so many
+    # looks it collects garbage: twice a minute, not once a second, since all threads wait for it.
+    server._gc[1] = round(_GARBAGE_SECONDS / _LOOK_SECONDS)
+    server.contexts = _Shared(server.contexts)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _LOOK_SECONDS}, daemon=True)
     thread.start()
     try:
         yield int(server.server_address[1])
@@ -256,8 +294,9 @@ def guard_association(association: Any, limits: ScpLimits, receiver: "StreamRece
 
     from .fast_receive import FastReceive
 
-    guard = ConnectionGuard(association, limits)
+    guard = ConnectionGuard(association, limits, receiver.heard if receiver is not None else None)
     association.dul.socket.recv = guard.receive
     association.bind(evt.EVT_DIMSE_RECV, guard.message_received)
     if receiver is not None and not os.environ.get(ORDINARY_WAY):
+        guard.most_bytes = limits.buffered_bytes
         FastReceive(association, receiver, guard)

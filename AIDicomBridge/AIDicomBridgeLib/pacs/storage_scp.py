@@ -50,6 +50,8 @@ class Receiver:
         SOP Instance UID -> why it was not stored.
     failure
         The error that makes going on useless (the disk is full); the caller raises it.
+    heard_bytes
+        All that has come so far on the associations that this receiver serves.
     """
 
     def __init__(
@@ -68,6 +70,11 @@ class Receiver:
         self.refusals: dict[str, str] = {}
         self.failure: Exception | None = None
         self.received_bytes = 0
+        self.heard_bytes = 0
+
+    def heard(self, byte_count: int) -> None:
+        """Count bytes as they come, whatever becomes of them: the peer is alive."""
+        self.heard_bytes += byte_count
 
     def receive(self, event: "Event") -> int:
         """Store one instance and return the DIMSE status to answer (handler of EVT_C_STORE)."""
@@ -83,7 +90,7 @@ class Receiver:
         try:
             incoming.write(event.encoded_dataset(include_meta=False))
         except DiskSpaceError as error:
-            return self._refused(sop_instance_uid, error)
+            return self.refuse(sop_instance_uid, error)
         return self.end(incoming)
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> IncomingInstance | int:
@@ -98,14 +105,14 @@ class Receiver:
                 study_uid=self._study_uid,
             )
         except BridgeError as error:
-            return self._refused(sop_instance_uid, error)
+            return self.refuse(sop_instance_uid, error)
 
     def end(self, incoming: IncomingInstance) -> int:
         """Keep what has arrived, and return the DIMSE status."""
         try:
             stored = self._store.keep(incoming, durable=self._durable)
         except BridgeError as error:
-            return self._refused(incoming.sop_instance_uid, error)
+            return self.refuse(incoming.sop_instance_uid, error)
         with self._lock:
             self.received_bytes += incoming.byte_count
             self.refusals.pop(incoming.sop_instance_uid, None)
@@ -113,7 +120,8 @@ class Receiver:
             self._on_stored(stored)
         return SUCCESS
 
-    def _refused(self, sop_instance_uid: str, error: BridgeError) -> int:
+    def refuse(self, sop_instance_uid: str, error: BridgeError) -> int:
+        """Remember why an instance was not stored, and return the DIMSE status."""
         if isinstance(error, ConflictError):
             return self._refuse(sop_instance_uid, error, DUPLICATE_INSTANCE)
         if isinstance(error, DiskSpaceError):
