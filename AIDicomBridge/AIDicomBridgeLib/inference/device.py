@@ -1,6 +1,5 @@
 """Where a network runs and in which precision."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DependencyError, ModelError
@@ -55,23 +54,6 @@ def choose_precision(device: "torch.device") -> "torch.dtype":
     return torch.float32
 
 
-def free_memory(device: "torch.device") -> int | None:
-    """Return the bytes that the device can still give; None where the system does not say.
-
-    In a container that is what its limit leaves, which is often far below what the machine has.
-    """
-    import torch
-
-    if device.type == "cuda":
-        # What torch holds in its cache is free for us too.
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + int(cached)
-    if device.type != "cpu":
-        return None
-    known = [count for count in (_machine_memory(), _container_memory()) if count is not None]
-    return min(known, default=None)
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Return True if torch or Python raised the error for lack of memory; on the CPU it has no type of its own."""
     import torch
@@ -79,24 +61,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )
-
-
-def _machine_memory() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    return None
-
-
-def _container_memory() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = (group / "memory.current").read_text(encoding="ascii").strip()
-        cache = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-        return None if limit == "max" else int(limit) - int(used) + int(cache.get("inactive_file", 0))
-    except (OSError, ValueError):
-        return None

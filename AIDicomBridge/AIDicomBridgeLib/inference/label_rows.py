@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import ModelError
 from .windows import Triple
 
 if TYPE_CHECKING:
@@ -145,9 +146,16 @@ class LabelRows:
                 total = (outputs - larger).exp_() + (0 if total is None else total * (best - larger).exp_())
             if not (sigmoid and self.decision.overlap_rule == "last"):
                 torch.maximum(best, outputs, out=best)
+            elif not bool((outputs < math.inf).all()):
+                best.fill_(math.nan)
             if self._wanted and not competing and value in self._wanted:
                 final = self.decision.outputs_are_probabilities
                 self._keep(value, outputs if final else outputs.sigmoid(), written)
+        if not bool(torch.isfinite(best).all()):
+            raise ModelError(
+                "the network gives values that are no numbers (NaN or infinite)",
+                advice="With float16 or bfloat16, try float32; else the weights or the intensity rules are wrong.",
+            )
         if competing and total is not None:
             for channel, value in enumerate(self.decision.values):
                 if value in self._wanted:

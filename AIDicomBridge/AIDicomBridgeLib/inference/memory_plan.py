@@ -30,8 +30,8 @@ class Task:
         (d, h, w) of a window; the grid itself where the network sees it whole.
     whole
         The network sees the whole grid at once, and no sums are needed.
-    classes
-        Output channels.
+    channels, classes
+        Input and output channels.
     window_count
         How many windows there are.
     probabilities
@@ -47,6 +47,7 @@ class Task:
     classes: int
     window_count: int
     whole: bool = False
+    channels: int = 1
     probabilities: int = 0
     weights_bytes: int = 0
 
@@ -216,8 +217,8 @@ def _volume_and_sums(task: Task, itemsize: int) -> int:
     grid, box = math.prod(task.grid), math.prod(task.box)
     plane = grid // task.grid[task.axis]
     depth = task.patch[task.axis]
-    # The float volume, a copy of it while it is normalised, and the resampled one.
-    volume = 4 * (2 * box + grid)
+    # The float volumes, a copy of one while it is normalised, and the resampled ones.
+    volume = 4 * (task.channels * (box + grid) + box)
     if task.whole:  # the outputs are the network's own
         sums, rows = 0, grid * task.classes * 4
     else:

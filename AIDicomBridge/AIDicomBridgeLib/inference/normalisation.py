@@ -1,5 +1,6 @@
 """Bringing intensities into the range that a network was trained on; each rule takes and returns a float32 tensor."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,10 @@ INTENSITY_RULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def normalise(tensor: "torch.Tensor", steps: "tuple[IntensityStep, ...]", modality: str) -> "torch.Tensor":
-    """Return a volume of any shape with the steps of a card applied in order, float32; the input may be changed.
+def normalise(tensor: "torch.Tensor", steps: "tuple[IntensityStep, ...]", modalities: Sequence[str]) -> "torch.Tensor":
+    """Return volumes (C, D, H, W) with the steps of a card applied in order, float32; the input may be changed.
+
+    Each channel is a volume by itself, of its own modality.
 
     ==============  ==========================================================================================
     window          ``low`` to ``high`` become 0 to 1; values beyond are clipped
@@ -37,13 +40,21 @@ def normalise(tensor: "torch.Tensor", steps: "tuple[IntensityStep, ...]", modali
     ==============  ==========================================================================================
     """
     tensor = tensor.float()
-    for step in steps:
-        if not step.modalities or modality in step.modalities:
-            tensor = _apply(tensor, step)
+    inside = _joint_mask(tensor) if any(step.holes_too for step in steps) else None
+    for channel, modality in enumerate(modalities):
+        volume = tensor[channel]
+        for step in steps:
+            meant = not step.modalities or modality in step.modalities
+            if meant and (not step.channels or channel in step.channels):
+                volume = _apply(volume, step, inside)
+        if volume.data_ptr() != tensor[channel].data_ptr():
+            tensor[channel] = volume
     return tensor
 
 
-def _apply(tensor: "torch.Tensor", step: "IntensityStep") -> "torch.Tensor":  # noqa: PLR0911 - one return per rule
+def _apply(  # noqa: PLR0911 - one return per rule
+    tensor: "torch.Tensor", step: "IntensityStep", inside: "torch.Tensor | None"
+) -> "torch.Tensor":
     if step.rule == "window":
         return _scale(tensor, step.low, step.high).clamp_(0, 1)
     if step.rule == "percentiles":
@@ -58,7 +69,9 @@ def _apply(tensor: "torch.Tensor", step: "IntensityStep") -> "torch.Tensor":  # 
         return tensor.sub_(step.mean).div_(step.std)
     if step.rule == "cormack":
         return cormack_units(tensor)
-    return z_score(tensor, nonzero_only=step.nonzero_only)
+    if step.nonzero_only:
+        return z_score(tensor, inside if step.holes_too and inside is not None else tensor != 0)
+    return z_score(tensor)
 
 
 def scale_percentiles(tensor: "torch.Tensor", low: float, high: float) -> "torch.Tensor":
@@ -79,21 +92,32 @@ def scale_percentiles(tensor: "torch.Tensor", low: float, high: float) -> "torch
     return _scale(tensor, limits[0], limits[1]).clamp_(0, 1)
 
 
-def z_score(tensor: "torch.Tensor", *, nonzero_only: bool = False) -> "torch.Tensor":
-    """Return the tensor with mean 0 and (population) standard deviation 1.
+def z_score(tensor: "torch.Tensor", inside: "torch.Tensor | None" = None) -> "torch.Tensor":
+    """Return the tensor with mean 0 and (population) standard deviation 1; the input may be changed.
 
-    With ``nonzero_only`` both come from the voxels that are not 0, and the others stay 0.
+    With a mask, bool and of the same shape, both come from the voxels inside, and only these change.
     """
     import torch
 
-    if not nonzero_only:
-        return (tensor - tensor.mean()).div_(max(float(tensor.std(correction=0)), 1e-8))
-    inside = tensor != 0
+    if inside is None:
+        return tensor.sub_(tensor.mean()).div_(max(float(tensor.std(correction=0)), 1e-8))
     values = tensor[inside]
     if not len(values):
         return tensor
-    scaled = (tensor - values.mean()) / max(float(values.std(correction=0)), 1e-8)
-    return torch.where(inside, scaled, torch.zeros((), device=tensor.device))
+    mean, spread = values.mean(), max(float(values.std(correction=0)), 1e-8)
+    del values
+    return torch.where(inside, (tensor - mean).div_(spread), tensor)
+
+
+def _joint_mask(tensor: "torch.Tensor") -> "torch.Tensor":
+    """Return where any channel is not 0, and what that encloses: bool (D, H, W)."""
+    import SimpleITK as sitk
+    import torch
+
+    image = sitk.GetImageFromArray((tensor != 0).any(0).to("cpu", torch.uint8).numpy())
+    # What ITK calls fully connected is the mask; the background around it is then joined by faces only.
+    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(image, fullyConnected=True))
+    return torch.from_numpy(filled > 0).to(tensor.device)
 
 
 def cormack_units(hounsfield: "torch.Tensor") -> "torch.Tensor":

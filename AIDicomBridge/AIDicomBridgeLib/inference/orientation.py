@@ -53,6 +53,12 @@ class Orientation:
                 flips.append(axis)
         return cls((permutation[0], permutation[1], permutation[2]), tuple(flips))
 
+    @classmethod
+    def of_axes(cls, axes: str) -> "Orientation":
+        """Return the turn that brings a volume's own axes, named by ``k``, ``j`` and ``i``, into the given order."""
+        first, second, third = ("kji".index(axis) for axis in axes)
+        return cls((first, second, third), ())
+
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Return a (k, j, i) array as (D, H, W): a view."""
         return np.flip(array.transpose(self.permutation), self.flips)

@@ -1,11 +1,11 @@
 """From a volume to what a network sees: turned, cropped, resampled and normalised on the device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ModelError
 from ..series.volume import ImageVolume
 from .normalisation import normalise
 from .orientation import Orientation
@@ -65,13 +65,18 @@ class Framing:
         return np.ascontiguousarray(self.orientation.invert(array))
 
 
-def frame(volume: ImageVolume, rules: "InputRules") -> Framing:
-    """Return how a card's input rules frame a volume; only cropping looks at the voxels."""
-    orientation = (
-        Orientation.between(volume.ijk_to_lps, rules.orientation) if rules.orientation else Orientation((0, 1, 2), ())
-    )
-    turned = orientation.apply(volume.voxels)
-    box = _BOXES[rules.crop](turned)
+def frame(volumes: Sequence[ImageVolume], rules: "InputRules") -> Framing:
+    """Return how a card's input rules frame volumes on one grid; only cropping looks at the voxels.
+
+    The box holds what has to be seen of any of them.
+    """
+    volume = volumes[0]
+    wanted_axes = rules.orientation or OWN_AXES
+    if set(wanted_axes) == set(OWN_AXES):
+        orientation = Orientation.of_axes(wanted_axes)
+    else:
+        orientation = Orientation.between(volume.ijk_to_lps, wanted_axes)
+    box = _union([_BOXES[rules.crop](orientation.apply(channel.voxels)) for channel in volumes])
     cropped = [part.stop - part.start for part in box]
     shape = (cropped[0], cropped[1], cropped[2])
     spacing = orientation.permuted(volume.spacing_mm)
@@ -82,30 +87,22 @@ def frame(volume: ImageVolume, rules: "InputRules") -> Framing:
     return Framing(orientation, (source[0], source[1], source[2]), box, grid, nearest if grid != shape else None)
 
 
-def network_input(volume: ImageVolume, rules: "InputRules", framing: Framing, device: "torch.device") -> "torch.Tensor":
-    """Return what the network sees of a volume: float32 (1, D, H, W) on the device.
+def network_input(
+    volumes: Sequence[ImageVolume], rules: "InputRules", framing: Framing, device: "torch.device"
+) -> "torch.Tensor":
+    """Return what the network sees of its volumes: float32 (C, D, H, W) on the device.
 
     Resampling keeps the outer edges of the first and last voxel in place; the true spacing then differs from the
     wanted one by less than half a voxel over the whole axis.
-
-    Raises
-    ------
-    ModelError
-        The network wants more channels than a volume has.
     """
     import torch
 
-    if rules.channels != 1:
-        raise ModelError(
-            f"the model wants {rules.channels} input channels and a series is one",
-            advice="Models that combine several series are not supported.",
-        )
-    turned = np.ascontiguousarray(framing.orientation.apply(volume.voxels)[framing.box])
-    # One copy at a time: the whole-number voxels go to the device, become float there, and are let go.
-    tensor = torch.from_numpy(turned).to(device).float()[None]
-    del turned
+    tensor = torch.empty((len(volumes), *framing.box_shape), device=device)
+    for channel, volume in enumerate(volumes):  # one copy at a time: whole numbers go to the device, become float there
+        turned = np.ascontiguousarray(framing.orientation.apply(volume.voxels)[framing.box])
+        tensor[channel] = torch.from_numpy(turned).to(device)
     # Normalised first: a percentile or a mean of the resampled volume would depend on the grid.
-    tensor = normalise(tensor, rules.intensity, volume.modality)
+    tensor = normalise(tensor, rules.intensity, [volume.modality for volume in volumes])
     return resample(tensor, framing.grid, cubic=rules.resampling != "linear", nearest_axis=framing.nearest_axis)
 
 
@@ -136,6 +133,13 @@ def _body(voxels: np.ndarray) -> Box:
     return widened[0], widened[1], widened[2]
 
 
+def _union(boxes: Sequence[Box]) -> Box:
+    first, second, third = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*boxes, strict=True)
+    )
+    return first, second, third
+
+
 def _box_of(mask: np.ndarray) -> Box:
     """Return the bounding box of a mask, the whole of an empty one."""
     hits = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
@@ -145,5 +149,6 @@ def _box_of(mask: np.ndarray) -> Box:
     return first, second, third
 
 
+OWN_AXES = "kji"
 BODY_FROM_HU = -300.0
 _BOXES = {"none": _whole, "nonzero": _nonzero, "body": _body}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from .label_rows import LabelRows
+from .label_rows import Decision, LabelRows
 from .memory_plan import MemoryPlan
 from .slab import RollingSlab
 from .windows import Triple, importance_map, padding_to_patch, window_starts
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..models.card import WindowRules
 
+_CERTAIN = 15.0  # an output whose softmax or sigmoid is 1 in float16
 Predict = Callable[["torch.Tensor"], "torch.Tensor"]  # (N, C, d, h, w) -> (N, classes, d, h, w)
 
 
@@ -75,23 +76,23 @@ def run_windows(
     slab = RollingSlab(classes, grid, importance, axis, getattr(torch, plan.accumulator_precision))
     done, total = 0, len(starts[0]) * len(starts[1]) * len(starts[2])
     for place in starts[axis]:
-        _put_finished(slab, place, rows, padding)
+        _put_finished(slab, place, rows, rules, padding)
         across = [[place] if index == axis else starts[index] for index in range(3)]
         for batch in _batches(product(*across), plan.batch):
             check_cancel(cancel)
-            windows = torch.stack([_window(tensor, start, patch) for start in batch])
             done += len(batch)
-            if rules.skip_empty_up_to is None or float(windows.max()) > rules.skip_empty_up_to:
-                outputs = predict(windows.to(plan.device))
+            kept = [start for start in batch if _is_worth_running(_window(tensor, start, patch), rules)]
+            if kept:
+                outputs = predict(torch.stack([_window(tensor, start, patch) for start in kept]).to(plan.device))
                 if outputs.shape[1:] != (classes, *patch):
                     raise ModelError(
                         f"the network gives {tuple(outputs.shape[1:])} for a window of {patch}, and the card says "
                         f"{classes} channels"
                     )
-                for output, start in zip(outputs, batch, strict=True):
+                for output, start in zip(outputs, kept, strict=True):
                     slab.add(output, start)
             report(progress, "segment", done, total, "windows", f"{plan.device}, {plan.precision}")
-    _put_finished(slab, grid[axis], rows, padding)
+    _put_finished(slab, grid[axis], rows, rules, padding)
 
 
 def _starts(grid: Triple, patch: Triple, rules: "WindowRules") -> list[list[int]]:
@@ -101,6 +102,10 @@ def _starts(grid: Triple, patch: Triple, rules: "WindowRules") -> list[list[int]
 def _window(tensor: "torch.Tensor", start: Triple, patch: Triple) -> "torch.Tensor":
     first, second, third = (slice(begin, begin + extent) for begin, extent in zip(start, patch, strict=True))
     return tensor[:, first, second, third]
+
+
+def _is_worth_running(window: "torch.Tensor", rules: "WindowRules") -> bool:
+    return rules.skip_empty_up_to is None or float(window.max()) > rules.skip_empty_up_to
 
 
 def _batches(starts: Iterable[tuple[int, ...]], size: int) -> Iterator[list[Triple]]:
@@ -114,7 +119,18 @@ def _batches(starts: Iterable[tuple[int, ...]], size: int) -> Iterator[list[Trip
         yield batch
 
 
-def _put_finished(slab: RollingSlab, until: int, rows: LabelRows, padding: list[tuple[int, int]]) -> None:
+def _fill_with_background(sums: "torch.Tensor", weights: "torch.Tensor", decision: Decision) -> None:
+    """Give voxels of which no window was run the outputs of certain background."""
+    skipped = weights == 0
+    none, all_ = (0.0, 1.0) if decision.outputs_are_probabilities else (-_CERTAIN, _CERTAIN)
+    for channel, value in enumerate(decision.values):
+        sums[channel].masked_fill_(skipped, none if value else all_)
+    weights.masked_fill_(skipped, 1.0)
+
+
+def _put_finished(
+    slab: RollingSlab, until: int, rows: LabelRows, rules: "WindowRules", padding: list[tuple[int, int]]
+) -> None:
     """Hand over the rows before ``until``, without those that were padded."""
     axis = slab.axis
     row = slab.first
@@ -130,5 +146,7 @@ def _put_finished(slab: RollingSlab, until: int, rows: LabelRows, padding: list[
             sums = sums.narrow(index + 1, low, max(0, high - low))  # noqa: PLW2901 - a narrower view
             weights = weights.narrow(index, low, max(0, high - low))  # noqa: PLW2901
         if weights.numel():
+            if rules.skip_empty_up_to is not None:
+                _fill_with_background(sums, weights, rows.decision)
             rows.put(sums, weights)
         row += count

@@ -17,8 +17,12 @@ class IntensityStep:
         The rule's numbers, those that it takes.
     nonzero_only
         For z-score: only the voxels that are not 0 count and change.
+    holes_too
+        With ``nonzero_only``: voxels of 0 that others enclose count and change too.
     modalities
         The step is left out for others; empty for all.
+    channels
+        Input channels, from 0, that it is for; empty for all, one by one.
     """
 
     rule: str
@@ -27,7 +31,9 @@ class IntensityStep:
     mean: float = 0.0
     std: float = 1.0
     nonzero_only: bool = False
+    holes_too: bool = False
     modalities: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,16 @@ class InputRules:
     Attributes
     ----------
     orientation
-        Direction of increasing index along the tensor's D, H, W, as three of L R A P S I: ``"LIA"``; empty for the
-        series' own axes (slices, rows, columns).
+        Direction of increasing index along the tensor's D, H, W, as three of L R A P S I: ``"LIA"``. Of a series'
+        own axes as three of k j i (slices, rows, columns): ``"kji"``, which empty stands for too.
     spacing_mm
         Voxel spacing along D, H, W in millimetres, 0 for the source's own along that axis; empty for the source's own.
     intensity
         Applied in order.
     channels
-        Input channels; a series is one.
+        Input channels; a series is one. A model of several takes that many series on one grid.
+    channel_names
+        What they are, in order: ``("T1", "FLAIR")``; empty where nothing is known.
     resampling
         ``"linear"``, ``"cubic"``, or ``"nnunet"`` (cubic; the nearest slice along a much coarser axis).
     crop
@@ -55,6 +63,7 @@ class InputRules:
     spacing_mm: tuple[float, ...] = ()
     intensity: tuple[IntensityStep, ...] = ()
     channels: int = 1
+    channel_names: tuple[str, ...] = ()
     resampling: str = "linear"
     crop: str = "none"
 

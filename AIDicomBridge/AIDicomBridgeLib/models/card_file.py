@@ -1,6 +1,7 @@
 """From a TOML file to a checked :class:`ModelCard`."""
 
 import hashlib
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -81,23 +82,34 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
 
 def read_input(table: CheckedTable) -> InputRules:
     """Return the ``[input]`` table."""
-    orientation = table.get("orientation", str, "")
-    axes = sorted("LPS".find({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in orientation)
-    if orientation and axes != [0, 1, 2]:
-        raise ModelError(
-            f"{table.where}: 'orientation' must name each body axis once, like \"LIA\", not {orientation!r}"
-        )
+    orientation = checked_orientation(table.get("orientation", str, ""), table.where)
     spacing = table.get_list("spacing_mm", float, default=[])
     if spacing and (len(spacing) != 3 or min(spacing) < 0):
         raise ModelError(f"{table.where}: 'spacing_mm' must be a list of 3 float values, not {list(spacing)}")
+    channels = int(table.number("channels", 1, 64, 1.0))
+    names = table.get_list("channel_names", str, default=[])
+    if names and len(names) != channels:
+        raise ModelError(f"{table.where}: 'channel_names' must name all {channels} channels, not {list(names)}")
     return InputRules(
         orientation,
         spacing,
         tuple(_intensity(step) for step in table.tables("intensity")),
-        int(table.number("channels", 1, 64, 1.0)),
+        channels,
+        names,
         table.choice("resampling", ("linear", "cubic", "nnunet"), "linear"),
         table.choice("crop", ("none", "nonzero", "body"), "none"),
     )
+
+
+def checked_orientation(orientation: str, where: str) -> str:
+    """Return it; ModelError if it is not the axes of the body, or the series' own, each once, or empty."""
+    axes = sorted("LPS".find({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in orientation)
+    if orientation and axes != [0, 1, 2] and sorted(orientation) != ["i", "j", "k"]:
+        raise ModelError(
+            f"{where}: 'orientation' must name each body axis once, like \"LIA\", or each of the series' own, like "
+            f'"kji", not {orientation!r}'
+        )
+    return orientation
 
 
 def read_windows(table: CheckedTable | None) -> WindowRules:
@@ -145,7 +157,9 @@ def _intensity(table: CheckedTable) -> IntensityStep:
         rule,
         **numbers,
         nonzero_only=table.get("nonzero_only", bool, False) if rule == "z-score" else False,
+        holes_too=table.get("holes_too", bool, False) if rule == "z-score" else False,
         modalities=table.get_list("modalities", str, default=[]),
+        channels=table.get_list("channels", int, default=[]),
     )
     if step.std <= 0:
         raise ModelError(f"{table.where}: 'std' must be more than 0")
@@ -202,12 +216,17 @@ def _weights(table: CheckedTable) -> WeightsFile:
             f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters, with the 'size' in bytes; plain "
             "weights whose size and hash are not known may have a size of 0 and the first 8 digits or more"
         )
-    packaged = (
-        PackagedFile(package.get("requirement", str), package.get("member", str), package.get("sha256", str))
-        if package
-        else None
-    )
-    return WeightsFile(file, size, sha256, kind, packaged, urls)
+    return WeightsFile(file, size, sha256, kind, _packaged(package) if package else None, urls)
+
+
+def _packaged(table: CheckedTable) -> PackagedFile:
+    requirement, sha256 = table.get("requirement", str), table.get("sha256", str)
+    # A path, an address or an option of pip's would make pip run what lies there.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._+!]*", requirement):
+        raise ModelError(f"{table.where}: 'requirement' must be \"name==version\", not {requirement!r}")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ModelError(f"{table.where}: 'sha256' must be 64 hexadecimal digits, small letters")
+    return PackagedFile(requirement, table.get("member", str), sha256)
 
 
 def _cleanup(table: CheckedTable, label: int) -> Cleanup | None:

@@ -14,8 +14,8 @@ from .consent import Consents
 from .lungmask_unet import build_lungmask
 from .meshnet import build_meshnet
 from .model import Model
-from .monai_bundle import bundle_program, is_monai_bundle, load_bundle, monai_card
-from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card
+from .monai_bundle import bundle_files, bundle_program, is_monai_bundle, load_bundle, monai_card
+from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card, nnunet_files
 from .onnx_network import load_onnx
 from .state_dicts import read_checkpoint, read_safetensors
 from .torch_export import load_export
@@ -123,6 +123,14 @@ def folder_card(folder: Path) -> ModelCard:
     )
 
 
+def model_files(card: ModelCard, weights_folder: WeightsFolder | None = None) -> list[Path]:
+    """Return the files that a model is loaded from; some may be missing."""
+    if card.kind == "file" or card.folder is None:
+        folder = weights_folder or WeightsFolder.default()
+        return [folder.path(card, weights) for weights in card.weights_files]
+    return nnunet_files(card.folder) if card.kind == "nnunet" else bundle_files(card.folder)
+
+
 def program_of(card: ModelCard, weights_folder: WeightsFolder | None = None) -> tuple[str, str]:
     """Return the SHA-256 and the name of the program that a model is, for the user to agree to.
 
@@ -165,4 +173,6 @@ def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Co
     if kind == "onnx":
         return load_onnx(content, device)
     tensors = read_safetensors(content) if kind == "safetensors" else read_checkpoint(content)
-    return {"meshnet": build_meshnet, "lungmask-unet": build_lungmask}[card.network.architecture](card.network, tensors)
+    if card.network.architecture == "meshnet":
+        return build_meshnet(card.network, card.input.channels if card.input is not None else 1, tensors)
+    return build_lungmask(card.network, tensors)

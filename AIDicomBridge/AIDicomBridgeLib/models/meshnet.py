@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def build_meshnet(rules: NetworkRules, tensors: "dict[str, torch.Tensor]") -> "nn.Module":
-    """Return the network with its weights, in evaluation mode: (N, 1, D, H, W) to logits (N, classes, D, H, W).
+def build_meshnet(rules: NetworkRules, channels: int, tensors: "dict[str, torch.Tensor]") -> "nn.Module":
+    """Return the network with its weights, in evaluation mode: (N, channels, D, H, W) to logits (N, classes, D, H, W).
 
     Every hidden block is convolution (no bias), group normalisation with one channel per group (no affine), GELU
     with the tanh approximation; the last layer is a 1x1x1 convolution.
@@ -24,7 +24,7 @@ def build_meshnet(rules: NetworkRules, tensors: "dict[str, torch.Tensor]") -> "n
     from torch import nn
 
     layers: list[nn.Module] = []
-    channels_in = 1
+    channels_in = channels
     for dilation in rules.dilations:
         layers += [
             nn.Conv3d(channels_in, rules.channels, 3, padding=dilation, dilation=dilation, bias=False),

@@ -3,13 +3,16 @@
 import gc
 import math
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BodyPartError, MemoryLimitError, ModelError
-from ..inference.device import free_memory, is_out_of_memory
+from ..inference.channels import channels_of
+from ..inference.device import is_out_of_memory
 from ..inference.ensemble import Ensemble
+from ..inference.free_memory import free_memory
 from ..inference.label_rows import LabelRows
 from ..inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from ..inference.postprocessing import clean_up
@@ -26,6 +29,7 @@ from .procedures import PROCEDURES, RunContext
 if TYPE_CHECKING:
     import torch
 
+Volumes = ImageVolume | Sequence[ImageVolume]
 GPU_BATCH = 4  # windows at once where memory allows; on the CPU one at a time is as quick
 
 
@@ -88,7 +92,7 @@ class Model:
             )
 
     def plan(
-        self, volume: ImageVolume, *, probabilities: bool = False, memory_limit_bytes: int | None = None
+        self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
     ) -> MemoryPlan | None:
         """Return how the model would run on a volume and the memory that it would need, without running it.
 
@@ -111,12 +115,13 @@ class Model:
         """
         if self.card.input is None or self.card.windows is None or self.card.procedure:
             return None
-        framing = frame(regular_volume(volume), self.card.input)
+        volumes = channels_of(volume, self.card.input, self.card.name)
+        framing = frame([regular_volume(channel) for channel in volumes], self.card.input)
         return choose_plan(self._plans(framing, probabilities, memory_limit_bytes))
 
     def segment(
         self,
-        volume: ImageVolume,
+        volume: Volumes,
         *,
         any_body_part: bool = False,
         probabilities: bool = False,
@@ -129,6 +134,9 @@ class Model:
 
         Parameters
         ----------
+        volume
+            For a model of several input channels their volumes, in the order of its card, of one study and on one
+            grid; the result refers to the images of the first and names the other series in its provenance.
         any_body_part
             Run also where the header names a body part that is not on the card.
         probabilities
@@ -142,7 +150,10 @@ class Model:
         Raises
         ------
         ModelError
-            The card does not allow the volume's modality or body part.
+            The card does not allow the volume's modality or body part, the number of volumes is not that of its
+            channels, or the network gives something else than the card says, or no numbers.
+        ConflictError, GeometryError
+            Several volumes are not of one study, or not on one grid.
         MemoryLimitError
             The memory does not suffice; said before the run, or after every step down.
         JobCancelled
@@ -150,12 +161,15 @@ class Model:
         """
         import torch
 
-        self.refuse_unfit(volume, any_body_part=any_body_part)
-        seen = regular_volume(volume)
+        volumes = channels_of(volume, self.card.input, self.card.name)
+        for channel in volumes:
+            self.refuse_unfit(channel, any_body_part=any_body_part)
+        all_seen = [regular_volume(channel) for channel in volumes]
+        volume, seen = volumes[0], all_seen[0]
         with self._lock, torch.inference_mode(), torch.random.fork_rng(self._random_devices()):
             torch.manual_seed(seed)
             with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-                labels, shares, plan = self._run(seen, probabilities, memory_limit_bytes, progress, cancel)
+                labels, shares, plan = self._run(all_seen, probabilities, memory_limit_bytes, progress, cancel)
         voxel_ml = abs(float(np.linalg.det(seen.ijk_to_lps[:3, :3]))) / 1000
         for cleanup in self.card.cleanups:
             check_cancel(cancel)
@@ -170,6 +184,7 @@ class Model:
             not_for_diagnostic_use=self.card.not_for_diagnostic_use,
             memory_plan=plan.describe() if plan else "",
             manufacturer=self.card.manufacturer,
+            further_series=tuple(channel.source.series_uid for channel in volumes[1:]),
         )
         if shares is not None and seen is not volume:
             shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])
@@ -184,7 +199,7 @@ class Model:
 
     def _run(
         self,
-        volume: ImageVolume,
+        volumes: Sequence[ImageVolume],
         probabilities: bool,
         limit: int | None,
         progress: ProgressCallback | None,
@@ -195,17 +210,20 @@ class Model:
             if self.card.network is not None and "network" not in self._networks:
                 raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
             if probabilities:
-                raise ModelError(f"the model {self.card.name} gives labels only, no probabilities")
-            return PROCEDURES[self.card.procedure](volume, context), None, None
+                raise ModelError(
+                    f"the model {self.card.name} gives labels only, no probabilities: its procedure cleans up labels, "
+                    "and the network's probabilities would not agree with what is left"
+                )
+            return PROCEDURES[self.card.procedure](volumes[0], context), None, None
         if self.card.input is None or "network" not in self._networks:
             raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
         report(progress, "segment", 0, None, "windows", "preparing")
-        framing = frame(volume, self.card.input)
+        framing = frame(volumes, self.card.input)
         plans = self._plans(framing, probabilities, limit)
         plan: MemoryPlan | None = choose_plan(plans)
         while plan is not None:
             try:
-                rows = self._label(volume, framing, plan, probabilities, progress, cancel)
+                rows = self._label(volumes, framing, plan, probabilities, progress, cancel)
                 return self._on_source(rows, framing, plan)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -226,7 +244,7 @@ class Model:
 
     def _label(
         self,
-        volume: ImageVolume,
+        volumes: Sequence[ImageVolume],
         framing: Framing,
         plan: MemoryPlan,
         probabilities: bool,
@@ -249,7 +267,7 @@ class Model:
             nearest_axis=framing.nearest_axis,
             probability_labels=tuple(s.label for s in card.segments) if probabilities else (),
         )
-        tensor = network_input(volume, card.input, framing, torch.device(plan.accumulator_device))
+        tensor = network_input(volumes, card.input, framing, torch.device(plan.accumulator_device))
         check_cancel(cancel)
         if card.windows.patch:
             run_windows(network, tensor, rows, card.windows, task.patch, plan, progress=progress, cancel=cancel)
@@ -308,6 +326,7 @@ class Model:
             classes=len(decision.values) if decision else 1,
             window_count=count_windows(framing.grid, patch, windows),
             whole=not windows.patch,
+            channels=self._input_rules().channels,
             probabilities=len(self.card.segments) if probabilities else 0,
             weights_bytes=self._networks["network"].weights_bytes,
         )

@@ -31,6 +31,11 @@ def is_monai_bundle(path: Path) -> bool:
     return (path.is_dir() or path.suffix == ".zip") and BundleFiles(path).has(METADATA)
 
 
+def bundle_files(path: Path) -> list[Path]:
+    """Return the files that make a model of the bundle."""
+    return [path / name for name in (METADATA, *CONFIGURATIONS, SCRIPT, CHECKPOINT)] if path.is_dir() else [path]
+
+
 def monai_card(path: Path) -> ModelCard:
     """Return the card of a bundle; nothing of it is run, and no weights are read.
 

@@ -14,6 +14,7 @@ from ..errors import ModelError, WeightsError
 from ..inference.label_rows import Decision
 from .anatomy import segment_of
 from .card import InputRules, IntensityStep, ModelCard, NetworkRules, WindowRules
+from .card_file import checked_orientation
 from .nnunet_networks import build_nnunet
 from .state_dicts import read_checkpoint
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint_final.pth"
 CARD = "aidicombridge.toml"  # optional beside plans.json: what nnU-Net's files do not say
-OWN_READING_ORDER = "SPL"  # slices, rows and columns of an axial series, as nnU-Net's reader gives them
+OWN_READING_ORDER = "kji"  # slices, rows, columns of the series as it is: nnU-Net's reader turns nothing
 _MODALITIES = {"CT": ("CT",), "MR": ("MR",), "T1": ("MR",), "T2": ("MR",), "FLAIR": ("MR",), "PET": ("PT",)}
 
 
@@ -48,8 +49,8 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     Raises
     ------
     ModelError
-        A file is missing or damaged, or it is something that cannot be run: the second stage of a cascade, several
-        input channels, an unknown network or way of resampling.
+        A file is missing or damaged, or it is something that cannot be run: the second stage of a cascade, an unknown
+        network, or an unknown way of resampling or normalising.
     """
     plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
     added = _added(folder)
@@ -57,20 +58,15 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     try:
         configuration = _configuration(plans, configuration_name)
         _refuse_unsupported(configuration, configuration_name)
-        channels = list((dataset.get("channel_names") or dataset.get("modality") or {}).values())
-        if len(channels) != 1:
-            raise ModelError(
-                f"the nnU-Net model wants {len(channels)} input channels ({', '.join(map(str, channels))}), and a "
-                "series is one"
-            )
+        named = dataset.get("channel_names") or dataset.get("modality") or {}
+        channels = tuple(str(named[key]) for key in sorted(named, key=int))
         forward = [int(axis) for axis in plans["transpose_forward"]]
-        natural = added.get("orientation", str, orientation or OWN_READING_ORDER)
+        natural = orientation or OWN_READING_ORDER
+        natural = checked_orientation(added.get("orientation", str, natural), CARD) or OWN_READING_ORDER
         decision, segments = _labels(dataset)
         name = added.get("name", str, name or str(plans.get("dataset_name", folder.parent.name)))
         version = added.get("version", str, configuration_name)
-        modalities = next(
-            (kinds for word, kinds in _MODALITIES.items() if word in str(channels[0]).upper()), ("CT", "MR", "PT")
-        )
+        modalities = [kind for channel in channels for kind in _modalities(channel)]
         spacing = [float(value) for value in configuration["spacing"]]
         patch = tuple(int(extent) for extent in configuration["patch_size"])
         return ModelCard(
@@ -84,7 +80,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             licence=added.get("licence", str, str(dataset.get("licence", dataset.get("license", ""))) or "not stated"),
             learned=True,
             not_for_diagnostic_use=True,
-            modalities=added.get_list("modalities", str, default=list(modalities)),
+            modalities=added.get_list("modalities", str, default=list(dict.fromkeys(modalities))),
             body_parts=added.get_list("body_parts", str, default=[]),
             segments=tuple(segment_of(text, value, algorithm=f"{name} {version}") for value, text in segments),
             cleanups=(),
@@ -93,7 +89,9 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             input=InputRules(
                 "".join(natural[axis] for axis in forward),
                 tuple([0.0] * (3 - len(spacing)) + spacing),
-                _intensity(plans, configuration),
+                tuple(step for number in range(len(channels)) for step in _intensity(plans, configuration, number)),
+                channels=len(channels),
+                channel_names=channels,
                 resampling="nnunet",
                 crop="nonzero",
             ),
@@ -133,6 +131,11 @@ def load_nnunet(card: ModelCard) -> "tuple[list[nn.Module], tuple[int, ...], str
         networks.append(build_nnunet(configuration, card.input.channels, card.network.classes, weights))
         mirrored = tuple(content.get("inference_allowed_mirroring_axes") or ())
     return networks, mirrored, digest.hexdigest()
+
+
+def nnunet_files(folder: Path) -> list[Path]:
+    """Return the files that make a model of the folder."""
+    return [*(folder / name for name in ("plans.json", "dataset.json", CARD)), *_checkpoints(folder)]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -177,10 +180,19 @@ def _refuse_unsupported(configuration: Mapping[str, Any], name: str) -> None:
             f"{configuration['previous_stage']}), which is not supported",
             advice="Use the folder of its first stage, or of a 3d_fullres configuration.",
         )
-    for key in ("resampling_fn_data", "resampling_fn_probabilities"):
+    preprocessor = configuration.get("preprocessor_name", "DefaultPreprocessor")
+    if preprocessor != "DefaultPreprocessor":
+        raise ModelError(f"the nnU-Net configuration {name} prepares images by {preprocessor}, which is not supported")
+    for key, order in (("resampling_fn_data", 3), ("resampling_fn_probabilities", 1)):
         function = configuration.get(key, "resample_data_or_seg_to_shape")
         if function != "resample_data_or_seg_to_shape":
             raise ModelError(f"the nnU-Net configuration {name} resamples by {function}, which is not supported")
+        usual = {"order": order, "order_z": 0, "force_separate_z": None, "is_seg": False}
+        for option, value in (configuration.get(f"{key}_kwargs") or {}).items():
+            if value != usual.get(option, value):
+                raise ModelError(
+                    f"the nnU-Net configuration {name} resamples with {option} = {value}, which is not supported"
+                )
 
 
 def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]]:
@@ -197,16 +209,23 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]
     return Decision(tuple(range(len(named) + 1))), named
 
 
-def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> tuple[IntensityStep, ...]:
-    scheme = str(configuration["normalization_schemes"][0])
+def _modalities(channel: str) -> tuple[str, ...]:
+    """Return the modalities that a channel's name stands for; of any kind where it says nothing."""
+    return next((kinds for word, kinds in _MODALITIES.items() if word in channel.upper()), ("CT", "MR", "PT"))
+
+
+def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any], channel: int) -> tuple[IntensityStep, ...]:
+    """Return how one channel is normalised."""
+    scheme, of = str(configuration["normalization_schemes"][channel]), (channel,)
     if scheme == "CTNormalization":
-        known = plans["foreground_intensity_properties_per_channel"]["0"]
+        known = plans["foreground_intensity_properties_per_channel"][str(channel)]
         low, high = float(known["percentile_00_5"]), float(known["percentile_99_5"])
-        return (IntensityStep("nnunet-ct", low, high, float(known["mean"]), float(known["std"])),)
+        return (IntensityStep("nnunet-ct", low, high, float(known["mean"]), float(known["std"]), channels=of),)
     if scheme == "ZScoreNormalization":
-        return (IntensityStep("z-score", nonzero_only=bool(configuration["use_mask_for_norm"][0])),)
+        masked = bool(configuration["use_mask_for_norm"][channel])
+        return (IntensityStep("z-score", nonzero_only=masked, holes_too=masked, channels=of),)
     if scheme == "RescaleTo01Normalization":
-        return (IntensityStep("min-max"),)
+        return (IntensityStep("min-max", channels=of),)
     if scheme == "NoNormalization":
         return ()
     raise ModelError(f"the nnU-Net normalisation {scheme} is not supported")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PLAIN, _RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
+_USUAL_PARTS = {"norm_op": "InstanceNorm", "nonlin": "LeakyReLU", "block": "BasicBlockD"}
 
 
 def read_architecture(configuration: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -39,11 +40,16 @@ def read_architecture(configuration: Mapping[str, Any]) -> tuple[str, dict[str, 
             "n_blocks_per_stage": configuration["n_conv_per_stage_encoder"],
             "n_conv_per_stage_decoder": configuration["n_conv_per_stage_decoder"],
         }
-    norm = str(arguments.get("norm_op") or "InstanceNorm").rpartition(".")[2]
-    if name not in (_PLAIN, _RESIDUAL) or not norm.startswith("InstanceNorm"):
+    parts = {key: str(arguments.get(key) or usual).rpartition(".")[2] for key, usual in _USUAL_PARTS.items()}
+    known = name in (_PLAIN, _RESIDUAL) and parts["norm_op"].startswith("InstanceNorm")
+    if not known or parts["nonlin"] not in ("LeakyReLU", "ReLU") or parts["block"] != "BasicBlockD":
         raise ModelError(
-            f"the plans name the network {name} with {norm}; {_PLAIN} and {_RESIDUAL} with instance norm are known"
+            f"the plans name the network {name} of {', '.join(parts.values())}; known are {_PLAIN} and {_RESIDUAL} of "
+            "InstanceNorm, LeakyReLU or ReLU, and BasicBlockD"
         )
+    for key in ("nonlin_first", "bottleneck_channels", "squeeze_excitation"):
+        if arguments.get(key):
+            raise ModelError(f"the plans ask for '{key}' in the network {name}, which is not supported")
     return name, arguments
 
 
@@ -80,7 +86,8 @@ def _unet(residual: bool, given: Mapping[str, Any], channels: int, classes: int)
     norm_of = nn.InstanceNorm2d if flat else nn.InstanceNorm3d
     pool = nn.AvgPool2d if flat else nn.AvgPool3d
     norm_kwargs = given.get("norm_op_kwargs") or {"eps": 1e-5, "affine": True}
-    slope = float((given.get("nonlin_kwargs") or {}).get("negative_slope", 0.01))
+    leaky = str(given.get("nonlin") or "LeakyReLU").endswith("LeakyReLU")
+    slope = float((given.get("nonlin_kwargs") or {}).get("negative_slope", 0.01)) if leaky else 0.0
     features = [int(count) for count in given["features_per_stage"]]
     bias = bool(given.get("conv_bias", True))
 
@@ -149,8 +156,8 @@ def _unet(residual: bool, given: Mapping[str, Any], channels: int, classes: int)
             counts = _per_stage(given["n_blocks_per_stage" if residual else "n_conv_per_stage"], len(features))
             inside = channels
             if residual:
-                self.stem = Stack(1, channels, features[0], kernels[0], [1] * len(kernels[0]))
-                inside = features[0]
+                inside = int(given.get("stem_channels") or features[0])
+                self.stem = Stack(1, channels, inside, kernels[0], [1] * len(kernels[0]))
             stages: list[nn.Module] = []
             for count, outside, kernel, stride in zip(counts, features, kernels, strides, strict=True):
                 stride_list = [stride] * len(kernel) if isinstance(stride, int) else list(stride)

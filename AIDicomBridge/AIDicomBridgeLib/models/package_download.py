@@ -23,7 +23,7 @@ def download_member(package: PackagedFile) -> bytes:
     """
     with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--only-binary", ":all:", "--dest", folder, package.requirement]
+        command += ["--no-deps", "--only-binary", ":all:", "--dest", folder, "--", package.requirement]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

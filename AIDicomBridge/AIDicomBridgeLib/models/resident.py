@@ -2,9 +2,10 @@
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 
 from .card import ModelCard
-from .loading import load_model
+from .loading import load_model, model_files
 from .model import Model
 from .weights import WeightsFolder
 
@@ -23,12 +24,15 @@ class ResidentModels:
     def __init__(self, limit: int = 2, weights_folder: WeightsFolder | None = None) -> None:
         self._limit = limit
         self._weights_folder = weights_folder
-        self._models: OrderedDict[tuple[str, str], Model] = OrderedDict()
+        self._models: OrderedDict[tuple[object, ...], Model] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, card: ModelCard, device: str = "auto") -> Model:
-        """Return the model, loading it if it is not resident; raises what :func:`.loading.load_model` raises."""
-        key = (card.sha256, device)
+        """Return the model, loading it if it is not resident; raises what :func:`.loading.load_model` raises.
+
+        A model whose files were changed or replaced since it was loaded is another model.
+        """
+        key = (*self._identity(card), device)
         with self._lock:
             if key not in self._models:
                 while len(self._models) >= self._limit:  # before the next one is loaded
@@ -38,10 +42,24 @@ class ResidentModels:
             return self._models[key]
 
     def __contains__(self, card: ModelCard) -> bool:
-        return any(sha256 == card.sha256 for sha256, _ in self._models)
+        wanted = self._identity(card)
+        with self._lock:
+            return any(key[:-1] == wanted for key in self._models)
 
     def release(self) -> None:
         """Give back the memory of all of them."""
         with self._lock:
             while self._models:
                 self._models.popitem()[1].release()
+
+    def _identity(self, card: ModelCard) -> tuple[object, ...]:
+        """Return the card and the state of its files: cards that read alike may lie beside different weights."""
+        return card, *(_state(path) for path in model_files(card, self._weights_folder))
+
+
+def _state(path: Path) -> tuple[Path, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # missing; loading says so by name
+    return path.resolve(), found.st_size, found.st_mtime_ns

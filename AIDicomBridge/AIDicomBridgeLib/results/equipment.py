@@ -107,6 +107,7 @@ def read_provenance(item: "Dataset") -> Provenance:
         precision=said.get("precision", ""),
         memory_plan=said.get("memory_plan", ""),
         manufacturer=str(item.get("AlgorithmSource") or ""),
+        further_series=tuple(said.get("further_series", "").split()),
         # What another system wrote was not cleared for diagnosis by us.
         not_for_diagnostic_use=said.get("diagnostic_use") != "yes",
     )
@@ -118,6 +119,7 @@ def _parameters(provenance: Provenance) -> dict[str, str]:
         "device": provenance.device,
         "precision": provenance.precision,
         "memory_plan": provenance.memory_plan,
+        "further_series": " ".join(provenance.further_series),
         "diagnostic_use": "no" if provenance.not_for_diagnostic_use else "yes",
     }
     return {key: value for key, value in parameters.items() if value}

@@ -49,6 +49,8 @@ class Provenance:
         How it was fitted into the memory, as :meth:`..inference.memory_plan.MemoryPlan.describe` says it.
     manufacturer
         Who made the algorithm; empty where it is not known.
+    further_series
+        Series Instance UIDs of what a model of several input channels saw beside the source.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Provenance:
     not_for_diagnostic_use: bool = True
     memory_plan: str = ""
     manufacturer: str = ""
+    further_series: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,31 @@ gives the same table on a GPU.
 """
 
 import argparse
+import dataclasses
+import hashlib
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
+from AIDicomBridgeLib import Catalogue, ModelCard, load_model, read_volume
 from AIDicomBridgeLib.inference.device import choose_precision
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
-from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task, choose_plan, possible_plans
+from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task
 from AIDicomBridgeLib.inference.sliding_window import count_windows, run_windows
-from AIDicomBridgeLib.models.card import WindowRules
+from AIDicomBridgeLib.models.anatomy import segment_of
+from AIDicomBridgeLib.models.card import InputRules, IntensityStep, NetworkRules, WeightsFile, WindowRules
+from AIDicomBridgeLib.progress import Progress
+
+from .study import write_ct
 
 Side = Callable[[], np.ndarray]
 
@@ -165,33 +174,62 @@ def compare_lungmask(arguments: argparse.Namespace, device: torch.device) -> Non
     compare(f"lungmask's network on {arguments.slices} slices, {device}", sides, arguments.repeat)
 
 
-def measure_memory(limit_gb: float) -> None:
-    """Run 118 classes on 512x512x300 voxels in this process and print the peak of its memory beside the plan's."""
-    grid, patch, classes = (300, 512, 512), (96, 96, 96), 118
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    network = torch.nn.Conv3d(1, classes, 1).eval()
-    ensemble = Ensemble([network], torch.device("cpu"), torch.float32)
-    rules = WindowRules(patch, 0.5)
-    task = Task(int(np.prod(grid)), grid, grid, patch, classes, count_windows(grid, patch, rules))
-    plan = choose_plan(
-        possible_plans(
-            task,
-            device=torch.device("cpu"),
-            precision=torch.float32,
-            activations=lambda batch: ensemble.activations(batch, 1, patch)[0],
-            device_available=None,
-            host_available=int(limit_gb * 1e9),
-        )
+def many_classes(folder: Path, classes: int) -> ModelCard:
+    """Write a small MeshNet with random weights into a folder and return its card, windows of 96 voxels."""
+    from safetensors.torch import save
+
+    channels, dilations = 8, (1, 2, 4)
+    torch.manual_seed(0)
+    inputs = (1, *[channels] * (len(dilations) - 1))
+    names = {f"{3 * number}.weight": torch.randn(channels, count, 3, 3, 3) for number, count in enumerate(inputs)}
+    names[f"{3 * len(dilations)}.weight"] = torch.randn(classes, channels, 1, 1, 1)
+    content = save(names)
+    (folder / "many.safetensors").write_bytes(content)
+    return dataclasses.replace(
+        Catalogue.load()["mindgrab"],
+        name="many",
+        modalities=("CT",),
+        body_parts=(),
+        cleanups=(),
+        segments=tuple(segment_of(f"structure {number}", number, algorithm="many 1") for number in range(1, classes)),
+        decision=Decision(tuple(range(classes))),
+        network=NetworkRules("meshnet", classes, channels, dilations),
+        input=InputRules("SPL", (), (IntensityStep("window", -1000, 1000),)),
+        windows=WindowRules((96, 96, 96)),
+        weights=WeightsFile("many.safetensors", len(content), hashlib.sha256(content).hexdigest()),
+        folder=folder,
     )
-    print(plan.describe(), flush=True)
-    tensor = torch.rand(1, *grid)
-    rows = LabelRows(Decision(tuple(range(classes))), grid, grid, axis=task.axis)
-    start = time.perf_counter()
-    with torch.inference_mode():
-        run_windows(ensemble, tensor, rows, rules, patch, plan)
+
+
+def measure_memory(limit_gb: float) -> None:
+    """Segment a CT of 512x512x300 into 118 classes in this process and print the peak of its memory beside the plan's.
+
+    From the files of the series to labels on its slices: all that a person's run holds is counted.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = load_model(many_classes(folder, 118), "cpu", precision="float32")
+        volume = read_volume(write_ct(folder / "series", 300))
+        start, limit = time.perf_counter(), int(limit_gb * 1e9)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        labels = model.segment(volume, memory_limit_bytes=limit, progress=_print_tenths())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"118 classes, 512 x 512 x 300: peak {peak / 1e9:.2f} GB, {(peak - before) / 1e9:.2f} GB over the start,")
-    print(f"{plan.host_bytes / 1e9:.2f} GB predicted; {time.perf_counter() - start:.0f} s")
+    plan = labels.provenance.memory_plan if labels.provenance else ""
+    print(f"118 classes, 512 x 512 x 300, at most {limit_gb:g} GB: {plan}")
+    print(f"peak of the process {peak / 1e9:.2f} GB ({before / 1e9:.2f} GB with the volume read and the model loaded)")
+    print(f"{time.perf_counter() - start:.0f} s, {len(np.unique(labels.labels))} different labels", flush=True)
+
+
+def _print_tenths() -> Callable[[Progress], None]:
+    seen: set[int] = set()
+
+    def show(event: Progress) -> None:
+        tenth = 10 * event.completed // (event.total or event.completed or 1)
+        if event.total and tenth not in seen:
+            seen.add(tenth)
+            print(f"{event.completed} of {event.total} {event.unit}", file=sys.stderr, flush=True)
+
+    return show
 
 
 def main() -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
-from AIDicomBridgeLib.errors import JobCancelled, MemoryLimitError, ModelError
+from AIDicomBridgeLib.errors import ConflictError, GeometryError, JobCancelled, MemoryLimitError, ModelError
 from AIDicomBridgeLib.inference.activation_memory import activation_bytes
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.flood import flood
+from AIDicomBridgeLib.inference.free_memory import linux_memory, pages_free
 from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from AIDicomBridgeLib.inference.normalisation import cormack_units, normalise, scale_percentiles
@@ -166,6 +167,60 @@ def test_empty_windows_are_not_run_where_the_card_allows() -> None:
     np.testing.assert_array_equal(rows.labels, tensor[0])
 
 
+@pytest.mark.parametrize("decision", [Decision((0, 1)), Decision((1, 2), "sigmoid", threshold=0.3)])
+def test_what_was_skipped_is_background_whatever_the_batch(decision: Decision) -> None:
+    tensor = torch.zeros(1, 4, 4, 24)
+    tensor[..., 9:11] = 1  # of the windows of 4, only the third is run
+    found = []
+    for batch in (1, 4):
+        rows = LabelRows(decision, (4, 4, 24), (4, 4, 24), axis=2, probability_labels=(1,))
+        rules = WindowRules((4, 4, 4), 0.0, skip_empty_up_to=0.0)
+
+        def network(windows: torch.Tensor) -> torch.Tensor:
+            return torch.cat([3 - 6 * windows, 6 * windows - 3], 1).roll(len(decision.values) - 2, 1)
+
+        run_windows(network, tensor, rows, rules, (4, 4, 4), plan_for((4, 4, 4), batch=batch))
+        outside = np.ones(24, bool)
+        outside[8:12] = False
+        assert not rows.labels[..., outside].any()
+        assert rows.labels[..., ~outside].any()
+        assert rows.probabilities is not None
+        assert rows.probabilities[..., outside].max() < 1e-6
+        found.append(rows.labels)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("overlap_rule", ["highest", "last"])
+def test_outputs_that_are_no_numbers_are_no_empty_segmentation(wrong: float, overlap_rule: str) -> None:
+    outputs = torch.zeros(2, 3, 4, 5)
+    outputs[1, 2, 2, 2] = wrong
+    for decision in (Decision((0, 1)), Decision((1, 2), "sigmoid", overlap_rule=overlap_rule)):
+        with pytest.raises(ModelError, match="no numbers"):
+            LabelRows(decision, (3, 4, 5), (3, 4, 5)).put(outputs)
+
+
+def test_memory_is_what_the_innermost_group_with_a_limit_leaves(tmp_path: Path) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    for folder, files in {
+        proc: {"meminfo": "MemTotal: 900 kB\nMemAvailable: 800 kB\n"},
+        proc / "self": {"cgroup": "7:cpu:/x\n4:memory:/batch/job\n0::/slice/unit\n"},
+        groups / "slice": {"memory.max": "5000", "memory.current": "4000", "memory.stat": "inactive_file 100\n"},
+        groups / "slice" / "unit": {"memory.max": "max", "memory.current": "1", "memory.stat": "inactive_file 0\n"},
+        groups / "memory" / "batch" / "job": {
+            "memory.limit_in_bytes": "9000", "memory.usage_in_bytes": "2000", "memory.stat": "total_inactive_file 5\n",
+        },
+    }.items():  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content)
+    assert sorted(linux_memory(proc, groups)) == [1100, 7005, 800 * 1024]
+    assert linux_memory(tmp_path / "elsewhere", groups) == []
+    said = "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:   10.\nPages active: 99.\n"
+    assert pages_free(said + "Pages inactive: 5.\n") == 15 * 16384
+    assert pages_free("nothing") is None
+
+
 def test_cancel_takes_effect_within_one_window() -> None:
     cancel = CancelToken()
     seen: list[tuple[int, int | None]] = []
@@ -265,8 +320,8 @@ def test_a_network_that_thresholds_marks_the_same_voxels_of_the_source(
     volume = read_volume(save_series(series, tmp_path))
     rules = InputRules("LIA", (1.0, 1.0, 1.0), (IntensityStep("window", 0, 100),), crop=crop)
 
-    framing = frame(volume, rules)
-    tensor = network_input(volume, rules, framing, CPU)
+    framing = frame([volume], rules)
+    tensor = network_input([volume], rules, framing, CPU)
     rows = LabelRows(Decision((0, 1)), framing.grid, framing.box_shape, axis=1)
     rows.put(torch.cat([0.5 - tensor, tensor - 0.5]))
     labels = framing.on_source_grid(rows.labels)
@@ -288,7 +343,7 @@ def test_the_body_crop_keeps_the_body_and_halves_the_windows(tmp_path: Path) -> 
     voxels[:, 110:112, 10:118] = 200  # a thin table
     volume = read_volume(save_series(make_series(voxels, spacing_mm=(2.0, 2.0, 2.0)), tmp_path))
     rules = InputRules("", crop="body")
-    box = frame(volume, rules).box
+    box = frame([volume], rules).box
     body = ((0, 20), (40, 90), (30, 100))
     assert all(part.start <= low and part.stop >= high for part, (low, high) in zip(box, body, strict=True))
     assert np.prod([part.stop - part.start for part in box]) < voxels.size / 2
@@ -327,7 +382,7 @@ def test_the_coarse_axis_is_the_one_of_much_larger_spacing() -> None:
     ],
 )
 def test_intensity_rules(step: IntensityStep, expected: list[float]) -> None:
-    found = normalise(torch.tensor([-200.0, 0.0, 50.0, 300.0]), (step,), "CT")
+    found = normalise(torch.tensor([-200.0, 0.0, 50.0, 300.0])[None], (step,), ["CT"])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -442,6 +497,56 @@ def test_a_model_plans_refuses_and_runs_within_a_limit(tmp_path: Path) -> None:
     model.release()
     with pytest.raises(ModelError, match="was released"):
         model.segment(volume, any_body_part=True)
+
+
+def test_a_model_of_two_channels_takes_two_series_on_one_grid(tmp_path: Path) -> None:
+    from safetensors.torch import save
+
+    card = own_card(tmp_path)
+    weights = {"0.weight": torch.zeros(4, 2, 3, 3, 3), "3.weight": torch.zeros(3, 4, 1, 1, 1)}
+    weights["0.weight"][0, 0, 1, 1, 1] = weights["0.weight"][1, 1, 1, 1, 1] = 1
+    weights["3.weight"][1, 0] = weights["3.weight"][2, 1] = 1
+    content = save(weights)
+    (tmp_path / "own.safetensors").write_bytes(content)
+    card = dataclasses.replace(
+        card,
+        input=InputRules("SPL", channels=2, channel_names=("plain", "late")),
+        weights=WeightsFile("own.safetensors", len(content), hashlib.sha256(content).hexdigest()),
+    )
+    shape, same = (6, 20, 24), {"study_uid": "1.2.3", "frame_of_reference_uid": "1.2.4"}
+    first, second = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
+    first[2:4, 5:9, 3:9] = 100
+    second[1:3, 12:18, 12:20] = 100
+    series = [make_series(voxels, **same) for voxels in (first, second)]
+    elsewhere = make_series(second, **same, origin=(0.0, 0.0, 0.0))
+    other_study = make_series(second, frame_of_reference_uid="1.2.4")
+    volumes = [
+        read_volume(save_series(made, tmp_path / str(number)))
+        for number, made in enumerate([*series, elsewhere, other_study])
+    ]
+    model = load_model(card, "cpu", precision="float32", weights_folder=WeightsFolder(tmp_path))
+
+    result = model.segment(volumes[:2], any_body_part=True)
+
+    assert (result.labels[first > 0] == 1).all()
+    assert (result.labels[second > 0] == 2).all()
+    assert result.provenance is not None
+    assert result.provenance.further_series == (volumes[1].source.series_uid,)
+    with pytest.raises(ModelError, match=r"wants 2 input channels \(plain, late\), and 1 volume was given"):
+        model.segment(volumes[0], any_body_part=True)
+    with pytest.raises(GeometryError, match="do not lie on one grid"):
+        model.segment([volumes[0], volumes[2]], any_body_part=True)
+    with pytest.raises(ConflictError, match="of different studies"):
+        model.segment([volumes[0], volumes[3]], any_body_part=True)
+    with pytest.raises(ModelError, match="wants 1 input channel, and 2 volumes were given"):
+        load_model("ct-tissues").segment(volumes[:2])
+
+
+def test_channels_are_normalised_each_by_itself() -> None:
+    first = torch.tensor([-200.0, 0.0, 50.0, 300.0])
+    steps = (IntensityStep("min-max", channels=(0,)), IntensityStep("window", 0, 100, channels=(1,)))
+    found = normalise(torch.stack([first, first]), steps, ["CT", "CT"])
+    np.testing.assert_allclose(found, [[0, 0.4, 0.5, 1], [0, 0, 0.5, 1]], atol=1e-6)
 
 
 def test_running_out_of_memory_steps_down_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
         ("color_rgb = [250, 170, 110]", "color_rgb = [250, 170, 300]", "'color_rgb'"),
         ('file = "mindgrab-0.1.16.safetensors"', 'file = "../x.safetensors"', "'file'"),
         ("[network]", "[network", "cannot be read"),
+        ("[input]", "[input]\nchannels = 2\nchannel_names = ['T1']", "'channel_names' must name all 2"),
+        ('sha256 = "6f3ec', 'sha256 = "6F3ec', r"package\]: 'sha256' must be 64"),
     ],
 )
 def test_a_wrong_card_is_refused_with_the_key(tmp_path: Path, old: str, new: str, words: str) -> None:

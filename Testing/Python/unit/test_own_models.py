@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from AIDicomBridgeLib import Catalogue, load_model
+from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.errors import ConsentError, ModelError
+from AIDicomBridgeLib.models import resident
+from AIDicomBridgeLib.models.model import Model
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
+from AIDicomBridgeLib.models.resident import ResidentModels
 from synthetic import body_phantom, make_series, save_series
 from typer.testing import CliRunner
 
@@ -84,6 +87,25 @@ def result_folder(root: Path) -> Path:
     (folder / "dataset.json").write_text(json.dumps(DATASET))
     (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"not read for a card")
     return folder
+
+
+def test_cards_that_read_alike_are_other_models_where_their_weights_are_others(home: Path) -> None:
+    card = blocks("toml")[0].replace("toy.pt", "toy.onnx").replace('format = "torchscript"', 'format = "onnx"')
+    models = ResidentModels(limit=3)
+    loaded = []
+    for name, weights in (("a", b"1"), ("b", b"22"), ("b", b"333")):
+        (home / name).mkdir(exist_ok=True)
+        (home / name / "toy.toml").write_text(card, encoding="utf-8")
+        (home / name / "toy.onnx").write_bytes(weights)
+        found = ModelCard.from_file(home / name / "toy.toml")
+        assert found not in models
+        with pytest.MonkeyPatch.context() as patch:
+            made = Model(found, None, None, {}, weights)
+            patch.setattr(resident, "load_model", lambda *_, made=made, **__: made)
+            loaded.append(models.get(found))
+        assert found in models
+        assert models.get(found) is loaded[-1]
+    assert [model.weights_sha256 for model in loaded] == [b"1", b"22", b"333"]
 
 
 def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) -> None:

@@ -14,6 +14,7 @@ from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.errors import BridgeError, ConsentError, ModelError, WeightsError
 from AIDicomBridgeLib.inference.label_rows import Decision
 from AIDicomBridgeLib.models.card import InputRules, NetworkRules, WeightsFile, WindowRules
+from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS
 from AIDicomBridgeLib.models.consent import Consents
 from AIDicomBridgeLib.models.state_dicts import read_checkpoint
 from AIDicomBridgeLib.models.weights import WeightsFolder
@@ -105,6 +106,18 @@ def test_a_hostile_file_runs_no_code(tmp_path: Path, make: Callable[[Path], tupl
             consents=Consents(tmp_path / "consents.json"),
         )  # fmt: skip
     assert not (tmp_path / MARK).exists()
+
+
+@pytest.mark.parametrize(
+    "requirement", ["{0}", "file://{0}", "--requirement={0}/r.txt", "evil @ file://{0}", "git+https://example.org/x"]
+)
+def test_a_card_cannot_name_a_package_that_pip_would_run(tmp_path: Path, requirement: str) -> None:
+    card = (SHIPPED_CARDS / "mindgrab.toml").read_text(encoding="utf-8")
+    assert 'requirement = "brainchop==0.1.16"' in card
+    evil = card.replace("brainchop==0.1.16", requirement.format(tmp_path))
+    (tmp_path / "evil.toml").write_text(evil, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"\[package\]: 'requirement' must be \"name==version\""):
+        ModelCard.from_file(tmp_path / "evil.toml")
 
 
 @pytest.mark.parametrize("trick", ["_target_", "$"])

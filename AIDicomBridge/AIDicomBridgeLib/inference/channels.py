@@ -1,0 +1,68 @@
+"""The volumes that a network sees together, one for each of its input channels."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ConflictError, GeometryError, ModelError
+from ..series.volume import ImageVolume
+
+if TYPE_CHECKING:
+    from ..models.card import InputRules
+
+_SAME_PLACE_MM = 0.01  # how far apart the corners of two grids may lie that count as one
+
+
+def channels_of(
+    volume: ImageVolume | Sequence[ImageVolume], rules: "InputRules | None", model: str
+) -> tuple[ImageVolume, ...]:
+    """Return the volumes, one for each input channel, in the order of the channels.
+
+    Raises
+    ------
+    ModelError
+        There are more or fewer than the model has channels; the text names these.
+    ConflictError
+        They are not of one study.
+    GeometryError
+        They do not lie on one grid, or that grid is irregular.
+    """
+    volumes = (volume,) if isinstance(volume, ImageVolume) else tuple(volume)
+    wanted = rules.channels if rules is not None else 1
+    if len(volumes) != wanted:
+        names = f" ({', '.join(rules.channel_names)})" if rules is not None and rules.channel_names else ""
+        raise ModelError(
+            f"the model {model} wants {wanted} input channel{'s' if wanted > 1 else ''}{names}, and {len(volumes)} "
+            f"volume{'s were' if len(volumes) != 1 else ' was'} given",
+            advice="Give it one volume for each, in that order, all on one grid: Model.segment([first, second, ...])."
+            if wanted > 1
+            else "Give it one series.",
+        )
+    first, *others = volumes
+    for other in others:
+        if other.source.study_uid != first.source.study_uid:
+            raise ConflictError(
+                "the volumes of the input channels are of different studies", uid=other.source.series_uid
+            )
+        same_frame = other.source.frame_of_reference_uid == first.source.frame_of_reference_uid
+        if not same_frame or other.voxels.shape != first.voxels.shape or _distance_mm(first, other) > _SAME_PLACE_MM:
+            raise GeometryError(
+                f"the volumes of the input channels do not lie on one grid: {first.voxels.shape} and "
+                f"{other.voxels.shape} voxels",
+                uid=other.source.series_uid,
+                advice="Resample the series to one grid first.",
+            )
+    if others and any(channel.source.irregularity for channel in volumes):
+        raise GeometryError(
+            "volumes of several input channels must be regular, and one has uneven or tilted slices",
+            uid=first.source.series_uid,
+        )
+    return volumes
+
+
+def _distance_mm(first: ImageVolume, second: ImageVolume) -> float:
+    """Return how far apart the outermost voxels of two volumes of one shape lie at most."""
+    k, j, i = (size - 1 for size in first.voxels.shape)
+    corners = np.array([(a, b, c, 1) for a in (0, i) for b in (0, j) for c in (0, k)], float).T
+    return float(np.abs((first.ijk_to_lps - second.ijk_to_lps) @ corners).max())
