@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from . import (
     archive_commands,
+    batch_command,
     demo_command,
     encode_command,
     endpoint_commands,
@@ -51,6 +52,7 @@ app.command()(job_commands.segment)
 app.command()(encode_command.encode)
 app.command()(archive_commands.send)
 app.command()(job_commands.run)
+app.command()(batch_command.batch)
 app.add_typer(endpoint_commands.app, name="endpoints")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(outbox_commands.app, name="outbox")

@@ -65,6 +65,7 @@ def test_every_command_has_help_worth_reading() -> None:
         ["segment"],
         ["send"],
         ["run"],
+        ["batch"],
         ["endpoints"],
         ["endpoints", "list"],
         ["endpoints", "add"],
