@@ -254,7 +254,7 @@ def _retrieve(
     with connect(endpoint) as client:
         series_uid = job.series_uid
         if series_uid is None:
-            listed = client.find_series(study_uid)
+            listed = client.find_series(study_uid, cancel=cancel)
             if not listed:
                 raise NotFoundError(
                     "no such study", uid=study_uid, peer=endpoint.name, advice="Look it up with 'aidicombridge find'."

@@ -1,7 +1,6 @@
-"""Commands that talk to a PACS: echo, find, get, send."""
+"""Commands that talk to a PACS: echo, doctor, get, send."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from ..errors import BridgeError, NotFoundError, UnreachableError
 from ..pacs.client import connect
 from ..pacs.doctor import diagnose
 from ..pacs.endpoint import Endpoint, parse_endpoint
-from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord, TransferReport, count_outcomes
+from ..pacs.records import RetrieveReport, TransferReport, count_outcomes
 from ..pacs.saved_endpoints import SavedEndpoints
 from ..series.dicom_file import is_part10_file
 from ..series.instance_store import InstanceStore
@@ -68,45 +67,6 @@ def doctor(
             command.partial("Not everything that was tried works.")
 
 
-def find(
-    endpoint: EndpointArgument,
-    patient_id: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
-    patient_name: Annotated[str | None, typer.Option(help="Patient's name; * and ? are wildcards.")] = None,
-    accession: Annotated[str | None, typer.Option(help="Accession number.")] = None,
-    date: Annotated[str | None, typer.Option(help="Study date YYYYMMDD, or a range YYYYMMDD-YYYYMMDD.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="Modality in the study, e.g. CT; may be repeated.")] = None,
-    study: Annotated[str | None, typer.Option(help="Study Instance UID: lists the series of this study.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Stop after this many studies.", min=1)] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List studies that match all keys given, or with --study the series of one study.
-
-    The list shows patient data, as the PACS holds it; it goes to the terminal only.
-    """
-    if study is not None and any((patient_id, patient_name, accession, date, modality, limit)):
-        raise typer.BadParameter("--study lists one study's series; it goes with no other key", param_hint="--study")
-    with running("find", as_json) as command, connect(endpoint_from(endpoint)) as client:
-        if study is not None:
-            series = client.find_series(study)
-            if not series:
-                raise NotFoundError("no such study, or it has no series", uid=study, peer=client.endpoint.name)
-            _show_series(command, series)
-            return
-        studies = client.find_studies(
-            patient_id=patient_id,
-            patient_name=patient_name,
-            accession_number=accession,
-            study_date=date,
-            modalities=modality,
-            limit=limit,
-        )
-        if not studies:
-            raise NotFoundError(
-                "no study matches", peer=client.endpoint.name, advice="Loosen the keys; * and ? are wildcards."
-            )
-        _show_studies(command, studies)
-
-
 def get(
     endpoint: EndpointArgument,
     study: StudyOption,
@@ -120,7 +80,9 @@ def get(
     there already is not fetched again.
     """
     with running("get", as_json) as command, connect(endpoint_from(endpoint)) as client:
-        if not client.find_series(study, series_uid=series):  # asked before anything is made on disk
+        if not client.find_series(
+            study, series_uid=series, cancel=command.cancel
+        ):  # asked before anything is made on disk
             advice = "Look it up with 'aidicombridge find'."
             raise NotFoundError(
                 "no such study or series", uid=series or study, peer=client.endpoint.name, advice=advice
@@ -191,24 +153,3 @@ def transfer_to_dict(done: TransferReport) -> dict[str, Any]:
             for o in done.outcomes
         ],
     }
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
-def _show_studies(command: Command, studies: list[StudyRecord]) -> None:
-    command.answer["studies"] = [asdict(record) for record in studies]
-    columns = ("Patient ID", "Name", "Date", "Accession", "Modalities", "Description", "Study UID")
-    names = ("patient_id", "patient_name", "study_date", "accession_number", "study_description", "study_uid")
-    rows = []
-    for study in studies:
-        texts = [str(getattr(study, name)) for name in names]
-        rows.append((*texts[:4], ", ".join(study.modalities), *texts[4:]))
-    command.show_table(columns, rows)
-
-
-def _show_series(command: Command, series: list[SeriesRecord]) -> None:
-    command.answer["series"] = [asdict(record) for record in series]
-    rows = [(s.modality, s.series_number, s.series_description, _count(s.instance_count), s.series_uid) for s in series]
-    command.show_table(("Modality", "Number", "Description", "Instances", "Series UID"), rows)

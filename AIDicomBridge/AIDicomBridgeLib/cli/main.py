@@ -13,6 +13,7 @@ from . import (
     demo_command,
     encode_command,
     endpoint_commands,
+    find_command,
     job_commands,
     models_commands,
     outbox_commands,
@@ -46,7 +47,7 @@ def _options(
 app.command()(demo_command.demo)
 app.command()(archive_commands.echo)
 app.command()(archive_commands.doctor)
-app.command()(archive_commands.find)
+app.command()(find_command.find)
 app.command()(archive_commands.get)
 app.command()(job_commands.segment)
 app.command()(encode_command.encode)

@@ -92,10 +92,12 @@ class FaultyPacs:
         self.stored: list[str] = []
         self.keep: list[Dataset] | None = None  # where what it is sent goes
         self.get_requests = self.store_requests = 0
+        self.asked = threading.Event()  # a query has come
         self.endpoint: DimseEndpoint
         self._released = threading.Event()
 
     def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        self.asked.set()
         if self.faults.silent:
             self._released.wait(30)
         if self.faults.find_status:

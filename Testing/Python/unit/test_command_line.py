@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DIMSE_OPTIONS, WEB_OPTIONS
 from AIDicomBridgeLib.series.dicom_file import read_dicom
 from AIDicomBridgeLib.series.instance_store import InstanceStore
+from peers.fault_pacs import DimseFaults, faulty_pacs
 from synthetic import body_phantom, make_series, save_series
 from typer.testing import CliRunner
 
@@ -267,9 +270,57 @@ def test_results_are_never_mixed_into_a_folder_that_holds_some(tmp_path: Path, c
     assert (tmp_path / "results" / "seg-001.dcm").read_bytes() == first
 
 
+def test_find_takes_every_key_at_every_level(archive: Archive) -> None:
+    def found(*keys: str) -> list[dict]:
+        answer = answer_of("find", archive.endpoint.address, *keys)
+        return answer[next(key for key in answer if key not in ("command", "status"))]
+
+    ct, mr = archive.ct[0], archive.mr[0]
+    for keys in (
+        ["--patient-name", "synth*", "--birth-date", "19000101-", "--accession", "CT1"],
+        ["--time", f"{ct.StudyTime[:6]}-235959", "--modality", "CT"],
+        ["--study-description", ct.get("StudyDescription", "") + "*", "--modality", "PT", "--modality", "CT"],
+        ["--study-id", str(ct.get("StudyID", "*")), "--date", f"{ct.StudyDate}-", "--accession", "CT?"],
+    ):
+        assert [study["study_uid"] for study in found(*keys)] == [ct.StudyInstanceUID], keys
+    assert len(found("--limit", "1")) == 1
+    assert [patient["patient_id"] for patient in found("--patients", "--patient-id", "SYN-2")] == ["SYN-2"]
+    (series,) = found("--study", mr.StudyInstanceUID, "--modality", "MR", "--series-number", str(mr.SeriesNumber))
+    assert series["series_uid"] == mr.SeriesInstanceUID
+    instances = found("--study", mr.StudyInstanceUID, "--series", mr.SeriesInstanceUID, "--sop-class", mr.SOPClassUID)
+    assert {item["sop_instance_uid"] for item in instances} == {image.SOPInstanceUID for image in archive.mr}
+    assert run("find", archive.endpoint.address, "--study", ct.StudyInstanceUID, "--modality", "MR").exit_code == 1
+
+
+def test_ctrl_c_ends_a_query_that_nobody_answers(archive: Archive) -> None:
+    with faulty_pacs(archive.ct, DimseFaults(silent=True)) as pacs:
+
+        def press() -> None:
+            pacs.asked.wait(30)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        pressing = threading.Thread(target=press)
+        pressing.start()
+        result = run("find", pacs.endpoint.address, "--json")
+        pressing.join(30)
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["status"] == "cancelled"
+
+
 def test_wrong_usage_is_status_2() -> None:
     assert run("find").exit_code == 2
-    assert run("find", "dimse://A@127.0.0.1:104", "--study", "1.2.3", "--accession", "X").exit_code == 2
+    address = "dimse://A@127.0.0.1:104"
+    for keys in (
+        ["--study", "1.2.3", "--accession", "X"],
+        ["--study", "1.2.3", "--limit", "2"],
+        ["--study", "1.2.3", "--patients"],
+        ["--series", "1.2.3"],
+        ["--sex", "F"],
+        ["--patients", "--date", "20260101"],
+        ["--limit", "0"],
+    ):
+        assert run("find", address, *keys).exit_code == 2, keys
     assert run("segment", ".", "--model", "ct-tissues", "--out", "x", "--outputs", "pdf").exit_code == 2
     assert run("no-such-command").exit_code == 2
 
