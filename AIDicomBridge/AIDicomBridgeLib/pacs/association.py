@@ -110,6 +110,14 @@ def _user_identity(endpoint: DimseEndpoint) -> list[Any]:
     return [item]
 
 
+def confirms_identity(association: "Association") -> bool:
+    """Return whether the peer has confirmed user and passcode (PS3.7 D.3.3.7.2); else it may not have looked."""
+    from pynetdicom.pdu_primitives import UserIdentityNegotiation
+
+    answer: Any = association.acceptor.primitive
+    return any(isinstance(item, UserIdentityNegotiation) for item in answer.user_information)
+
+
 def _failure(
     endpoint: DimseEndpoint, association: "Association", *, connected: bool, waited_s: float
 ) -> UnreachableError | AssociationError:

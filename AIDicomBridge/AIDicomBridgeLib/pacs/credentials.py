@@ -17,7 +17,7 @@ SERVICE = "AIDicomBridge"
 CREDENTIALS_ADVICE = (
     "Leave them out of the address: save the endpoint with 'aidicombridge endpoints add', or set"
     " AIDICOMBRIDGE_DICOMWEB_HOST and either AIDICOMBRIDGE_DICOMWEB_TOKEN or AIDICOMBRIDGE_DICOMWEB_USER and"
-    " AIDICOMBRIDGE_DICOMWEB_PASSWORD in the environment."
+    " AIDICOMBRIDGE_DICOMWEB_PASSWORD in the environment (for DIMSE, AIDICOMBRIDGE_DIMSE_... in their place)."
 )
 
 

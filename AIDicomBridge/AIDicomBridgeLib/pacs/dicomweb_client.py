@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ..errors import QueryError, RetrieveError
 from ..progress import CancelToken, ProgressCallback, check_cancel
@@ -184,8 +185,29 @@ class DicomWebClient:
         limit: int | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Mapping[str, str]]:
-        """Return the distinct answers of a QIDO-RS search that fulfil the filters, page by page."""
-        sent = {keyword: _without_escapes(value) for keyword, value in query.sendable(filters).items()}
+        """Return the distinct answers of a QIDO-RS search that fulfil the filters.
+
+        What a URL has to escape is escaped; where nothing matches that, it is a wildcard, and the answers are filtered
+        here: Orthanc's plugin 1.7 decodes no escape, and finds nothing.
+        """
+        sendable = query.sendable(filters)
+        loose = {keyword: re.sub(r"[^A-Za-z0-9._-]+", "*", value) for keyword, value in sendable.items()}
+        escaped = {keyword: quote(value, safe="*?") for keyword, value in sendable.items()}
+        return self._pages(path, keys, filters, escaped, uid_keyword, limit, cancel) or (
+            self._pages(path, keys, filters, loose, uid_keyword, limit, cancel) if loose != escaped else []
+        )
+
+    def _pages(
+        self,
+        path: str,
+        keys: Sequence[str],
+        filters: Mapping[str, str],
+        sent: Mapping[str, str],
+        uid_keyword: str,
+        limit: int | None,
+        cancel: CancelToken | None,
+    ) -> list[Mapping[str, str]]:
+        """Ask with the keys ``sent``, page by page."""
         # Where the peer matches all the keys itself, it need not send more than is wanted.
         page_size = min(limit, _PAGE) if limit is not None and sent == filters else _PAGE
         parameters = [f"{keyword}={value}" for keyword, value in sent.items() if value != "*"]
@@ -268,14 +290,6 @@ def _parts(pieces: Iterable[bytes], splitter: MultipartSplitter | None) -> Itera
             yield from splitter.feed(piece)
     if splitter is None:
         yield b"", True
-
-
-def _without_escapes(value: str) -> str:
-    """Return a search text in which what a URL would escape is a wildcard; the answers are filtered here.
-
-    Orthanc's plugin 1.7 does not decode ``%2A``, nor any other escape, and finds nothing.
-    """
-    return re.sub(r"[^A-Za-z0-9._-]+", "*", value)
 
 
 def _paths(retrieval: Retrieval, *, one_by_one: bool) -> Iterator[str]:

@@ -4,12 +4,16 @@ import socket
 import ssl
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ..errors import AssociationError, BridgeError, UnreachableError
+from ..errors import AssociationError, BridgeError, StoreError, UnreachableError
 from ..progress import CancelToken, check_cancel
-from .association import associate, rejected_title
+from .association import associate, confirms_identity, rejected_title
 from .dimse import (
     COMMON_STORAGE_CLASSES,
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
     STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
@@ -25,8 +29,15 @@ from .endpoint import DimseEndpoint, TlsFiles
 from .records import InstanceRecord
 from .tls import calling_context
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 DIMSE_SERVICES = ("TLS", "Association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE", "Storage commitment")
-_QUERY_SERVICES = {"C-FIND": STUDY_ROOT_FIND, "C-GET": STUDY_ROOT_GET, "C-MOVE": STUDY_ROOT_MOVE}
+_COMMITMENT_SECONDS = 20.0
+_QUERY_SERVICES = {
+    "study": {"C-FIND": STUDY_ROOT_FIND, "C-GET": STUDY_ROOT_GET, "C-MOVE": STUDY_ROOT_MOVE},
+    "patient": {"C-FIND": PATIENT_ROOT_FIND, "C-GET": PATIENT_ROOT_GET, "C-MOVE": PATIENT_ROOT_MOVE},
+}
 
 
 class DimseExamination:
@@ -46,6 +57,7 @@ class DimseExamination:
         self._own_host = own_host
         self._cancel = cancel
         self._us = f"AE title {endpoint.calling_ae_title}, host {own_host}"
+        self._services = _QUERY_SERVICES[endpoint.root]
         self._pacs = f"{endpoint.ae_title} at {endpoint.host}:{endpoint.port}"
 
     def run(self, study_uid: str | None, store_test_object: bool) -> None:
@@ -64,7 +76,7 @@ class DimseExamination:
         client = DimseClient(endpoint)
         examination.try_out("C-ECHO", lambda: self._echo(client), f"Please allow C-ECHO for our {self._us}.")
         check_cancel(self._cancel)
-        self._store(client, accepted, store_test_object)
+        stored = self._store(client, accepted, store_test_object)
         record = self._find(client, study_uid)
         self._retrieve("C-GET", record, accepted, self._get_request())
         if endpoint.move_port:
@@ -72,11 +84,17 @@ class DimseExamination:
         else:
             advice = "Needed only where C-GET does not work: give the endpoint a move_port, and have the PACS enter it."
             examination.skip("C-MOVE", because="no port is set on which we receive", advice=advice)
-        if STORAGE_COMMITMENT in accepted:
-            examination.try_out("Storage commitment", lambda: ("the presentation context is accepted", True))
+        if STORAGE_COMMITMENT not in accepted:
+            because = "the PACS does not offer it; what we sent is asked for again"
+            examination.skip("Storage commitment", because=because)
+        elif stored is None:
+            examination.skip("Storage commitment", because="the PACS offers it; it is tried with a test object only")
         else:
-            examination.skip(
-                "Storage commitment", because="the PACS does not offer it; what we sent is asked for again"
+            us = f"{self._us}, port {endpoint.move_port}" if endpoint.move_port else self._us
+            examination.try_out(
+                "Storage commitment",
+                partial(self._commit, client, stored),
+                f"Please send the answers to storage commitment to our {us}.",
             )
 
     def _tls(self, files: TlsFiles) -> tuple[str, bool]:
@@ -109,15 +127,20 @@ class DimseExamination:
         """Ask for every service that we use; the result is the abstract syntaxes that were accepted."""
         from pynetdicom import build_context
 
-        services = (VERIFICATION, *_QUERY_SERVICES.values(), STORAGE_COMMITMENT)
+        services = (VERIFICATION, *self._services.values(), STORAGE_COMMITMENT)
         contexts = [build_context(uid, list(UNCOMPRESSED)) for uid in (*services, *COMMON_STORAGE_CLASSES)]
         with associate(self._endpoint, contexts) as association:
             accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            confirmed = confirms_identity(association)
         storage = [class_name(uid).removesuffix(" Storage") for uid in COMMON_STORAGE_CLASSES if uid in accepted]
         refused = [class_name(uid).removesuffix(" Storage") for uid in COMMON_STORAGE_CLASSES if uid not in accepted]
-        offered = [name for name, uid in _QUERY_SERVICES.items() if uid in accepted]
+        offered = [name for name, uid in self._services.items() if uid in accepted]
         seen = f"accepted; offers {', '.join(offered) or 'no retrieval'}; takes {', '.join(storage) or 'nothing'}"
-        return f"{seen}; does not take {', '.join(refused)}" if refused else seen, accepted
+        if refused:
+            seen += f"; does not take {', '.join(refused)}"
+        if self._endpoint.auth is not None and not confirmed:
+            seen += "; does not confirm user and passcode: it may not check them"
+        return seen, accepted
 
     def _association_request(self, error: BridgeError) -> str:
         reason = rejected_title(error)
@@ -134,24 +157,33 @@ class DimseExamination:
         client.verify()
         return "answered with success", True
 
-    def _store(self, client: DimseClient, accepted: set[str], wanted: bool) -> None:
+    def _store(self, client: DimseClient, accepted: set[str], wanted: bool) -> "Dataset | None":
+        """Store a test object where that is wanted, and return it if it has arrived."""
         if not wanted:
             takes = [class_name(uid) for uid in COMMON_STORAGE_CLASSES if uid in accepted]
             because = "only on request, since it leaves a test object in the PACS"
             if not takes:
                 because += "; but the PACS accepts none of the common storage classes from us"
             self._examination.skip("C-STORE", because=because)
-            return
+            return None
 
-        def store() -> tuple[str, bool]:
-            report = client.store([tiny_object()], cancel=self._cancel)
-            report.raise_if_incomplete()
-            return "a test object of the patient AIDICOMBRIDGE-TEST was stored", True
+        def store() -> "tuple[str, Dataset]":
+            tiny = tiny_object()
+            client.store([tiny], cancel=self._cancel).raise_if_incomplete()
+            return "a test object of the patient AIDICOMBRIDGE-TEST was stored", tiny
 
-        self._examination.try_out(
+        stored = self._examination.try_out(
             "C-STORE", store, f"Please allow C-STORE to the PACS {self._pacs} for our {self._us}."
         )
         check_cancel(self._cancel)
+        return stored
+
+    def _commit(self, client: DimseClient, stored: "Dataset") -> tuple[str, bool]:
+        uids = [(str(stored.SOPClassUID), str(stored.SOPInstanceUID))]
+        answer = client.commit(uids, timeout_s=_COMMITMENT_SECONDS, cancel=self._cancel)
+        if answer.failed:
+            raise StoreError(f"the PACS does not promise to keep the test object: {next(iter(answer.failed.values()))}")
+        return "the PACS promises to keep the test object", True
 
     def _find(self, client: DimseClient, study_uid: str | None) -> InstanceRecord | None:
         def find() -> tuple[str, list[InstanceRecord]]:
@@ -176,7 +208,7 @@ class DimseExamination:
             return
 
         def retrieve() -> tuple[str, bool]:
-            if _QUERY_SERVICES[method] not in accepted:
+            if self._services[method] not in accepted:
                 raise AssociationError(f"the PACS does not offer {method} to us")
             report = fetch_one(DimseClient(replace(self._endpoint, retrieve=method)), record, self._cancel)
             return f"one instance arrived ({report.byte_count} bytes)", True

@@ -242,7 +242,7 @@ def parse_endpoint(text: str, *, auth: Auth = None, environ: Mapping[str, str] |
         The text is no address, or breaks a rule of its kind; the message says which.
     """
     if ":" not in text:
-        return _saved(text.strip(), auth)
+        return _saved(text.strip(), auth, environ)
     try:
         parts = urlsplit(text.strip())
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -262,7 +262,7 @@ def parse_endpoint(text: str, *, auth: Auth = None, environ: Mapping[str, str] |
     raise EndpointError("the address begins with neither dimse:// nor https://", advice=FORMS)
 
 
-def _saved(name: str, auth: Auth) -> Endpoint:
+def _saved(name: str, auth: Auth, environ: Mapping[str, str] | None) -> Endpoint:
     from .saved_endpoints import SavedEndpoints
 
     try:
@@ -275,6 +275,8 @@ def _saved(name: str, auth: Auth) -> Endpoint:
             "the address begins with neither dimse:// nor https://, and no endpoint is saved under that name",
             advice=f"{FORMS} 'aidicombridge endpoints list' shows what is saved.",
         )
+    if auth is None and environ is not None:
+        auth = environment_auth(environ, saved.get_address(name))
     return saved.get(name) if auth is None else replace(saved.get(name), auth=auth)  # type: ignore[arg-type]
 
 

@@ -95,8 +95,8 @@ class SavedEndpoints:
         gone = self.get_address(name)
         kept = self._read()
         del kept["endpoints"][name]
-        key = _key(parse_endpoint(gone))
-        if all(_key(parse_endpoint(address)) != key for address in kept["endpoints"].values()):
+        key = _key_of(gone)
+        if key and all(_key_of(address) != key for address in kept["endpoints"].values()):
             kept["secrets"].pop(key, None)
             self._secrets.forget(key)
         self._write(kept)
@@ -134,6 +134,14 @@ class SavedEndpoints:
             lines.append(f"\n[{table}]\n")
             lines += [f"{json.dumps(key)} = {json.dumps(value)}\n" for key, value in items.items()]
         write_privately(self.path, "".join(lines))
+
+
+def _key_of(address: str) -> str:
+    """Return the key of a saved address; empty if it is not valid any more, which must not keep it from removal."""
+    try:
+        return _key(parse_endpoint(address))
+    except EndpointError:
+        return ""
 
 
 def _key(endpoint: Endpoint) -> str:

@@ -199,6 +199,23 @@ def test_a_limit_counts_what_matches_not_what_the_server_sends() -> None:
     assert [study.study_uid for study in found] == [uid for uid, _modality in studies[5:7]]
 
 
+@pytest.mark.parametrize("decodes", [True, False])
+def test_names_are_found_whether_or_not_the_server_knows_escapes_or_wildcards(decodes) -> None:
+    """Some servers know no wildcards; Orthanc's plugin 1.7 knows no escapes."""
+    study = {
+        "0020000D": {"vr": "UI", "Value": [generate_uid()]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^John Ü"}]},
+    }
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        wanted = "PatientName=Doe^John Ü&" if decodes else "PatientName=Doe*John*&"
+        found = wanted in f"{request.query}&" and "offset=0" in request.query
+        return HttpAnswer(200, json.dumps([study] if found else []).encode())
+
+    with faulty_web(respond) as endpoint:
+        assert len(connect(endpoint).find_studies(patient_name="Doe^John Ü")) == 1
+
+
 def test_a_server_that_lists_fewer_than_it_counts(images, received) -> None:
     answers = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART))
 

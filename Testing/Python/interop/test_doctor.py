@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from AIDicomBridgeLib import DoctorReport, connect, diagnose
+from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.doctor_report import DoctorLine, Verdict
 from AIDicomBridgeLib.pacs.endpoint import DimseEndpoint, TlsFiles
+from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.worker.messages import Codec
 from peers.fault_pacs import HttpAnswer, faulty_web
 from peers.orthanc import Orthanc, orthanc
@@ -55,6 +57,18 @@ def test_nothing_is_stored_unless_asked_for(endpoint) -> None:
         before = client.find_studies()
         assert outcomes_of(diagnose(endpoint))["C-STORE"] is Verdict.NOT_TRIED
         assert client.find_studies() == before
+
+
+def test_a_patient_root_is_examined_as_such(tmp_path) -> None:
+    """Our archive knows user and passcode as little as Orthanc does."""
+    with InstanceStore(tmp_path) as store, Archive(store) as archive:
+        connect(archive.endpoint).store(make_series(body_phantom((1, 16, 16))))
+        report = diagnose(dataclasses.replace(archive.endpoint, root="patient", auth=("doctor", "passcode")))
+
+    assert report.healthy
+    assert outcomes_of(report)["C-GET"] is Verdict.WORKS
+    assert "it may not check them" in lines_of(report)["Association"].cause
+    assert "passcode" not in str(report.to_dict()).replace("user and passcode", "")
 
 
 def test_a_wrong_ae_title(endpoint) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,31 @@ def test_what_is_removed_is_gone_with_its_secret(tmp_path, keyring) -> None:
     assert not (isinstance(keyring, Keyring) and keyring.kept)
     with pytest.raises(NotFoundError):
         saved.get("two")
+
+
+def test_an_endpoint_that_is_not_valid_any_more_is_removed_like_any_other(tmp_path, keyring) -> None:
+    saved = SavedEndpoints(tmp_path, keyring)
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("")
+    saved.add("gone", replace(WEB, ca_file=str(certificate)))
+    saved.add("main", replace(WEB, url="https://other.example"), "canary")
+    certificate.unlink()
+
+    saved.remove("main")
+    saved.remove("gone")
+
+    assert list(saved) == []
+
+
+def test_the_environment_comes_before_what_is_kept_for_a_saved_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    SavedEndpoints.default().add("main", WEB, "kept")
+    environ = {"AIDICOMBRIDGE_DICOMWEB_HOST": "pacs.example", "AIDICOMBRIDGE_DICOMWEB_TOKEN": "canary"}
+
+    assert parse_endpoint("main", environ=environ).auth == "canary"
+    assert parse_endpoint("main", environ={}).auth == "kept"
+    assert parse_endpoint("main", environ={**environ, "AIDICOMBRIDGE_DICOMWEB_HOST": "other.example"}).auth == "kept"
 
 
 def test_a_secret_file_that_others_can_read_is_not_used(tmp_path) -> None:
