@@ -63,9 +63,12 @@ class Job:
         Destination profile, or its name, for all destinations; each endpoint's own where not given. Destinations of
         different profiles get objects of their own.
     encodings
-        One SEG is made for each: ``BINARY``, ``LABELMAP``, ``FRACTIONAL``; by the profile where not given.
-    device
-        ``auto``, ``cpu``, ``cuda``, ...
+        One SEG is made for each: ``BINARY``, ``LABELMAP``, ``FRACTIONAL`` (the model's probabilities); by the profile
+        where not given.
+    device, precision, mirror, compiled
+        Where and how the model runs, see :func:`.models.loading.load_model`; of no effect on a loaded model.
+    memory_limit_bytes
+        Use no more than this, see :meth:`.models.model.Model.plan`.
     stack, resample
         Which stack to take of a series that holds several, and whether to accept an irregular one: see
         :meth:`SourceSeries.from_files`.
@@ -93,6 +96,10 @@ class Job:
     profile: DestinationProfile | str | None = None
     encodings: tuple[str, ...] | None = None
     device: str = "auto"
+    precision: str = "auto"
+    mirror: bool = True
+    compiled: bool = False
+    memory_limit_bytes: int | None = None
     stack: int | None = None
     resample: bool = False
     any_body_part: bool = False
@@ -195,6 +202,8 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         with done.stage("load model", progress):
             model = _load(job)
             done.model = f"{model.card.name} {model.card.version}"
+            if probabilities := _wants_probabilities(job):
+                model.refuse_probabilities()  # before the time is spent on retrieving and segmenting
         if isinstance(source, Endpoint):
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
             store = temporary.enter_context(InstanceStore(folder))
@@ -203,7 +212,14 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         with done.stage("read", progress):
             done.volume = read_volume(source, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
-            done.labels = model.segment(done.volume, any_body_part=job.any_body_part, progress=progress, cancel=cancel)
+            done.labels = model.segment(
+                done.volume,
+                any_body_part=job.any_body_part,
+                probabilities=probabilities,
+                memory_limit_bytes=job.memory_limit_bytes,
+                progress=progress,
+                cancel=cancel,
+            )
         if job.review is not None:
             with done.stage("review", progress):
                 done.labels = job.review(done.volume, done.labels)
@@ -237,7 +253,23 @@ def _check_job(job: Job) -> None:
 def _load(job: Job) -> Model:
     if isinstance(job.model, Model):
         return job.model
-    return load_model(job.model, job.device, weights_folder=job.weights_folder)
+    return load_model(
+        job.model,
+        job.device,
+        precision=job.precision,
+        mirror=job.mirror,
+        compiled=job.compiled,
+        weights_folder=job.weights_folder,
+    )
+
+
+def _wants_probabilities(job: Job) -> bool:
+    """Return True if any destination's SEG is FRACTIONAL."""
+    if job.outputs is not None and not {"seg", "sr"} & set(job.outputs):
+        return False
+    profiles = [find_profile(job.profile or endpoint.profile) for endpoint in job.destinations]
+    usual = [profile.encoding for profile in profiles or [find_profile(job.profile)]]
+    return "FRACTIONAL" in (usual if job.encodings is None else job.encodings)
 
 
 def _retrieve(

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from ..delivery.outbox import Outbox
+from ..errors import ModelError
+from ..inference.memory_plan import parse_bytes
 from ..job import Job, JobReport, run_job
 from ..results.profiles import ENCODINGS, OUTPUTS, PROFILES
 from ..user_folder import user_folder
@@ -55,6 +57,24 @@ ResampleOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option("--precision", help="auto (the quickest that the device computes), float32, bfloat16 or float16."),
+]
+MirrorOption = Annotated[
+    bool,
+    typer.Option(
+        "--mirror/--no-mirror",
+        help="Average mirrored windows in, where the model was made for it: up to 8 times the work.",
+    ),
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first: takes a minute and a C++ compiler.")
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--memory-limit", help='Most memory to use, such as "6 GB"; what cannot fit is refused at once.'),
+]
 
 
 def segment(
@@ -68,13 +88,17 @@ def segment(
     encoding: EncodingOption = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    mirror: MirrorOption = True,
+    compiled: CompileOption = False,
+    memory_limit: MemoryOption = None,
     any_body_part: BodyPartOption = False,
     stack: StackOption = None,
     resample: ResampleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment a series on disk and write DICOM results into a folder."""
-    chosen, encodings = _outputs(outputs), _encodings(encoding)
+    chosen, encodings, limit = _outputs(outputs), _encodings(encoding), _bytes(memory_limit)
     with running("segment", as_json) as command:
         job = Job(
             folder,
@@ -84,6 +108,10 @@ def segment(
             encodings=encodings,
             profile=profile,
             device=device,
+            precision=precision,
+            mirror=mirror,
+            compiled=compiled,
+            memory_limit_bytes=limit,
             any_body_part=any_body_part,
             stack=stack,
             resample=resample,
@@ -105,6 +133,10 @@ def run(
     outputs: OutputsOption = None,
     encoding: EncodingOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    mirror: MirrorOption = True,
+    compiled: CompileOption = False,
+    memory_limit: MemoryOption = None,
     any_body_part: BodyPartOption = False,
     stack: StackOption = None,
     resample: ResampleOption = False,
@@ -114,7 +146,7 @@ def run(
 
     Results that cannot be delivered wait in the outbox; 'aidicombridge outbox retry' sends them again.
     """
-    chosen, encodings = _outputs(outputs), _encodings(encoding)
+    chosen, encodings, limit = _outputs(outputs), _encodings(encoding), _bytes(memory_limit)
     with running("run", as_json) as command:
         job = Job(
             endpoint_from(endpoint),
@@ -126,6 +158,10 @@ def run(
             encodings=encodings,
             profile=profile,
             device=device,
+            precision=precision,
+            mirror=mirror,
+            compiled=compiled,
+            memory_limit_bytes=limit,
             any_body_part=any_body_part,
             stack=stack,
             resample=resample,
@@ -162,3 +198,10 @@ def _encodings(text: str | None) -> tuple[str, ...] | None:
     if not chosen or set(chosen) - set(ENCODINGS):
         raise typer.BadParameter(f"choose from {', '.join(ENCODINGS).lower()}", param_hint="--encoding")
     return chosen
+
+
+def _bytes(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_bytes(text)
+    except ModelError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory-limit") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..checked_table import CheckedTable
 from ..errors import BridgeError, NotFoundError
+from ..inference.memory_plan import parse_bytes
 from ..job import Job
 from ..models.loading import load_model
 from ..pacs.endpoint import Endpoint
@@ -114,7 +115,14 @@ def read_batch_job(path: Path, endpoint_from: Callable[[str], Endpoint]) -> Batc
         "any_body_part": table.get("any_body_part", bool, False),
         "series_description": table.get("series_description", str, "") or None,
     }
-    device = table.get("device", str, "auto")
+    loading: dict[str, Any] = {
+        "device": table.get("device", str, "auto"),
+        "precision": table.get("precision", str, "auto"),
+        "mirror": table.get("mirror", bool, True),
+        "compiled": table.get("compile", bool, False),
+    }
+    if limit := table.get("memory_limit", str, ""):
+        given["memory_limit_bytes"] = parse_bytes(limit)
     table.refuse_unknown_keys()
     for key, allowed in (("outputs", OUTPUTS), ("encodings", ENCODINGS)):
         if wrong := sorted(set(given[key] or ()) - set(allowed)):
@@ -126,8 +134,8 @@ def read_batch_job(path: Path, endpoint_from: Callable[[str], Endpoint]) -> Batc
     find_profile(given["profile"])
     destinations = tuple(endpoint_from(text) for text in to)
     relative = path.parent / model  # a card or folder beside the job file
-    loaded = load_model(relative if relative.exists() else model, device)
-    template = Job(endpoint_from(source), loaded, destinations=destinations, device=device, **given)
+    loaded = load_model(relative if relative.exists() else model, **loading)
+    template = Job(endpoint_from(source), loaded, destinations=destinations, **loading, **given)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
     return BatchJob(template, path.parent / out if out else None, digest[:16])
 

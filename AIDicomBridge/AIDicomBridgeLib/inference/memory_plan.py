@@ -1,11 +1,12 @@
 """Before a run: the way of running that fits the memory there is, or a refusal with the number."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import MemoryLimitError
+from ..errors import MemoryLimitError, ModelError
 from .windows import Triple
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def possible_plans(
     places = [str(device)] if device.type == "cpu" else [str(device), "cpu"]
     plans = []
     for place in places:
-        for sums in (torch.float32, torch.float16):
+        for sums in (torch.float32,) if task.whole else (torch.float32, torch.float16):  # the whole needs no sums
             for batch in batches if place == places[0] and sums == torch.float32 else batches[-1:]:
                 forward = activations(batch) + batch * task.classes * math.prod(task.patch) * 8
                 network = task.weights_bytes + forward
@@ -241,6 +242,14 @@ def _host_bytes(task: Task) -> int:
 def format_bytes(count: int) -> str:
     """Return a number of bytes as people read it: ``"640 MB"``, ``"7.4 GB"``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that a person writes as ``"6 GB"`` or ``"800 MB"``; ModelError if it is no such text."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])B", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ModelError(f"the memory limit {text!r} is no size", advice='Write it as "6 GB" or "800 MB".')
+    return int(float(found[1]) * {"M": 10**6, "G": 10**9}[found[2].upper()])
 
 
 def _name(dtype: "torch.dtype") -> str:

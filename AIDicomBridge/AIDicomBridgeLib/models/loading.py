@@ -3,11 +3,12 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..inference.device import choose_device, choose_precision
 from ..inference.ensemble import Ensemble
+from ..inference.member import Member
 from .card import PROGRAMS, ModelCard
 from .catalogue import Catalogue, is_on_shipped_card
 from .consent import Consents
@@ -32,6 +33,7 @@ def load_model(
     *,
     precision: str = "auto",
     mirror: bool = True,
+    compiled: bool = False,
     catalogue: Catalogue | None = None,
     weights_folder: WeightsFolder | None = None,
     consents: Consents | None = None,
@@ -48,7 +50,10 @@ def load_model(
     precision
         ``"auto"`` (the quickest that the device computes natively), ``"float32"``, ``"bfloat16"``, ``"float16"``.
     mirror
-        Average mirrored windows in, where an nnU-Net model was trained for it: up to 8 times the work.
+        Average mirrored windows in, where the card asks for it or nnU-Net trained it so: up to 8 times the work.
+    compiled
+        Let torch compile the network, which takes a minute or so and a C++ compiler: for many volumes on end. Models
+        that are programs, or graphs, run as they are.
     catalogue, weights_folder, consents
         The shipped cards, the user's weights folder and the user's consents where not given.
 
@@ -74,9 +79,10 @@ def load_model(
     windows = card.windows
     flat = windows is not None and len(windows.patch) == 2
     axes = windows.mirror_axes if windows else ()
+    members: list[Member]
     if card.kind == "nnunet":
-        members, allowed, sha256 = load_nnunet(card)
-        axes = allowed if mirror else ()
+        networks, axes, sha256 = load_nnunet(card)
+        members = [Member(network) for network in networks]
     elif card.kind == "monai":
         network, sha256 = load_bundle(card, consents, asked_as)
         members = [network]
@@ -84,13 +90,14 @@ def load_model(
         content = folder.verified(card)
         members = [_build(card, content, target, consents, asked_as)]
         sha256 = hashlib.sha256(content).hexdigest()
-    ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=tuple(axis + flat for axis in axes))
-    networks = {"network": ensemble}
+    mirrored = tuple(axis + flat for axis in axes) if mirror else ()
+    ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=mirrored, compiled=compiled)
+    ensembles = {"network": ensemble}
     if card.finder is not None:
         content = folder.verified(card, card.finder)
         finder = _build(replace(card, weights=card.finder), content, target, consents, asked_as)
-        networks["finder"] = Ensemble([finder], target, chosen)
-    return Model(card, target, chosen, networks, sha256)
+        ensembles["finder"] = Ensemble([finder], target, chosen, compiled=compiled)
+    return Model(card, target, ensemble.precision, ensembles, sha256)
 
 
 def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue | None = None) -> ModelCard:
@@ -160,7 +167,7 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
     return known[name]
 
 
-def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Consents, asked_as: str) -> Any:
+def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Consents, asked_as: str) -> Member:
     """Return the network of a card's weights file; a program only if it may run."""
     if card.network is None or card.weights is None:
         raise ModelError(f"the card {card.name} has no network")
@@ -174,5 +181,5 @@ def _build(card: ModelCard, content: bytes, device: "torch.device", consents: Co
         return load_onnx(content, device)
     tensors = read_safetensors(content) if kind == "safetensors" else read_checkpoint(content)
     if card.network.architecture == "meshnet":
-        return build_meshnet(card.network, card.input.channels if card.input is not None else 1, tensors)
-    return build_lungmask(card.network, tensors)
+        return Member(build_meshnet(card.network, card.input.channels if card.input is not None else 1, tensors))
+    return Member(build_lungmask(card.network, tensors))

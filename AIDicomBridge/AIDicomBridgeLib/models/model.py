@@ -4,6 +4,7 @@ import gc
 import math
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +92,15 @@ class Model:
                 advice="Choose another series or model; if the header is wrong, allow any body part (--any-body-part).",
             )
 
+    def refuse_probabilities(self) -> None:
+        """Raise :class:`ModelError` if the model cannot give probabilities."""
+        if self.card.procedure:
+            raise ModelError(
+                f"the model {self.card.name} gives labels only, no probabilities: its procedure cleans up labels, and "
+                "the network's probabilities would not agree with what is left",
+                advice="Ask for a BINARY or LABELMAP segmentation, or use a model without a procedure of its own.",
+            )
+
     def plan(
         self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
     ) -> MemoryPlan | None:
@@ -168,7 +178,8 @@ class Model:
         volume, seen = volumes[0], all_seen[0]
         with self._lock, torch.inference_mode(), torch.random.fork_rng(self._random_devices()):
             torch.manual_seed(seed)
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            # Without the last one a GPU computes float32 with the digits of float16.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
                 labels, shares, plan = self._run(all_seen, probabilities, memory_limit_bytes, progress, cancel)
         voxel_ml = abs(float(np.linalg.det(seen.ijk_to_lps[:3, :3]))) / 1000
         for cleanup in self.card.cleanups:
@@ -206,19 +217,15 @@ class Model:
         cancel: CancelToken | None,
     ) -> tuple[np.ndarray, np.ndarray | None, MemoryPlan | None]:
         if self.card.procedure:
-            context = RunContext(self.card, self.device, self._networks, progress, cancel)
-            if self.card.network is not None and "network" not in self._networks:
-                raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
+            context = RunContext(self.card, self.device, dict(self._networks), progress, cancel)
+            if self.card.network is not None:
+                self._network()  # not released
             if probabilities:
-                raise ModelError(
-                    f"the model {self.card.name} gives labels only, no probabilities: its procedure cleans up labels, "
-                    "and the network's probabilities would not agree with what is left"
-                )
+                self.refuse_probabilities()
             return PROCEDURES[self.card.procedure](volumes[0], context), None, None
-        if self.card.input is None or "network" not in self._networks:
-            raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
+        self._network()
         report(progress, "segment", 0, None, "windows", "preparing")
-        framing = frame(volumes, self.card.input)
+        framing = frame(volumes, self._input_rules())
         plans = self._plans(framing, probabilities, limit)
         plan: MemoryPlan | None = choose_plan(plans)
         while plan is not None:
@@ -254,7 +261,7 @@ class Model:
         """Run the network as planned; return the rows with the labels of the framing's box."""
         import torch
 
-        card, network = self.card, self._networks["network"]
+        card, network = self.card, self._network()
         task = self._task(framing, probabilities)
         decision = card.decision
         if card.input is None or card.windows is None or decision is None:
@@ -270,7 +277,8 @@ class Model:
         tensor = network_input(volumes, card.input, framing, torch.device(plan.accumulator_device))
         check_cancel(cancel)
         if card.windows.patch:
-            run_windows(network, tensor, rows, card.windows, task.patch, plan, progress=progress, cancel=cancel)
+            predict = partial(network, cancel=cancel)
+            run_windows(predict, tensor, rows, card.windows, task.patch, plan, progress=progress, cancel=cancel)
             return rows
         outputs = network.whole(tensor.to(self.device), progress, cancel)
         if outputs.shape != (len(decision.values), *framing.grid):
@@ -292,7 +300,7 @@ class Model:
     def _plans(self, framing: Framing, probabilities: bool, limit: int | None) -> list[MemoryPlan]:
         import torch
 
-        network, rules = self._networks["network"], self._input_rules()
+        network, rules = self._network(), self._input_rules()
         task = self._task(framing, probabilities)
         found: dict[int, tuple[int, bool]] = {}
 
@@ -311,7 +319,7 @@ class Model:
             device_available=_lower(free_memory(self.device) if on_gpu else None, limit),
             host_available=_lower(free_memory(torch.device("cpu")), limit),
             largest_batch=1 << (max(1, largest).bit_length() - 1),
-            notes=() if dry else ("layers' memory estimated from the window",),
+            notes=(*self._ways(network), *(() if dry else ("layers' memory estimated from the window",))),
         )
 
     def _task(self, framing: Framing, probabilities: bool) -> Task:
@@ -328,7 +336,7 @@ class Model:
             whole=not windows.patch,
             channels=self._input_rules().channels,
             probabilities=len(self.card.segments) if probabilities else 0,
-            weights_bytes=self._networks["network"].weights_bytes,
+            weights_bytes=self._network().weights_bytes,
         )
 
     def _patch(self, grid: Triple, windows: WindowRules) -> Triple:
@@ -338,9 +346,22 @@ class Model:
         first, second, third = (1,) * (3 - len(windows.patch)) + windows.patch
         return first, second, third
 
-    def _input_rules(self) -> InputRules:
-        if self.card.input is None or "network" not in self._networks:
+    def _ways(self, network: Ensemble) -> list[str]:
+        """Return what else two runs may differ by: the folds, mirroring, and how windows overlap."""
+        rules, count = self.card.windows or WindowRules(), len(network.members)
+        said = [f"overlap {rules.overlap:g} {rules.tiling} {rules.importance}"] if rules.patch else []
+        said += [f"{count} networks"] if count > 1 else []
+        return [*said, "mirrored"] if network.forwards > count else said
+
+    def _network(self) -> Ensemble:
+        found = self._networks.get("network")
+        if found is None:
             raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
+        return found
+
+    def _input_rules(self) -> InputRules:
+        if self.card.input is None:
+            raise ModelError(f"the model {self.card.name} has no network")
         return self.card.input
 
     def _random_devices(self) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DependencyError, ModelError
+from ..inference.member import Member
 from .anatomy import segment_of
 from .bundle_config import BundleFiles, Configuration
 from .card import ModelCard, NetworkRules
@@ -90,7 +91,7 @@ def monai_card(path: Path) -> ModelCard:
         raise ModelError(f"the metadata of the bundle {path.name} lacks or garbles {error}") from error
 
 
-def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> "tuple[nn.Module, str]":
+def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> tuple[Member, str]:
     """Return the network of a bundle and the SHA-256 of its file.
 
     Raises
@@ -111,7 +112,7 @@ def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> "tuple[nn
     content = files.read(CHECKPOINT)
     tensors = read_checkpoint(content)
     network = _known_network(Configuration(files.table(_configuration_file(files))))
-    return load_into(network, tensors.get("model", tensors)), _sha256(content)
+    return Member(load_into(network, tensors.get("model", tensors))), _sha256(content)
 
 
 def bundle_program(card: ModelCard) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from .bundle_config import Configuration
 from .card import Cleanup, InputRules, IntensityStep, WindowRules
 from .monai_steps import ADVICE, Step, steps_for
 
-AS_READ = "LPS"  # columns, rows and slices of an axial series: how MONAI's readers give what no step turns
+AS_READ = "ijk"  # columns, rows, slices: how MONAI's readers give what no step turns
 # What a volume in memory has behind it, and what changes no value.
 _WITHOUT_EFFECT = {"LoadImage", "EnsureChannelFirst", "AddChannel", "AsChannelFirst", "EnsureType", "CastToType"}
 _WITHOUT_EFFECT |= {"ToTensor", "ToDevice", "Identity"}

@@ -1,16 +1,19 @@
 """ONNX files: graphs of known operators, run by onnxruntime."""
 
-from collections.abc import Callable
+import tempfile
 from typing import TYPE_CHECKING
 
 from ..errors import DependencyError, ModelError, WeightsError
+from ..inference.member import Member
 
 if TYPE_CHECKING:
     import torch
 
+_FILES_BESIDE = "session.model_external_initializers_file_folder_path"
 
-def load_onnx(content: bytes, device: "torch.device") -> "Callable[[torch.Tensor], torch.Tensor]":
-    """Return a function from a batch of windows to the graph's first output, on the windows' device.
+
+def load_onnx(content: bytes, device: "torch.device") -> Member:
+    """Return the graph's first output as a network; it runs in float32.
 
     An ONNX graph holds operators that the runtime brings and no code; libraries of further operators are never loaded.
 
@@ -31,12 +34,21 @@ def load_onnx(content: bytes, device: "torch.device") -> "Callable[[torch.Tensor
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     available = [name for name in wanted if name in onnxruntime.get_available_providers()]
     try:
-        session = onnxruntime.InferenceSession(content, providers=[*available, "CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory(prefix="aidicombridge-") as nothing:
+            # Weights in a file of their own would be looked for in the working directory, and no hash covers them.
+            options = onnxruntime.SessionOptions()
+            options.add_session_config_entry(_FILES_BESIDE, nothing)
+            session = onnxruntime.InferenceSession(
+                content, sess_options=options, providers=[*available, "CPUExecutionProvider"]
+            )
     except Exception as error:
-        raise WeightsError("the file is no ONNX file that onnxruntime can read, or is damaged") from error
+        raise WeightsError(
+            "the file is no ONNX file that onnxruntime can read, is damaged, or needs another file",
+            advice="Save the network with all of its weights in one file.",
+        ) from error
     if len(session.get_inputs()) != 1:
         raise ModelError(f"the ONNX network wants {len(session.get_inputs())} inputs, and a volume is one")
-    name = session.get_inputs()[0].name
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
 
     def run(windows: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -44,4 +56,5 @@ def load_onnx(content: bytes, device: "torch.device") -> "Callable[[torch.Tensor
         outputs = session.run(None, {name: windows.float().cpu().numpy()})
         return torch.from_numpy(outputs[0]).to(windows.device)
 
-    return run
+    count = shape[0] if shape and isinstance(shape[0], int) else None
+    return Member(run, casting="none", windows_at_once=count)

@@ -1,5 +1,6 @@
 """Models that stay loaded between volumes, up to a limit."""
 
+import gc
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -27,24 +28,28 @@ class ResidentModels:
         self._models: OrderedDict[tuple[object, ...], Model] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, card: ModelCard, device: str = "auto") -> Model:
-        """Return the model, loading it if it is not resident; raises what :func:`.loading.load_model` raises.
+    def get(self, card: ModelCard, device: str = "auto", *, precision: str = "auto", mirror: bool = True) -> Model:
+        """Return the model, loading it if it is not resident; takes and raises what :func:`.loading.load_model` does.
 
-        A model whose files were changed or replaced since it was loaded is another model.
+        A model whose files were changed or replaced since it was loaded is another model. One that has to make room is
+        only let go: whoever still holds it, or runs it, can go on.
         """
-        key = (*self._identity(card), device)
+        key = (self._identity(card), device, precision, mirror)
         with self._lock:
             if key not in self._models:
                 while len(self._models) >= self._limit:  # before the next one is loaded
-                    self._models.popitem(last=False)[1].release()
-                self._models[key] = load_model(card, device, weights_folder=self._weights_folder)
+                    self._models.popitem(last=False)
+                gc.collect()
+                self._models[key] = load_model(
+                    card, device, precision=precision, mirror=mirror, weights_folder=self._weights_folder
+                )
             self._models.move_to_end(key)
             return self._models[key]
 
     def __contains__(self, card: ModelCard) -> bool:
         wanted = self._identity(card)
         with self._lock:
-            return any(key[:-1] == wanted for key in self._models)
+            return any(key[0] == wanted for key in self._models)
 
     def release(self) -> None:
         """Give back the memory of all of them."""

@@ -1,16 +1,15 @@
 """TorchScript files: networks that bring their own code. Only what :mod:`consent` lets through comes here."""
 
 import io
-from typing import TYPE_CHECKING
 
 from ..errors import WeightsError
-
-if TYPE_CHECKING:
-    import torch
+from ..inference.member import Member
 
 
-def load_torchscript(content: bytes) -> "torch.jit.ScriptModule":
+def load_torchscript(content: bytes) -> Member:
     """Return the network of a TorchScript file, in evaluation mode, on the CPU; **this runs code of the file**.
+
+    Its weights stay in float32, as types may be written into the program.
 
     Raises
     ------
@@ -24,4 +23,4 @@ def load_torchscript(content: bytes) -> "torch.jit.ScriptModule":
     except RuntimeError as error:
         raise WeightsError("the file is no TorchScript file that this torch can read, or is damaged") from error
     network.eval()
-    return network
+    return Member(network, casting="autocast")

@@ -77,12 +77,22 @@ class ConsoleCalls:
         self._sampleFolders.append(tempfile.TemporaryDirectory(prefix="aidicombridge-sample-"))
         return self.loadSeries(write_sample_series(self._sampleFolders[-1].name))
 
-    def segment(self, volumeNode, modelName, device="auto", anyBodyPart=False):
+    def segment(
+        self,
+        volumeNode,
+        modelName,
+        device="auto",
+        anyBodyPart=False,
+        precision="auto",
+        mirror=True,
+        memoryLimitBytes=None,
+    ):
         """Run a model on a volume that was loaded from DICOM, and return the segmentation node.
 
         The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
         Slicer's DICOM module; it must still show what its files hold, because a result refers to them. A series whose
-        header names a body part that the model is not for is refused, unless anyBodyPart is True.
+        header names a body part that the model is not for is refused, unless anyBodyPart is True. Device, precision and
+        mirror are those of AIDicomBridgeLib.load_model; what does not fit into memoryLimitBytes is refused at once.
         """
         import slicer
 
@@ -99,7 +109,8 @@ class ConsoleCalls:
         ensure_torch()  # the models that are rules count with it too
         volume = read_volume(source)
         refuse_other_voxels(sums, volume)
-        labels = load_model(modelName, device=device).segment(volume, any_body_part=anyBodyPart)
+        model = load_model(modelName, device=device, precision=precision, mirror=mirror)
+        labels = model.segment(volume, any_body_part=anyBodyPart, memory_limit_bytes=memoryLimitBytes)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
     def exportSegmentation(self, segmentationNode, folder, outputs=None, encoding=None, profile=None):
@@ -129,7 +140,8 @@ class ConsoleCalls:
     def runJob(self, endpoint, studyUID, modelName, destinations, *, outboxFolder=None, progress=None, **jobFields):
         """Do it all without nodes: retrieve, segment, encode, send, prove that it arrived; return the JobReport.
 
-        Further fields of AIDicomBridgeLib.Job may be given by name: series_uid, outputs, encodings, device, out, ...
+        Further fields of AIDicomBridgeLib.Job may be given by name: series_uid, outputs, encodings, device, precision,
+        mirror, memory_limit_bytes, out, ... With encodings=("FRACTIONAL",) the SEG holds the model's probabilities.
         What cannot be delivered waits in the outbox, by default the one of the command line.
 
         >>> logic.runJob("dimse://ORTHANC@192.168.1.20:4242", study.study_uid, "mindgrab", ["dimse://PACS@pacs:104"])

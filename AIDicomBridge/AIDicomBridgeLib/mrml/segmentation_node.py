@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -218,9 +218,11 @@ def noted_provenance(node: Any) -> Provenance | None:
     if not text:
         return None
     try:
-        noted = json.loads(text)
-        known = {field.name: field.type for field in fields(Provenance)}
+        noted = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+        known = {field.name: get_origin(field.type) or field.type for field in fields(Provenance)}
         if not all(isinstance(value, known[key]) for key, value in noted.items()):  # type: ignore[arg-type]
+            raise TypeError
+        if not all(isinstance(uid, str) for uid in noted.get("further_series", ())):
             raise TypeError
         return Provenance(**noted)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

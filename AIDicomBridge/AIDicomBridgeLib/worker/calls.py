@@ -108,22 +108,43 @@ class Calls:
         paths: Paths,
         model: ModelName,
         device: str = "auto",
+        precision: str = "auto",
+        mirror: bool = True,
         any_body_part: bool = False,
+        probabilities: bool = False,
+        memory_limit_bytes: int | None = None,
         subject: Subject | None = None,
     ) -> LabelVolume:
         """Run a model on the volume of one series, from its files; its segments have fingerprints.
 
         With ``subject``, files that are of another patient or study are refused (ConflictError).
         """
-        loaded = self._load(model, device)
+        loaded = self._load(model, device, precision, mirror)
         volume = self._read_of(paths, subject)
-        return with_fingerprints(loaded.segment(volume, any_body_part=any_body_part, progress=self._progress))
+        labels = loaded.segment(
+            volume,
+            any_body_part=any_body_part,
+            probabilities=probabilities,
+            memory_limit_bytes=memory_limit_bytes,
+            progress=self._progress,
+        )
+        return with_fingerprints(labels)
 
     def plan(
-        self, *, paths: Paths, model: ModelName, device: str = "auto", subject: Subject | None = None
+        self,
+        *,
+        paths: Paths,
+        model: ModelName,
+        device: str = "auto",
+        precision: str = "auto",
+        mirror: bool = True,
+        probabilities: bool = False,
+        memory_limit_bytes: int | None = None,
+        subject: Subject | None = None,
     ) -> MemoryPlan | None:
         """Return how a model would run on the series and the memory that it would need; None for rules."""
-        return self._load(model, device).plan(self._read_of(paths, subject))
+        loaded, volume = self._load(model, device, precision, mirror), self._read_of(paths, subject)
+        return loaded.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
 
     def release(self) -> None:
         """Give back the memory of the models and of the volume."""
@@ -190,11 +211,11 @@ class Calls:
             subject.refuse_others([Subject.of(volume.source.headers[0])])
         return volume
 
-    def _load(self, model: ModelName, device: str) -> Model:
+    def _load(self, model: ModelName, device: str, precision: str, mirror: bool) -> Model:
         card = find_card(model)
         if card not in self._models:
             report(self._progress, "load model", 0)
-        return self._models.get(card, device)
+        return self._models.get(card, device, precision=precision, mirror=mirror)
 
     def put(self, *, files: Paths, endpoint: Endpoint, outbox_folder: Path | str) -> int:
         """Put objects into the outbox for an endpoint and return how many of them wait for it."""

@@ -100,7 +100,7 @@ def test_a_bundle_without_a_configuration_in_json_is_refused(tmp_path: Path) -> 
 def test_intensities_are_those_of_the_step(tmp_path: Path, step: dict[str, Any], expected: list[float]) -> None:
     rules = folder_card(write_bundle(tmp_path / "bundle", [step])).input
     assert rules is not None
-    found = normalise(torch.tensor([-1400.0, -200.0, 0.0, 1500.0]), rules.intensity, "CT")
+    found = normalise(torch.tensor([-1400.0, -200.0, 0.0, 1500.0])[None], rules.intensity, ["CT"])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -143,6 +143,12 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_with_the_number(
     monkeypatch.setattr(bundle_config, "LARGEST_NETWORK", 2**19)
     with pytest.raises(ModelError, match="too large: 1048576 bytes, and 524288 are allowed"):
         load_bundle(folder_card(archive), None, "bundle.zip")  # type: ignore[arg-type]
+
+
+def test_a_series_that_no_step_turns_is_seen_as_it_lies(tmp_path: Path) -> None:
+    rules = folder_card(write_bundle(tmp_path / "bundle", [LOADED])).input
+    assert rules is not None
+    assert rules.orientation == "ijk"
 
 
 def test_metadata_of_one_channel_is_a_segment(tmp_path: Path) -> None:

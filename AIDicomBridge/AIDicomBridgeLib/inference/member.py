@@ -1,0 +1,142 @@
+"""One network as it is run: brought to a device and a precision in the way that it bears."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BridgeError, ModelError
+from .device import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+
+Network = Callable[["torch.Tensor"], "torch.Tensor"]  # torch modules, mostly
+
+
+class Member:
+    """A network, and how a lower precision than float32 is reached with it.
+
+    Parameters
+    ----------
+    network
+        Takes (N, C, d, h, w), or (N, C, h, w) for a 2D one, and gives as many channels as it has classes.
+    casting
+        ``"weights"``: they are converted. ``"autocast"``: they stay in float32, and torch converts what bears it; for
+        programs, which may have float32 written into them. ``"none"``: it runs in float32, whatever is asked for.
+    windows_at_once
+        For what was exported for just so many; others are run in several goes. None for any number.
+
+    Attributes
+    ----------
+    network
+        As it was given, or as it was moved by :meth:`to`.
+    precision
+        What it runs in, since :meth:`to`.
+    """
+
+    def __init__(self, network: Network, *, casting: str = "weights", windows_at_once: int | None = None) -> None:
+        self.network = network
+        self.casting = casting
+        self.windows_at_once = windows_at_once
+        self._run = network
+
+    def to(self, device: "torch.device", precision: "torch.dtype", *, compiled: bool = False) -> "Member":
+        """Move the network to a device and prepare it for a precision; return itself.
+
+        Parameters
+        ----------
+        compiled
+            Let torch compile a network with layers of its own for the shape of its first window: that takes a minute,
+            and a C++ compiler on the machine.
+        """
+        import torch
+
+        self.precision = torch.float32 if self.casting == "none" else precision
+        # float16 has too few digits for sums: autocast keeps in float32 what must stay there.
+        self._autocast = self.precision != torch.float32 and (
+            self.casting == "autocast" or self.precision == torch.float16
+        )
+        self._input_type = torch.float32 if self._autocast else self.precision
+        if isinstance(self.network, torch.nn.Module):
+            self.network = self.network.to(device, self._input_type)
+        self._device = device
+        self._run = self.network
+        if compiled and isinstance(self.network, torch.nn.Module) and self.casting == "weights":
+            self._run = torch.compile(self.network, dynamic=False)
+        return self
+
+    @property
+    def weights_bytes(self) -> int:
+        """What the weights take on the device."""
+        import torch
+
+        if not isinstance(self.network, torch.nn.Module):
+            return 0
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
+
+    def __call__(self, windows: "torch.Tensor") -> "torch.Tensor":
+        """Return the network's full-resolution outputs of windows on its device.
+
+        Raises
+        ------
+        ModelError
+            The network fails on them, or gives no tensor.
+        """
+        import torch
+
+        if not self.windows_at_once or self.windows_at_once == len(windows):
+            return self._outputs(self._run, windows)
+        outputs = []
+        for piece in windows.split(self.windows_at_once):
+            missing = self.windows_at_once - len(piece)
+            filled = torch.cat([piece, piece[-1:].expand(missing, *piece.shape[1:])]) if missing else piece
+            outputs.append(self._outputs(self._run, filled)[: len(piece)])
+        return torch.cat(outputs)
+
+    @property
+    def layers(self) -> list[Network]:
+        """The steps of a network that is a stack of layers, each to be called as the network is; none for others."""
+        import torch
+
+        if not isinstance(self.network, torch.nn.Sequential) or self._run is not self.network:
+            return []
+        return [partial(self._outputs, layer) for layer in self.network]
+
+    def _outputs(self, run: Network, windows: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        if windows.dtype == torch.float32:  # what a layer before gave stays as it is
+            windows = windows.to(self._input_type)
+        try:
+            with torch.autocast(self._device.type, self.precision, enabled=self._autocast):
+                return _tensor_of(run(windows))
+        except BridgeError:
+            raise
+        except Exception as error:  # a program, a compiler or a runtime can raise anything
+            if is_out_of_memory(error):
+                raise
+            raise self._failure(error, windows) from error
+
+    def _failure(self, error: Exception, windows: "torch.Tensor") -> ModelError:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+        kind = str(self.precision).removeprefix("torch.")
+        advice = "Is the card's patch, and its number of channels, what the network takes?"
+        if self._run is not self.network:
+            advice = "Leave --compile out."
+        elif self._autocast or kind != "float32":
+            advice += " If so: it may bear no other precision than float32 (--precision float32)."
+        return ModelError(f"the network fails on a window of {tuple(windows.shape)} in {kind}: {said}", advice=advice)
+
+
+def _tensor_of(outputs: Any) -> "torch.Tensor":
+    """Return the full-resolution output of networks that give several, or a dictionary of them."""
+    import torch
+
+    if isinstance(outputs, dict):
+        outputs = next(iter(outputs.values()))
+    if isinstance(outputs, list | tuple) and outputs:
+        outputs = outputs[0]
+    if not isinstance(outputs, torch.Tensor) or math.prod(outputs.shape) == 0:
+        raise ModelError("the network does not give a tensor", advice="Use another model file.")
+    return outputs

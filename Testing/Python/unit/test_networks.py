@@ -1,0 +1,114 @@
+"""Networks as they are run: sums, precisions that programs bear, fixed batches, cancellation, compiling, failures."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from AIDicomBridgeLib.errors import JobCancelled, ModelError
+from AIDicomBridgeLib.inference.ensemble import Ensemble
+from AIDicomBridgeLib.inference.member import Member
+from AIDicomBridgeLib.models.torch_export import load_export
+from AIDicomBridgeLib.models.torchscript import load_torchscript
+from AIDicomBridgeLib.progress import CancelToken
+
+CPU = torch.device("cpu")
+
+
+class _InFloat(torch.nn.Module):
+    """Has float32 written into it, as honest programs have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv3d(1, 2, 3, padding=1)
+        self.register_buffer("scale", torch.ones(1, 2, 1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x.float())
+        return torch.einsum("ncdhw,ncxyz->ncdhw", x.float(), self.scale) + torch.ones(1, dtype=torch.float32)
+
+
+def exported(windows: int) -> Member:
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(_InFloat().eval(), (torch.zeros(windows, 1, 4, 4, 4),)), file)
+    return load_export(file.getvalue())
+
+
+def scripted() -> Member:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(_InFloat().eval(), torch.zeros(1, 1, 4, 4, 4)), file)
+    return load_torchscript(file.getvalue())
+
+
+@pytest.mark.parametrize("make", [scripted, lambda: exported(1)])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_programs_run_in_every_precision(make, precision: torch.dtype) -> None:
+    torch.manual_seed(1)
+    member = make()
+    windows = torch.randn(1, 1, 4, 4, 4)
+    with torch.inference_mode():
+        expected = member.network(windows)
+        found = Ensemble([member], CPU, precision)(windows)
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(("exported_for", "asked"), [(1, 3), (2, 3)])
+def test_what_was_exported_for_some_windows_takes_any_number(exported_for: int, asked: int) -> None:
+    ensemble = Ensemble([exported(exported_for)], CPU, torch.bfloat16)
+    windows = torch.randn(asked, 1, 4, 4, 4)
+    with torch.inference_mode():
+        found = ensemble(windows)
+        one_by_one = torch.cat([ensemble(window[None]) for window in windows])
+    assert ensemble.precision == torch.float32  # and that is what the result says
+    torch.testing.assert_close(found, one_by_one)
+
+
+def test_sums_of_several_passes_do_not_overflow_nor_round() -> None:
+    large = Member(lambda windows: windows.half() * 30000)  # two of them are beyond float16
+    with torch.inference_mode():
+        found = Ensemble([large, large, large], CPU, torch.float32, mirror_axes=(0,))(torch.ones(1, 1, 2, 2, 2))
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2, 2), 30000.0))
+
+
+def test_cancel_takes_effect_between_the_passes_of_one_window() -> None:
+    cancel, passes = CancelToken(), []
+
+    def network(windows: torch.Tensor) -> torch.Tensor:
+        passes.append(1)
+        cancel.cancel()
+        return windows
+
+    with pytest.raises(JobCancelled):
+        Ensemble([network] * 5, CPU, torch.float32, mirror_axes=(0, 1))(torch.ones(1, 1, 2, 2, 2), cancel)
+    assert len(passes) == 1
+
+
+def test_a_network_that_fails_is_a_named_error() -> None:
+    network = torch.nn.Conv3d(3, 2, 1)
+    with pytest.raises(
+        ModelError, match=r"he network fails on a window of \(1, 1, 2, 2, 2\) in float32: [Gg]iven groups"
+    ):
+        Ensemble([network], CPU, torch.float32)(torch.ones(1, 1, 2, 2, 2))
+    with pytest.raises(ModelError, match="does not give a tensor"):
+        Ensemble([lambda windows: []], CPU, torch.float32)(torch.ones(1, 1, 2, 2, 2))
+
+
+def test_a_network_is_compiled_only_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiled = []
+
+    def compiler(network: torch.nn.Module, **_: object):
+        compiled.append(network)
+
+        def fail(_: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no C++ compiler was found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    network, windows = torch.nn.Conv3d(1, 2, 1), torch.ones(1, 1, 2, 2, 2)
+    Ensemble([network], CPU, torch.float32)(windows)
+    Ensemble([scripted()], CPU, torch.float32, compiled=True)  # is compiled already
+    assert not compiled
+    with pytest.raises(ModelError, match=r"no C\+\+ compiler was found\. Leave --compile out"):
+        Ensemble([network], CPU, torch.float32, compiled=True)(windows)
+    assert compiled == [network]
