@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ class Job:
     stack, resample
         Which stack to take of a series that holds several, and whether to accept an irregular one: see
         :meth:`SourceSeries.from_files`.
+    suv
+        Give the model a PET series as SUV by body weight; its measurements are then in SUV too.
     any_body_part
         Run the model also where the header names a body part that is not on its card.
     series_description
@@ -102,6 +104,7 @@ class Job:
     memory_limit_bytes: int | None = None
     stack: int | None = None
     resample: bool = False
+    suv: bool = False
     any_body_part: bool = False
     series_description: str | None = None
     out: Path | None = None
@@ -171,6 +174,7 @@ class JobReport:
             "series_uid": source.series_uid if source else None,
             "series_ranking": [item.to_dict() for item in self.series_ranking],
             "decoder": self.volume.decoder if self.volume else None,
+            "suv": asdict(self.volume.suv) if self.volume and self.volume.suv else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "measurements": [measured.to_dict() for measured in self.measurements],
             "results": [result.to_dict() for result in self.results],
@@ -210,7 +214,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             with done.stage("retrieve", progress):
                 source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
-            done.volume = read_volume(source, progress=progress, cancel=cancel)
+            done.volume = read_volume(source, suv=job.suv, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
             done.labels = model.segment(
                 done.volume,

@@ -56,6 +56,12 @@ ResampleOption = Annotated[
         "results lie on the slices as they are.",
     ),
 ]
+SuvOption = Annotated[
+    bool,
+    typer.Option(
+        "--suv", help="Give the model a PET series as SUV by body weight, and measure in SUV; the factors are kept."
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 PrecisionOption = Annotated[
     str,
@@ -95,6 +101,7 @@ def segment(
     any_body_part: BodyPartOption = False,
     stack: StackOption = None,
     resample: ResampleOption = False,
+    suv: SuvOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment a series on disk and write DICOM results into a folder."""
@@ -115,6 +122,7 @@ def segment(
             any_body_part=any_body_part,
             stack=stack,
             resample=resample,
+            suv=suv,
             out=out,
         )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))
@@ -140,6 +148,7 @@ def run(
     any_body_part: BodyPartOption = False,
     stack: StackOption = None,
     resample: ResampleOption = False,
+    suv: SuvOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pull a series from a PACS, segment it, push the results, and prove that they arrived.
@@ -165,6 +174,7 @@ def run(
             any_body_part=any_body_part,
             stack=stack,
             resample=resample,
+            suv=suv,
             outbox=Outbox(user_folder() / "outbox"),
         )
         _show(command, run_job(job, progress=command.progress, cancel=command.cancel))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BodyPartError, MemoryLimitError, ModelError
+from ..free_memory import free_memory
 from ..inference.channels import channels_of
 from ..inference.device import is_out_of_memory
 from ..inference.ensemble import Ensemble
-from ..inference.free_memory import free_memory
 from ..inference.label_rows import LabelRows
 from ..inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from ..inference.postprocessing import clean_up
@@ -196,6 +196,7 @@ class Model:
             memory_plan=plan.describe() if plan else "",
             manufacturer=self.card.manufacturer,
             further_series=tuple(channel.source.series_uid for channel in volumes[1:]),
+            suv=volume.suv.describe() if volume.suv else "",
         )
         if shares is not None and seen is not volume:
             shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])

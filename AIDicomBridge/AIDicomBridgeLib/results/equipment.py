@@ -106,6 +106,7 @@ def read_provenance(item: "Dataset") -> Provenance:
         device=said.get("device", ""),
         precision=said.get("precision", ""),
         memory_plan=said.get("memory_plan", ""),
+        suv=said.get("suv", ""),
         manufacturer=str(item.get("AlgorithmSource") or ""),
         further_series=tuple(said.get("further_series", "").split()),
         # What another system wrote was not cleared for diagnosis by us.
@@ -120,6 +121,7 @@ def _parameters(provenance: Provenance) -> dict[str, str]:
         "precision": provenance.precision,
         "memory_plan": provenance.memory_plan,
         "further_series": " ".join(provenance.further_series),
+        "suv": provenance.suv,
         "diagnostic_use": "no" if provenance.not_for_diagnostic_use else "yes",
     }
     return {key: value for key, value in parameters.items() if value}

@@ -51,6 +51,8 @@ class Provenance:
         Who made the algorithm; empty where it is not known.
     further_series
         Series Instance UIDs of what a model of several input channels saw beside the source.
+    suv
+        How PET values became SUV, as :meth:`..series.suv.SuvFactors.describe` says it; empty where they did not.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Provenance:
     memory_plan: str = ""
     manufacturer: str = ""
     further_series: tuple[str, ...] = ()
+    suv: str = ""
 
 
 @dataclass(frozen=True)

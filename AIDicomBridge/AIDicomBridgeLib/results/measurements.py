@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import EncodingError, GeometryError, PixelError
 from ..series.volume import ImageVolume
 from .labels import Code, LabelVolume, Segment
-from .quantities import QUANTITIES, voxel_values
+from .quantities import QUANTITIES, SUV_BODY_WEIGHT, voxel_values
 from .shape import LabelShape, label_shapes
 
 _CHUNK = 1_000_000  # values in float64 at once
@@ -96,7 +96,8 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
         raise EncodingError(
             "the labels were not made from this volume", uid=volume.source.series_uid, advice="Read the labels' source."
         )
-    intensity, unit = voxel_values(volume.modality, volume.source.headers[0]) or (None, None)
+    known = SUV_BODY_WEIGHT if volume.suv else voxel_values(volume.modality, volume.source.headers[0])
+    intensity, unit = known or (None, None)
     voxel_ml = abs(float(np.linalg.det(labels.ijk_to_lps[:3, :3]))) / 1000  # also right for sheared and oblique axes
     even = volume.source.is_evenly_spaced
     shapes: dict[int, LabelShape] = {}

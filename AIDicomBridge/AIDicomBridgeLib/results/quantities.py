@@ -45,6 +45,7 @@ _SUV_UNITS = {
     "IBW": Code("g/ml{SUVibw}", "UCUM", "Standardized Uptake Value ideal body weight"),
     "BSA": Code("cm2/ml{SUVbsa}", "UCUM", "Standardized Uptake Value body surface area"),
 }
+SUV_BODY_WEIGHT = UPTAKE, _SUV_UNITS["BW"]
 
 # What Image Type (0008,0008) calls an MR image whose values are no signal.
 _MAPS = {"ADC", "EADC", "FA", "RCBV", "RCBF", "MTT", "TTP", "TMAX", "T1MAP", "T2MAP", "KTRANS", "PHASE", "VELOCITY"}

@@ -29,11 +29,13 @@ _JPEG = (_JPEG_BASELINE, _JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS)
 _IMAGECODECS = {
     _JPEG_BASELINE: "jpeg8_decode",
     _JPEG_EXTENDED: "jpeg8_decode",
-    **dict.fromkeys(_JPEG_LOSSLESS, "ljpeg_decode"),
+    # ljpeg_decode knows neither restart intervals nor point transforms (T.81 B.2.4.4, H.1.2) and gives wrong values.
+    **dict.fromkeys(_JPEG_LOSSLESS, "jpeg8_decode"),
     **dict.fromkeys(_JPEG_LS, "jpegls_decode"),
     **dict.fromkeys((*_JPEG_2000, *_HTJ2K), "jpeg2k_decode"),
 }
 _ADVICE = "Install the decoders with: pip install imagecodecs pylibjpeg-rle."
+_END_OF_IMAGE = b"\xff\xd9"
 _LARGEST_RLE_RATIO = 64  # two bytes stand for 128 at most
 
 
@@ -182,6 +184,8 @@ def _check_size(encoded: bytes, syntax: str, form: PixelFormat, uid: str) -> Non
             raise PixelError("the pixel data (RLE) is truncated", uid=uid, advice="Retrieve the series again.")
     elif syntax in _JPEG:
         size = _jpeg_size(encoded)
+        if size is not None and not encoded.rstrip(b"\0\xff").endswith(_END_OF_IMAGE):  # decoders fill what is missing
+            raise PixelError("the pixel data (JPEG) is cut off", uid=uid, advice="Retrieve the series again.")
     elif syntax in (*_JPEG_2000, *_HTJ2K):
         size = _jpeg2000_size(encoded)
     if size != (form.rows, form.columns):

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # PS3.5 section 9.1: digits and dots, at most 64 characters. Leading zeros occur in the wild and are read.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # section 6.2, DS and IS
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"  # the DICOMDIR of a CD: a table of contents, no instance
-_META_BYTES = 65536
+META_BYTES = 65536  # of a file: they hold its file meta information, and an ordinary header too
 
 
 def is_uid(text: object) -> bool:
@@ -41,9 +42,15 @@ def is_part10_file(path: Path) -> bool:
     if not has_dicom_prefix(path):
         return False
     try:
-        return parse_part10_header(_head(path, _META_BYTES)).sop_class_uid != _MEDIA_STORAGE_DIRECTORY
+        return parse_part10_header(_head(path, META_BYTES)).sop_class_uid != _MEDIA_STORAGE_DIRECTORY
     except BadDicomError:  # it claims to be one: whoever reads it says what is wrong
         return True
+
+
+def looks_like_dataset(path: Path) -> bool:
+    """Return True if the file begins as a data set that lost its preamble does: with group 0002 or 0008."""
+    head = _head(path, 4)
+    return len(head) == 4 and head[0] in (0x02, 0x08) and head[1] == head[3] == 0
 
 
 def _head(path: Path, count: int) -> bytes:
@@ -98,8 +105,22 @@ def real_number(dataset: "Dataset", name: str, default: float) -> float:
     if element is None:
         return float(default)
     if element.VR in ("DS", None) and isinstance(element.value, bytes):  # as it was read: quicker
-        return float(element.value.strip(b"\0 "))
+        return decimal(element.value.decode("ascii"))
     return float(dataset.get(name))
+
+
+def decimal(text: str) -> float:
+    """Return the number that a text says as DICOM writes numbers; Python alone would also read ``0_8`` and ``inf``.
+
+    Raises
+    ------
+    ValueError
+        It says none.
+    """
+    text = text.strip("\0 ")
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("the text is no decimal number")
+    return float(text)
 
 
 def read_dicom(path: Path | str, *, stop_before_pixels: bool = False) -> "Dataset":
@@ -127,7 +148,7 @@ def read_header(path: Path | str) -> "tuple[Dataset, int]":
     Raises as :func:`read_dicom`.
     """
     path = Path(path)
-    scanned = scan_header(_head(path, _META_BYTES))
+    scanned = scan_header(_head(path, META_BYTES))
     if scanned is None or _invalid_uids(scanned[0]):
         return _read(path, stop_before_pixels=True)
     return scanned
@@ -182,7 +203,7 @@ def _read(path: Path, stop_before_pixels: bool) -> "tuple[Dataset, int]":
         with path.open("rb") as file:
             # 1 MB of deflated data can grow to more than 1 GiB: looked at before anything is inflated.
             try:
-                syntax = parse_part10_header(file.read(_META_BYTES)).transfer_syntax_uid
+                syntax = parse_part10_header(file.read(META_BYTES)).transfer_syntax_uid
             except BadDicomError:  # pydicom is more lenient, or says what is wrong
                 syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
             file.seek(0)

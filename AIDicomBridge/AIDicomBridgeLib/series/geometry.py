@@ -10,7 +10,10 @@ from ..errors import GeometryError
 SPACING_TOLERANCE = 0.01
 # Direction cosines with 6 decimals leave about 1e-6; a tilt of 0.1 degrees is 1.7e-3.
 DIRECTION_TOLERANCE = 1e-3
-_SAME_POSITION_MM = 1e-5
+# Of unit vectors and their right angle: cosines with 4 decimals leave 2e-4, and readers differ on what is left.
+_ORTHONORMAL_TOLERANCE = 5e-4
+# Of the pixel spacing: slices that lie closer show one place, and a stack that leans by less is straight.
+_SAME_POSITION, _STRAIGHT = 0.01, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,11 @@ def stack_slices(
     if np.abs(pixel_spacings / pixel_spacings[0] - 1).max() > SPACING_TOLERANCE:
         raise GeometryError("the slices have different pixel spacings")
     row, column = orientations[0, :3], orientations[0, 3:]
-    if abs(np.linalg.norm(row) - 1) > 0.01 or abs(np.linalg.norm(column) - 1) > 0.01 or abs(row @ column) > 0.01:
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(row @ column)) > _ORTHONORMAL_TOLERANCE:
         raise GeometryError("the image orientation is not a pair of perpendicular unit vectors")
+    turned, _, back = np.linalg.svd(np.stack([row, column], axis=1), full_matrices=False)
+    row, column = (turned @ back).T  # the nearest pair that is: what is left from rounding would add up over a row
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
 
@@ -86,7 +92,7 @@ def stack_slices(
     irregularity = ""
     if len(order) > 1:
         step = (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
-        irregularity = _irregularity(np.diff(distances[order]), step, normal, positions[order])
+        irregularity = _irregularity(distances[order], step, normal, positions[order], float(pixel_spacings.min()))
     if irregularity and not allow_irregular:
         raise GeometryError(
             irregularity,
@@ -101,19 +107,24 @@ def stack_slices(
     return SliceStack(tuple(int(index) for index in order), affine, irregularity)
 
 
-def slices_at_one_position(positions: np.ndarray, orientation: np.ndarray) -> int:
-    """Return how many of the (n, 3) positions lie at most in one plane of this orientation, (6,)."""
-    distances = np.sort(positions @ np.cross(orientation[:3], orientation[3:]))
+def plane_numbers(positions: np.ndarray, orientation: np.ndarray, pixel_spacing: float) -> np.ndarray:
+    """Return for each of the (n, 3) positions the number of its plane along the normal, (n,), from 0 on.
+
+    Positions of one plane may differ by a hundredth of the pixel spacing, as those of several phases do.
+    """
+    distances = positions @ np.cross(orientation[:3], orientation[3:])
+    order = np.argsort(distances, kind="stable")
+    numbers = np.empty(len(order), int)
+    numbers[order] = np.concatenate([[0], np.cumsum(np.diff(distances[order]) > _SAME_POSITION * pixel_spacing)])
+    return numbers
+
+
+def _irregularity(
+    distances: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray, pixel_spacing: float
+) -> str:
     gaps = np.diff(distances)
-    apart = gaps[gaps > _SAME_POSITION_MM]
-    closest = max(float(np.median(apart)) * SPACING_TOLERANCE if apart.size else 0.0, _SAME_POSITION_MM)
-    planes = np.concatenate([[0], np.cumsum(gaps > closest)])
-    return int(np.bincount(planes).max())
-
-
-def _irregularity(gaps: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray) -> str:
     typical = float(np.median(gaps))
-    if gaps.min() <= max(typical * SPACING_TOLERANCE, _SAME_POSITION_MM):
+    if gaps.min() <= max(typical * SPACING_TOLERANCE, _SAME_POSITION * pixel_spacing):
         raise GeometryError(
             "two slices share one position", advice="The series may hold several phases; choose one acquisition."
         )
@@ -123,9 +134,10 @@ def _irregularity(gaps: np.ndarray, step: np.ndarray, normal: np.ndarray, positi
         what = "slices are missing" if missing else "the slices are unevenly spaced"
         return f"{what}: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm"
     shift = float(np.linalg.norm(step - along * normal))
-    if shift > DIRECTION_TOLERANCE * np.linalg.norm(step):
+    if shift * len(gaps) > _STRAIGHT * pixel_spacing:
         degrees = np.degrees(np.arctan2(shift, along))
-        return f"the slices are shifted within their plane (gantry tilt of {degrees:.1f} degrees)"
+        shown = f"{degrees:.1f}" if degrees >= 0.1 else f"{degrees:.3f}"
+        return f"the slices are shifted within their plane (gantry tilt of {shown} degrees)"
     expected = positions[0] + np.arange(len(positions))[:, None] * step
     if np.linalg.norm(positions - expected, axis=1).max() > max(SPACING_TOLERANCE * np.linalg.norm(step), 0.01):
         return "the slice positions do not lie on one line"

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import PixelError
+from ..errors import BadDicomError, PixelError
 from .dicom_file import element_as_read, raw_text, real_number, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_GREY_VALUES = ("MONOCHROME1", "MONOCHROME2", "")  # the first is shown inverted; its values mean the same
+_WITH_RESCALE = ("CT", "PT")  # type 1 there: PS3.3 C.8.2.1, C.8.9.4; C.7.6.16.2.9 in their Enhanced kin
+_LARGEST_VALUE = 3e38  # of float32
 _LARGEST_SIDE = 8192  # of a slice; scanners make 1024 at most, and 65535 x 65535 would be 8 GiB
 
 
@@ -24,6 +27,8 @@ class PixelFormat:
         8 or 16 bits a cell; those that hold the value, the uppermost of them being ``high_bit``.
     signed
         The stored values are two's complements.
+    overlay_bits
+        The bits beside the value in which old overlays lie, as a mask.
     """
 
     rows: int
@@ -32,6 +37,7 @@ class PixelFormat:
     bits_stored: int
     high_bit: int
     signed: bool
+    overlay_bits: int = 0
 
     @classmethod
     def of(cls, header: "Dataset") -> "PixelFormat":
@@ -49,15 +55,17 @@ class PixelFormat:
         allocated = whole_number(header, "BitsAllocated", 0)
         stored = whole_number(header, "BitsStored", allocated)
         high = whole_number(header, "HighBit", stored - 1)
-        if whole_number(header, "SamplesPerPixel", 1) != 1:
-            raise PixelError("the image is not a grey-value image", uid=uid)
+        photometric = _photometric(header, uid)
+        if whole_number(header, "SamplesPerPixel", 1) != 1 or photometric not in _GREY_VALUES:
+            raise PixelError(f"the image is not a grey-value image (photometric interpretation {photometric})", uid=uid)
         if allocated not in (8, 16):
             raise PixelError(f"the image has {allocated} bits a pixel; 8 and 16 can be read", uid=uid)
         if not 0 < stored <= allocated or not stored - 1 <= high < allocated:
             raise PixelError(f"{stored} bits up to bit {high} do not fit into {allocated} allocated ones", uid=uid)
         if not (0 < rows <= _LARGEST_SIDE and 0 < columns <= _LARGEST_SIDE):
             raise PixelError(f"a slice of {rows} x {columns} is not accepted", uid=uid)
-        return cls(rows, columns, allocated, stored, high, whole_number(header, "PixelRepresentation", 0) != 0)
+        signed = whole_number(header, "PixelRepresentation", 0) != 0
+        return cls(rows, columns, allocated, stored, high, signed, _overlay_bits(header) if stored < allocated else 0)
 
     @property
     def frame_bytes(self) -> int:
@@ -69,6 +77,28 @@ class PixelFormat:
         """Least and largest value that can be stored."""
         span = 1 << self.bits_stored
         return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
+
+    def has_foreign_bits(self, cells: np.ndarray) -> bool:
+        """Return True if native cells hold more than their values, sign extensions and announced overlays.
+
+        The header then says less than the image has: to cut its values would change them without a word.
+        """
+        shift, width = self.high_bit + 1 - self.bits_stored, self.bits_allocated
+        if self.bits_stored == width:
+            return False
+        if shift == 0 and not self.overlay_bits:  # two quick passes
+            if not self.signed:
+                return int(cells.max()) >> self.bits_stored > 0
+            values = cells.view(f"i{cells.dtype.itemsize}")
+            return int(values.min()) < -(1 << self.bits_stored - 1) or int(values.max()) >> self.bits_stored > 0
+        value_bits = (1 << self.bits_stored) - 1 << shift
+        others = np.array(~value_bits & ~self.overlay_bits & (1 << width) - 1, cells.dtype)
+        found = cells & others
+        if self.signed:
+            is_negative = (cells >> self.high_bit & 1).astype(bool)
+            extension = others & np.array((-1 << self.high_bit + 1) & (1 << width) - 1, cells.dtype)
+            found[is_negative & (found == extension)] = 0
+        return bool(found.any())
 
     def stored_values(self, cells: np.ndarray, *, low_bits: bool = False) -> np.ndarray:
         """Return what native cells hold, with the sign bit at its place and other bits (old overlays) masked out.
@@ -104,6 +134,25 @@ class PixelFormat:
         return values
 
 
+def _photometric(header: "Dataset", uid: str) -> str:
+    try:
+        return raw_text(header, "PhotometricInterpretation").upper()
+    except Exception as error:  # converters raise nearly anything on damaged input
+        raise BadDicomError("PhotometricInterpretation cannot be read", uid=uid) from error
+
+
+def _overlay_bits(header: "Dataset") -> int:
+    """Return where old overlays lie beside the values (PS3.3 of 2004, C.9.2: those without data of their own)."""
+    bits = 0
+    for tag in [tag for tag in header.keys() if 0x6000 <= tag >> 16 < 0x6020 and tag & 0xFFFF == 0x0102]:  # noqa: SIM118
+        position = header[tag].value
+        if not isinstance(position, int) or not 0 <= position < 16:
+            raise PixelError("the bit position of an overlay is damaged", uid=raw_text(header, "SOPInstanceUID"))
+        if (tag >> 16, 0x3000) not in header:
+            bits |= 1 << position
+    return bits
+
+
 @dataclass(frozen=True, eq=False)
 class ValueRule:
     """The modality transformation of a slice: ``stored * slope + intercept``, or a table.
@@ -133,17 +182,27 @@ class ValueRule:
         uid = raw_text(header, "SOPInstanceUID")
         try:
             if element_as_read(header, "ModalityLUTSequence") is not None and header.ModalityLUTSequence:
-                return cls._of_table(header.ModalityLUTSequence[0])
+                signed = whole_number(header, "PixelRepresentation", 0) != 0
+                return cls._of_table(header.ModalityLUTSequence[0], signed=signed)
             slope, intercept = real_number(header, "RescaleSlope", 1), real_number(header, "RescaleIntercept", 0)
         except Exception as error:  # empty, or damaged in any way
             raise PixelError("the rescale slope, intercept or modality LUT cannot be used", uid=uid) from error
-        if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
-            raise PixelError("the rescale slope is zero, or not finite", uid=uid)
+        if not (slope and abs(slope) * 65536 + abs(intercept) < _LARGEST_VALUE):  # also for what is no number
+            raise PixelError("the rescale slope is zero, or a value would be beyond all numbers", uid=uid)
+        absent = [n for n in ("RescaleSlope", "RescaleIntercept") if element_as_read(header, n) is None]
+        if absent and raw_text(header, "Modality") in _WITH_RESCALE:
+            raise PixelError(
+                f"the image has no {' and no '.join(absent)}: what its values mean is not known",
+                uid=uid,
+                advice="Retrieve the series again, from where it is complete; CT and PET images always state it.",
+            )
         return cls(slope, intercept)
 
     @classmethod
-    def _of_table(cls, item: "Dataset") -> "ValueRule":
+    def _of_table(cls, item: "Dataset", *, signed: bool) -> "ValueRule":
         count, first, bits = (int(value) for value in item.LUTDescriptor)
+        if signed and first >= 1 << 15:  # the first value has the sign of the pixels, whatever its VR (C.11.1.1.1)
+            first -= 1 << 16
         data = item.LUTData
         table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
         if bits not in range(8, 17) or len(table) < (count or 65536):

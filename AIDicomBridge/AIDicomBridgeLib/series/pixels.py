@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import BadDicomError, PixelError
+from ..free_memory import machine_memory
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .decoders import Decoder, choose_decoder
 from .dicom_file import raw_text, whole_number
@@ -110,9 +111,14 @@ class _Plane:
 
     def write(self, cells: np.ndarray, voxels: np.ndarray) -> None:
         """Write a frame's cells, which may be changed, into its plane of the volume."""
-        stored = self.form.stored_values(
-            cells, low_bits=self.coding.decoder is not None and self.coding.decoder.low_bits
-        )
+        gives_low_bits = self.coding.decoder is not None and self.coding.decoder.low_bits
+        if not gives_low_bits and self.form.has_foreign_bits(cells):
+            raise PixelError(
+                f"the image holds values beyond the {self.form.bits_stored} bits that its header states",
+                uid=self.uid,
+                advice="They would be cut. Retrieve the series again, or tell whoever looks after its scanner.",
+            )
+        stored = self.form.stored_values(cells, low_bits=gives_low_bits)
         if (
             voxels.dtype == np.int16
             and not self.rule.fits_int16(*self.form.value_range)
@@ -162,7 +168,9 @@ def _tasks(planes: list[_Plane], voxels: np.ndarray) -> Iterator[Callable[[], No
             if frame in wanted:
                 plane = wanted.pop(frame)
                 yield partial(_decode, plane, encoded, voxels[plane.k])
-            if not wanted:
+            elif frame >= of_path[0].piece.frame_count:
+                raise PixelError(f"the pixel data holds more than {frame} frames", uid=of_path[0].uid)
+            if not wanted and frame + 1 < of_path[0].piece.frame_count:
                 break
         if wanted:
             raise PixelError(f"the pixel data lacks {len(wanted)} frames", uid=of_path[0].uid)
@@ -235,7 +243,16 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
     expected = max(item.frame + 1 for item in planes) * plane.form.frame_bytes
     with path.open("rb") as file:
         offset, length = _find_pixel_data(file, plane)
-        length = min(length, os.fstat(file.fileno()).st_size - offset)
+        present = os.fstat(file.fileno()).st_size - offset
+    if length == _UNDEFINED_LENGTH:
+        raise PixelError(f"the pixel data is compressed, although the header says {plane.coding.name}", uid=plane.uid)
+    whole = plane.piece.frame_count * plane.form.frame_bytes
+    # A byte pads odd lengths, and some writers leave a few more; a wrong size would leave a row or a column.
+    if length - whole >= max(min(plane.form.rows, plane.form.columns) * plane.form.bits_allocated // 8, 2):
+        raise PixelError(
+            f"the pixel data has {length} bytes instead of {whole}: the header describes another image", uid=plane.uid
+        )
+    length = min(length, present)
     if length < expected:
         raise PixelError(
             f"the pixel data is truncated: {max(length, 0)} of {expected} bytes",
@@ -246,14 +263,10 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
 
 def _check_memory(planes: list[_Plane], itemsize: int) -> None:
     needed = len(planes) * planes[0].form.rows * planes[0].form.columns * itemsize
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names:
-        return
-    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > present:
+    free = machine_memory()
+    if free is not None and needed > free:
         raise PixelError(
-            f"the volume would take {needed / 2**30:.1f} GiB, and this machine has {present / 2**30:.1f} GiB",
-            uid=planes[0].uid,
+            f"the volume would take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free", uid=planes[0].uid
         )
 
 

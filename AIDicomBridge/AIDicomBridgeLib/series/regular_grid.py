@@ -3,6 +3,8 @@
 The slices stay parallel, so both ways shift and mix whole planes: no voxel is looked up by itself.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..errors import GeometryError
@@ -51,7 +53,7 @@ def regular_volume(volume: ImageVolume) -> ImageVolume:
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row * dx, column * dy, normal * dz], axis=1)
     affine[:3, 3] = source.positions_mm[0] + low[0] * row + low[1] * column + low[2] * normal
-    return ImageVolume(result, affine, source)
+    return replace(volume, voxels=result, ijk_to_lps=affine)
 
 
 def labels_on_slices(labels: np.ndarray, regular: ImageVolume, volume: ImageVolume) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import raw_text, read_header, whole_number
+from .dicom_file import META_BYTES, raw_text, read_header, whole_number
 from .geometry import spacing_mm
 from .part10 import parse_part10_header
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
@@ -17,7 +17,11 @@ from .stacks import choose_stack, find_stacks, slice_position
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_SAME_IN_A_SERIES = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID")
+_SAME_IN_A_SERIES = (
+    *("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("FrameOfReferenceUID", "Modality", "SOPClassUID"),
+)
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +174,7 @@ def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple
         uid = raw_text(header, "SOPInstanceUID")
         if first.setdefault(uid, path) is path:
             kept.append((path, header, pixel_offset))
-        elif _dataset_bytes(path) != _dataset_bytes(first[uid]):
+        elif not _hold_the_same(path, first[uid]):
             raise ConflictError(
                 "two files share one SOP Instance UID and differ",
                 uid=uid,
@@ -179,14 +183,21 @@ def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple
     return kept
 
 
-def _dataset_bytes(path: Path) -> bytes:
-    """Return what a file holds without its preamble and file meta information, which every receiver writes anew."""
-    content = path.read_bytes()
-    return content[parse_part10_header(content[:65536]).dataset_offset :]
+def _hold_the_same(path: Path, other: Path) -> bool:
+    """Return True if two files hold one data set; preamble and file meta information are every receiver's own."""
+    with path.open("rb") as first, other.open("rb") as second:
+        for file in (first, second):
+            file.seek(parse_part10_header(file.read(META_BYTES)).dataset_offset)
+        while True:
+            chunks = first.read(_CHUNK_BYTES), second.read(_CHUNK_BYTES)
+            if chunks[0] != chunks[1]:
+                return False
+            if not chunks[0]:
+                return True
 
 
 def _check_one_series(headers: "list[Dataset]") -> None:
-    for name in (*_SAME_IN_A_SERIES, "FrameOfReferenceUID"):
+    for name in _SAME_IN_A_SERIES:
         if len({_text(header, name) for header in headers}) > 1:
             raise ConflictError(
                 f"the files differ in {name}",

@@ -46,6 +46,9 @@ _FRAME_GROUPS = (
     "MRTimingAndRelatedParametersSequence",
     "MREchoSequence",
     "MRDiffusionSequence",
+    "MRVelocityEncodingSequence",
+    "CTReconstructionSequence",
+    "ContrastBolusUsageSequence",
     "CardiacSynchronizationSequence",
     "TemporalPositionSequence",
 )
@@ -61,6 +64,13 @@ _NOT_OF_A_FRAME = {
     "DimensionOrganizationSequence",
     "DimensionIndexSequence",
     "NumberOfFrames",
+    # Where an instance has them beside its functional groups, they are of no frame in particular.
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
 }
 
 
@@ -160,6 +170,9 @@ def _add_groups(frame: "Dataset", groups: "Dataset") -> None:
                 frame[element.tag] = element
             else:
                 frame.add(DataElement(keyword, element.VR, element.value, already_converted=True))
+        directions = items[0].get("DiffusionGradientDirectionSequence")
+        if directions and "DiffusionGradientOrientation" in directions[0]:
+            frame["DiffusionGradientOrientation"] = directions[0]["DiffusionGradientOrientation"]
     units = groups.get("RealWorldValueMappingSequence")
     if units and frame.get("Modality") == "PT" and "Units" not in frame:
         code = str(units[0].MeasurementUnitsCodeSequence[0].CodeValue)

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..errors import BadDicomError, ConflictError, NotFoundError
 from ..progress import CancelToken, ProgressCallback
-from .dicom_file import has_dicom_prefix, is_part10_file, read_dicom
+from .dicom_file import has_dicom_prefix, is_part10_file, looks_like_dataset, raw_text, read_header
 from .geometry import spacing_mm
 from .pixels import read_voxels
 from .source_series import SourceSeries
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES
+from .suv import SuvFactors, suv_factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,15 @@ class ImageVolume:
         The series that it was read from.
     decoder
         What decoded the pixel data; ``"uncompressed"`` where it only had to be read.
+    suv
+        The factors of a PET volume that is in SUV (g/ml, by body weight), not in its series' own unit.
     """
 
     voxels: np.ndarray
     ijk_to_lps: np.ndarray
     source: SourceSeries
     decoder: str = ""
+    suv: SuvFactors | None = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -53,6 +57,7 @@ def read_volume(
     *,
     stack: int | None = None,
     resample: bool = False,
+    suv: bool = False,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> ImageVolume:
@@ -64,19 +69,25 @@ def read_volume(
         A checked series, its files, or a folder that holds exactly one image series (other objects are passed over).
     stack, resample
         As :meth:`SourceSeries.from_files` takes them, for what is no checked series yet.
+    suv
+        Give a PET series as SUV by body weight, float32; :func:`~.suv.suv_factors` says what its header must have.
 
     Raises
     ------
     ConflictError
         The folder holds several image series; the text lists their UIDs.
     PixelError
-        A slice cannot be decoded.
+        A slice cannot be decoded, or SUV cannot be computed.
     BadDicomError, GeometryError, NotFoundError
         As :meth:`SourceSeries.from_files`.
     """
     series = find_series(series_or_paths_or_folder, stack=stack, resample=resample)
+    factors = suv_factors(series) if suv else None  # refused before the time is spent on the voxels
     voxels, decoder = read_voxels(series.slices, progress=progress, cancel=cancel)
-    return ImageVolume(voxels, series.ijk_to_lps, series, decoder)
+    if factors is not None:
+        voxels = voxels.astype(np.float32, copy=False)
+        voxels *= np.float32(factors.scale)
+    return ImageVolume(voxels, series.ijk_to_lps, series, decoder, factors)
 
 
 def find_series(
@@ -107,9 +118,9 @@ def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
         if not is_part10_file(path):
             others.append(path)
             continue
-        header = read_dicom(path, stop_before_pixels=True)
-        if header.SOPClassUID in VOLUME_SOP_CLASSES:
-            by_series.setdefault(str(header.SeriesInstanceUID), []).append(path)
+        header, _ = read_header(path)
+        if raw_text(header, "SOPClassUID") in VOLUME_SOP_CLASSES:
+            by_series.setdefault(raw_text(header, "SeriesInstanceUID"), []).append(path)
     _check_others(others, slices=[path for paths in by_series.values() for path in paths])
     if series_uid is not None:
         if series_uid not in by_series:
@@ -132,13 +143,19 @@ def _check_others(others: Iterable[Path], *, slices: Iterable[Path]) -> None:
     """Refuse a file that must have been a slice: left out, it would shorten the volume without a trace."""
     named_like_slices = {(path.parent, _suffix(path)) for path in slices}
     for path in others:
-        expected = _suffix(path) == ".dcm" or (path.parent, _suffix(path)) in named_like_slices
-        if expected and not path.name.startswith(".") and not has_dicom_prefix(path):
-            raise BadDicomError(
-                f"the file {path.name} is named like a DICOM file and is none: "
-                + ("it is empty" if path.stat().st_size == 0 else "the prefix DICM is missing"),
-                advice="Retrieve it again, or take it out of the folder if it is no part of the series.",
-            )
+        if path.name.startswith(".") or has_dicom_prefix(path):
+            continue
+        if ".dcm" in (suffix.lower() for suffix in path.suffixes) or (path.parent, _suffix(path)) in named_like_slices:
+            what = "named like a DICOM file and is none: "
+            what += "it is empty" if path.stat().st_size == 0 else "the prefix DICM is missing"
+        elif looks_like_dataset(path):
+            what = "a DICOM data set without the file meta information that says how to read it"
+        else:
+            continue
+        raise BadDicomError(
+            f"the file {path.name} is {what}",
+            advice="Retrieve it again, or take it out of the folder if it is no part of the series.",
+        )
 
 
 def _suffix(path: Path) -> str:

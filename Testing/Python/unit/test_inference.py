@@ -9,10 +9,10 @@ import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.errors import ConflictError, GeometryError, JobCancelled, MemoryLimitError, ModelError
+from AIDicomBridgeLib.free_memory import linux_memory, pages_free
 from AIDicomBridgeLib.inference.activation_memory import activation_bytes
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.flood import flood
-from AIDicomBridgeLib.inference.free_memory import linux_memory, pages_free
 from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from AIDicomBridgeLib.inference.normalisation import cormack_units, normalise, scale_percentiles

@@ -125,6 +125,8 @@ def test_bits_beside_the_value_are_masked_out(images, read, signed: bool) -> Non
     values = _values(12, signed=signed)
     for image, plane in zip(images, values, strict=True):
         image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 13, int(signed)
+        for group, bit in ((0x6000, 0), (0x6002, 14), (0x6004, 15)):
+            image.add_new((group, 0x0102), "US", bit)
         cells = ((plane & 0xFFF) << 2) | 0xC001
         image.PixelData = cells.astype("<u2").tobytes()
     np.testing.assert_array_equal(read(images).voxels, values)

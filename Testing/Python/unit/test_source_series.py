@@ -143,6 +143,19 @@ def test_a_slice_that_lost_its_prefix_is_not_left_out(tmp_path: Path, name: str,
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "words"), [("more/0005", "without the file meta"), ("0005.dcm.gz", "prefix DICM")])
+def test_a_slice_that_cannot_be_read_is_not_left_out_under_any_name(tmp_path: Path, name: str, words: str) -> None:
+    paths = save_series(make_series(body_phantom((5, 8, 8))), tmp_path)
+    content = paths[-1].read_bytes()
+    paths[-1].unlink()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(
+        content[content.index(b"\x08\0\x05\0") :] if words.startswith("without") else b"\x1f\x8b"
+    )
+    with pytest.raises(BadDicomError, match=words):
+        read_volume(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["{:04d}.dcm", "IM{:04d}"])
 def test_what_never_was_a_slice_may_lie_beside_them(tmp_path: Path, name: str) -> None:
     voxels = body_phantom((4, 8, 8))

@@ -1,0 +1,117 @@
+"""The attributes that tell the slices of one place apart, each read once, as values that can be compared and sorted."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadDicomError
+from .dicom_file import decimal, element_as_read
+from .source_slice import SourceSlice
+
+Value = tuple[tuple[float, str], ...]  # of an attribute, each as a number or else as a text
+_NAMES = {
+    "StackID": "stack",
+    "ImageKind": "image type",
+    "ImageType": "image type",
+    "ConvolutionKernel": "kernel",
+    "EchoTime": "echo time",
+    "RescaleType": "values in",
+    "Units": "units",
+    "TemporalPositionIdentifier": "temporal position",
+    "TemporalPositionIndex": "temporal position",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "TriggerTime": "trigger time",
+    "DiffusionBValue": "b-value",
+    "DiffusionGradientOrientation": "diffusion direction",
+    "VelocityEncodingDirection": "velocity direction",
+    "AcquisitionNumber": "acquisition",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+}
+_TEXT_VRS = {"CS", "SH", "LO", "DS", "IS", "TM"}
+
+
+class StackAttributes:
+    """Values of slices by their index. Besides DICOM's keywords there is ``ImageKind``: Image Type's values 1 and 3.
+
+    Those say if an image is derived, and from what kind of reading (AXIAL, LOCALIZER, ADC, M, P, ...); the others
+    differ between the images of one volume as well.
+    """
+
+    def __init__(self, slices: Sequence[SourceSlice]) -> None:
+        self._slices = slices
+        self._columns: dict[str, list[Value]] = {}
+
+    def value(self, index: int, keyword: str) -> Value:
+        """Return a slice's value; empty if it has none.
+
+        Raises
+        ------
+        BadDicomError
+            It is damaged.
+        """
+        return self._column(keyword)[index]
+
+    def text(self, index: int, keyword: str) -> str:
+        """Return name and value for people: ``echo time 4.5``."""
+        values = [text or f"{number:.10g}" for number, text in self.value(index, keyword)]
+        return f"{_NAMES[keyword]} {' '.join(values)}".strip()
+
+    @staticmethod
+    def name(*keywords: str) -> str:
+        """Return what people call some attributes."""
+        return ", ".join(_NAMES[keyword] for keyword in keywords)
+
+    def differing(self, indices: Sequence[int], keywords: Iterable[str]) -> tuple[str, ...]:
+        """Return those attributes in which the slices differ, each once."""
+        keywords = dict.fromkeys(keywords)
+        return tuple(k for k in keywords if len({self._column(k)[index] for index in indices}) > 1)
+
+    def parts(self, indices: Sequence[int], keywords: Sequence[str]) -> list[list[int]]:
+        """Return the slices grouped by their values, in the order of these."""
+        found: dict[tuple[Value, ...], list[int]] = {}
+        for index in indices:
+            found.setdefault(tuple(self._column(keyword)[index] for keyword in keywords), []).append(index)
+        return [found[values] for values in sorted(found)]
+
+    def numbers(self, indices: Sequence[int], keywords: Sequence[str]) -> np.ndarray:
+        """Return the number of each slice's group, (n,), counted from 0 in the order in which they occur."""
+        known: dict[tuple[Value, ...], int] = {}
+        values = (tuple(self._column(keyword)[index] for keyword in keywords) for index in indices)
+        return np.array([known.setdefault(value, len(known)) for value in values])
+
+    def is_localizer(self, index: int) -> bool:
+        """Return True if the header says that the slice only shows where others lie."""
+        return any("LOCALIZER" in text for _, text in self.value(index, "ImageType"))
+
+    def _column(self, keyword: str) -> list[Value]:
+        if keyword not in self._columns:
+            if keyword == "ImageKind":
+                self._columns[keyword] = [value[0:3:2] for value in self._column("ImageType")]
+            else:
+                self._columns[keyword] = [_value(piece, keyword) for piece in self._slices]
+        return self._columns[keyword]
+
+
+def _value(piece: SourceSlice, keyword: str) -> Value:
+    try:
+        element: Any = element_as_read(piece.header, keyword)
+        if element is None:
+            return ()
+        if isinstance(element.value, bytes) and element.VR in _TEXT_VRS:  # as it was read: quicker
+            items: Any = element.value.decode("ascii", "replace").split("\\")
+        else:
+            items = piece.header[keyword].value
+            items = items if isinstance(items, Sequence) and not isinstance(items, str) else [items]
+        return tuple(_comparable(str(item)) for item in items if item is not None)
+    except Exception as error:  # converters raise nearly anything on damaged input
+        raise BadDicomError(f"{keyword} cannot be read", uid=piece.sop_instance_uid) from error
+
+
+def _comparable(text: str) -> tuple[float, str]:
+    """Return a number, so that 4 and 4.00 are one, or a text in capitals, behind all numbers."""
+    try:
+        return round(decimal(text), 6), ""
+    except ValueError:
+        return float("inf"), text.strip("\0 ").upper()

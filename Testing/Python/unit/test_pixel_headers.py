@@ -1,0 +1,151 @@
+"""What a header says of its pixels must be true of them, or the slice is refused: no value is guessed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import PixelError
+from AIDicomBridgeLib.series import pixels
+from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from lossless_jpeg import encode_lossless_jpeg
+from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from synthetic import body_phantom, make_enhanced, make_series, save_series
+
+imagecodecs = pytest.importorskip("imagecodecs")
+SHAPE = (3, 24, 28)
+
+
+@pytest.fixture
+def images() -> list[Dataset]:
+    return make_series(body_phantom(SHAPE))
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., ImageVolume]:
+    """Return a reader of data sets, by way of files."""
+    return lambda images: read_volume(save_series(images, tmp_path / "series"))
+
+
+def _encapsulate(image: Dataset, syntax: str, *frames: bytes) -> None:
+    image.file_meta.TransferSyntaxUID = syntax
+    image.PixelData = encapsulate(list(frames))
+    image["PixelData"].VR = "OB"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"restart_rows": 1}, {"restart_rows": 5}, {"point_transform": 2}, {"bits": 12}]
+)
+def test_lossless_jpeg_of_other_encoders_is_read_exactly(images, read, options: dict) -> None:
+    values = np.random.default_rng(5).integers(0, 4096, SHAPE) & -4
+    for image, plane in zip(images, values, strict=True):
+        _encapsulate(image, JPEGLosslessSV1, encode_lossless_jpeg(plane, **options))
+        image.PixelRepresentation, image.BitsStored, image.HighBit = 0, 12, 11
+    np.testing.assert_array_equal(read(images).voxels, values)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
+def test_a_frame_that_is_cut_off_is_refused(images, read, syntax: str, share: float) -> None:
+    plane = np.random.default_rng(5).integers(0, 4096, SHAPE[1:], dtype=np.uint16)
+    encode = {
+        JPEGLosslessSV1: encode_lossless_jpeg,
+        JPEGLSLossless: imagecodecs.jpegls_encode,
+        JPEG2000Lossless: lambda plane: imagecodecs.jpeg2k_encode(plane, level=0, codecformat="j2k", reversible=True),
+    }[syntax]
+    frame = bytes(encode(plane))
+    for image in images:
+        _encapsulate(image, syntax, frame[: int(len(frame) * share)])
+    with pytest.raises(PixelError, match=r"cut off|cannot be decoded"):
+        read(images)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_values_whose_meaning_is_not_stated_are_refused(images, read, keyword: str) -> None:
+    del images[1][keyword]
+    with pytest.raises(PixelError, match=f"no {keyword}.*not known"):
+        read(images)
+
+
+def test_an_enhanced_image_has_no_rescale_but_that_of_its_frames(images, read) -> None:
+    enhanced = make_enhanced(images)
+    enhanced.RescaleSlope, enhanced.RescaleIntercept = "1", "-1024"
+    np.testing.assert_array_equal(read([enhanced]).voxels, body_phantom(SHAPE))
+    for group in enhanced.PerFrameFunctionalGroupsSequence:
+        del group.PixelValueTransformationSequence
+    with pytest.raises(PixelError, match="no RescaleSlope"):
+        read([enhanced])
+
+
+def test_compressed_pixels_under_an_uncompressed_syntax_are_refused(images, read) -> None:
+    for image in images:
+        image.compress(RLELossless)
+    paths = read(images).source.paths
+    for path in paths:
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"UI\x14\x001.2.840.10008.1.2.5\0", b"UI\x14\x001.2.840.10008.1.2.1\0"))
+    with pytest.raises(PixelError, match=f"compressed, although the header says {ExplicitVRLittleEndian.name}"):
+        read_volume(paths)
+
+
+@pytest.mark.parametrize("change", [{"Rows": 23}, {"Columns": 27}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}])
+def test_more_pixels_than_the_header_describes_are_refused(images, read, change: dict) -> None:
+    for image in images:
+        image["PixelData"].VR = "OW"
+        for keyword, value in change.items():
+            setattr(image, keyword, value)
+    with pytest.raises(PixelError, match="describes another image"):
+        read(images)
+
+
+def test_more_frames_than_the_header_describes_are_refused(images, read) -> None:
+    for image in images:
+        frame = bytes(imagecodecs.jpegls_encode(np.frombuffer(image.PixelData, "<u2").reshape(SHAPE[1:])))
+        _encapsulate(image, JPEGLSLossless, frame, frame)
+    with pytest.raises(PixelError, match="more than 1 frame"):
+        read(images)
+
+
+def test_bits_that_nothing_explains_are_not_cut_off(images, read) -> None:
+    for image in images:
+        image.BitsStored, image.HighBit = 12, 11
+    np.testing.assert_array_equal(read(images).voxels, body_phantom(SHAPE))  # signs may reach up to bit 15
+    for signed in (0, 1):
+        for image in images:
+            image.PixelRepresentation = signed
+            image.PixelData = np.full(SHAPE[1:], 6599, "<u2").tobytes()
+        with pytest.raises(PixelError, match="beyond the 12 bits"):
+            read(images)
+
+
+@pytest.mark.parametrize("photometric", ["PALETTE COLOR", "RGB"])
+def test_numbers_of_colours_are_no_values(images, read, photometric: str) -> None:
+    images[1].PhotometricInterpretation = photometric
+    with pytest.raises(PixelError, match="not a grey-value image"):
+        read(images)
+
+
+def test_a_slope_beyond_all_numbers_is_refused(images, read) -> None:
+    images[1].RescaleSlope = "1e39"
+    with pytest.raises(PixelError, match="beyond all numbers"):
+        read(images)
+
+
+def test_the_first_value_of_a_table_has_the_sign_of_the_pixels(images, read) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [5, 65534, 16], "HU"
+    item["LUTDescriptor"].VR = "US"
+    item.LUTData = [100, 200, 300, 400, 500]
+    item["LUTData"].VR = "US"
+    for image in images:
+        image.ModalityLUTSequence = [item]
+        image.PixelData = np.array([-2, -1, 0, 1, 2, 3] * 112, "<i2").tobytes()
+    np.testing.assert_array_equal(read(images).voxels[0].ravel()[:6], [100, 200, 300, 400, 500, 500])
+
+
+def test_a_volume_larger_than_the_free_memory_is_refused(images, read, monkeypatch) -> None:
+    monkeypatch.setattr(pixels, "machine_memory", lambda: 1000)
+    with pytest.raises(PixelError, match="are free"):
+        read(images)

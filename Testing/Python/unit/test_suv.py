@@ -1,0 +1,153 @@
+"""SUV by body weight comes from the header's factors, every one of them, or is refused by the factor's name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import PixelError
+from AIDicomBridgeLib.job import Job, run_job
+from AIDicomBridgeLib.results.equipment import read_provenance
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.results.measurements import measure
+from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from pydicom import Dataset
+from pydicom.uid import PositronEmissionTomographyImageStorage
+from synthetic import make_enhanced, make_series, save_series
+
+CATALOGUE = Path(__file__).parents[3] / "AIDicomBridge" / "Resources" / "Models"
+ACTIVITY = np.arange(3 * 8 * 9, dtype=np.int16).reshape(3, 8, 9) * 50  # stored; each slice has a slope of its own
+SLOPES = np.array([1.0, 1.5, 2.0])[:, None, None]
+# 70 kg, 370 MBq of F-18 an hour before the scan: what is left is 0.6846 of it.
+EXPECTED = 70_000 / (370e6 * 0.5 ** (3600 / 6586.2))
+
+
+@pytest.fixture
+def images() -> list[Dataset]:
+    datasets = make_series(ACTIVITY)
+    for slope, ds in zip(SLOPES.ravel(), datasets, strict=True):
+        ds.Modality, ds.SOPClassUID = "PT", PositronEmissionTomographyImageStorage
+        ds.RescaleSlope, ds.RescaleIntercept = str(slope), "0"
+        del ds.RescaleType
+        ds.Units, ds.DecayCorrection, ds.CorrectedImage = "BQML", "START", ["DECY", "ATTN", "SCAT"]
+        ds.SeriesTime, ds.AcquisitionTime = "101112", "101112.00"
+        ds.PatientWeight = "70"
+        drug = Dataset()
+        drug.RadionuclideTotalDose, drug.RadionuclideHalfLife = "370000000", "6586.2"
+        drug.RadiopharmaceuticalStartDateTime = "20260102091112"
+        ds.RadiopharmaceuticalInformationSequence = [drug]
+    return datasets
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[list[Dataset]], ImageVolume]:
+    return lambda images: read_volume(save_series(images, tmp_path / "pet"), suv=True)
+
+
+def test_the_values_are_grams_per_milliliter(images, read) -> None:
+    volume = read(images)
+    assert volume.voxels.dtype == np.float32
+    np.testing.assert_allclose(volume.voxels, ACTIVITY * SLOPES * EXPECTED, rtol=1e-5)
+    assert volume.suv.describe() == (
+        f"SUVbw scale {EXPECTED:.8g} weight 70 kg dose 3.7e+08 Bq half-life 6586.2 s decay 3600 s"
+    )
+    np.testing.assert_allclose(read_volume(volume.source).voxels, ACTIVITY * SLOPES)  # nobody asked for SUV
+
+
+def _by_time(drug: Dataset) -> None:
+    del drug.RadiopharmaceuticalStartDateTime
+    drug.RadiopharmaceuticalStartTime = "091112"
+
+
+def _in_another_zone(drug: Dataset) -> None:
+    drug.RadiopharmaceuticalStartDateTime = "20260102101112+0200"
+
+
+@pytest.mark.parametrize("change", [_by_time, _in_another_zone])
+def test_the_injection_may_be_told_in_several_ways(images, read, change) -> None:
+    for ds in images:
+        ds.TimezoneOffsetFromUTC = "+0100"
+        change(ds.RadiopharmaceuticalInformationSequence[0])
+    assert read(images).suv.scale == pytest.approx(EXPECTED, rel=1e-6)
+
+
+def test_values_corrected_to_the_injection_and_stored_suv_need_no_decay(images, read) -> None:
+    for ds in images:
+        ds.DecayCorrection = "ADMIN"
+    assert read(images).suv.scale == pytest.approx(70_000 / 370e6)
+    for ds in images:
+        ds.Units, ds.SUVType = "GML", "BW"
+        del ds.PatientWeight
+    volume = read(images)
+    np.testing.assert_allclose(volume.voxels, ACTIVITY * SLOPES)
+    assert volume.suv.describe() == "SUVbw as stored"
+
+
+def test_enhanced_pet_names_the_moment_that_it_is_corrected_to(images, read) -> None:
+    enhanced = make_enhanced(images)
+    for keyword in ("PatientWeight", "RadiopharmaceuticalInformationSequence", "Units"):
+        enhanced[keyword] = images[0][keyword]
+    enhanced.DecayCorrected, enhanced.DecayCorrectionDateTime = "YES", "20260102101112.5"
+    assert read([enhanced]).suv.decay_s == 3600.5
+
+
+DRUG = "RadiopharmaceuticalInformationSequence"
+FAULTS = {
+    "no weight": ({"PatientWeight": None}, "PatientWeight is missing"),
+    "grams": ({"PatientWeight": "70000"}, "PatientWeight is 70000"),
+    "no dose": ({"RadionuclideTotalDose": None}, "RadionuclideTotalDose is missing"),
+    "megabecquerels": ({"RadionuclideTotalDose": "370"}, "RadionuclideTotalDose is 370"),
+    "no half-life": ({"RadionuclideHalfLife": None}, "RadionuclideHalfLife is missing"),
+    "minutes": ({"RadionuclideHalfLife": "1"}, "RadionuclideHalfLife is 1"),
+    "no injection": ({"RadiopharmaceuticalStartDateTime": None}, "RadiopharmaceuticalStartDateTime and .* missing"),
+    "no time of day": ({"RadiopharmaceuticalStartDateTime": "20260102"}, "no date with its time"),
+    "two injections": ({"RadiopharmaceuticalStartTime": "080000"}, "StartDateTime and .*StartTime differ"),
+    "injection after the scan": ({"RadiopharmaceuticalStartDateTime": "20260102111112"}, "the injection lies -3600 s"),
+    "injection last week": ({"RadiopharmaceuticalStartDateTime": "20251227091112"}, "the injection lies"),
+    "no decay correction": ({"DecayCorrection": "NONE"}, "DecayCorrection is NONE"),
+    "not said to be corrected": ({"CorrectedImage": ["ATTN"]}, "does not name DECY"),
+    "counts": ({"Units": "CNTS"}, "Units is CNTS, not BQML"),
+    "other SUV": ({"Units": "GML", "SUVType": "LBM"}, r"Units is GML \(LBM\)"),
+    "later reconstruction": ({"SeriesTime": "120000"}, "SeriesTime lies after AcquisitionTime"),
+    "no drug": ({DRUG: None}, "has 0 items"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_missing_or_contradictory_factor_is_refused_by_name(images, read, change: dict, words: str) -> None:
+    for ds in images:
+        for keyword, value in change.items():
+            target = ds[DRUG][0] if keyword.startswith("Radio") and keyword != DRUG else ds
+            if value is None:
+                del target[keyword]
+            else:
+                setattr(target, keyword, value)
+    with pytest.raises(PixelError, match=f"SUV cannot be computed: .*{words}") as caught:
+        read(images)
+    assert caught.value.uid == images[0].SeriesInstanceUID
+
+
+def test_slices_must_agree_and_only_pet_has_suv(images, read) -> None:
+    images[2].PatientWeight = "71"
+    with pytest.raises(PixelError, match="the slices differ in its factors"):
+        read(images)
+    with pytest.raises(PixelError, match="the series is CT, not PT"):
+        read(make_series(ACTIVITY))
+
+
+def test_measurements_and_results_are_in_suv_and_keep_the_factors(images, read, tmp_path: Path) -> None:
+    volume = read(images)
+    code = Code("52988006", "SCT", "Lesion")
+    labels = LabelVolume(np.ones(ACTIVITY.shape, np.uint8), (Segment(1, "All", code, code),), source=volume.source)
+    measured = measure(labels, volume)[0]
+    assert measured.mean == pytest.approx((ACTIVITY * SLOPES * EXPECTED).mean(), rel=1e-4)
+    assert measured.intensity_unit.value == "g/ml{SUVbw}"
+
+    card = tmp_path / "pet.toml"  # rules for CT, run on PET: what they find does not matter here
+    card.write_text((CATALOGUE / "ct-tissues.toml").read_text().replace('modalities = ["CT"]', 'modalities = ["PT"]'))
+    done = run_job(Job(tmp_path / "pet", card, outputs=("seg",), suv=True, any_body_part=True, out=tmp_path / "out"))
+    assert json.loads(json.dumps(done.to_dict()))["suv"]["dose_bq"] == 370e6
+    segmentation = done.results[0].dataset
+    item = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert read_provenance(item).suv == volume.suv.describe()
