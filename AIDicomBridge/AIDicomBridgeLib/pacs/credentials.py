@@ -14,11 +14,16 @@ from ..errors import EndpointError, FolderError
 from .endpoint_rules import is_loopback
 
 SERVICE = "AIDicomBridge"
-CREDENTIALS_ADVICE = (
-    "Leave them out of the address: save the endpoint with 'aidicombridge endpoints add', or set"
-    " AIDICOMBRIDGE_DICOMWEB_HOST and either AIDICOMBRIDGE_DICOMWEB_TOKEN or AIDICOMBRIDGE_DICOMWEB_USER and"
-    " AIDICOMBRIDGE_DICOMWEB_PASSWORD in the environment (for DIMSE, AIDICOMBRIDGE_DIMSE_... in their place)."
+_ADVICE = (
+    "Leave them out of the address: save the endpoint with 'aidicombridge endpoints add', or set {} in the environment."
 )
+CREDENTIALS_ADVICE = {
+    "dimse": _ADVICE.format("AIDICOMBRIDGE_DIMSE_HOST, AIDICOMBRIDGE_DIMSE_USER and AIDICOMBRIDGE_DIMSE_PASSWORD"),
+    "dicomweb": _ADVICE.format(
+        "AIDICOMBRIDGE_DICOMWEB_HOST and either AIDICOMBRIDGE_DICOMWEB_TOKEN or AIDICOMBRIDGE_DICOMWEB_USER and"
+        " AIDICOMBRIDGE_DICOMWEB_PASSWORD"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class OAuthClient:
 
 
 Auth = tuple[str, str] | str | OAuthClient | None
+
+
+def is_token(text: str) -> bool:
+    """Return True for what can stand behind ``Bearer`` in a header: printable ASCII without blanks (RFC 6750)."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def environment_auth(environ: Mapping[str, str], address: str) -> tuple[str, str] | str | None:

@@ -3,7 +3,9 @@
 import time
 
 from ..errors import DeadlineError, JobCancelled
-from ..progress import CancelToken
+from ..progress import CancelToken, check_cancel
+
+_LOOK_SECONDS = 0.05
 
 
 class Deadline(CancelToken):
@@ -28,9 +30,19 @@ class Deadline(CancelToken):
         """True once the other token is cancelled or the time is over."""
         return self._is_persons or time.monotonic() > self._end
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the cancel or the end of the time, at most that long; return True if it came."""
+        end = time.monotonic() + timeout_s
+        while not self.cancelled:
+            if (left := end - time.monotonic()) <= 0:
+                return False
+            time.sleep(min(left, _LOOK_SECONDS))
+        return True
+
     def raise_if_cancelled(self) -> None:
         """Raise JobCancelled if the person cancelled, DeadlineError if the time is over."""
-        if self._is_persons:
+        check_cancel(self._cancel_of_person)  # which may itself be a deadline
+        if super().cancelled:
             raise JobCancelled("Cancelled.")
         if time.monotonic() > self._end:
             raise DeadlineError(

@@ -4,17 +4,16 @@ Built on requests instead of dicomweb-client, whose every path loses data agains
 empty body and reports success, a 202 or a 206 raises nothing, and it escapes the wildcards that Orthanc wants raw.
 """
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from ..errors import QueryError, RetrieveError
-from ..progress import CancelToken, ProgressCallback, check_cancel
+from ..errors import RetrieveError, UnreachableError
+from ..progress import CancelToken, ProgressCallback
 from ..series.instance_store import InstanceStore
 from . import query
 from .deadline import Deadline
+from .dicomweb_search import DicomWebSearch
 from .dicomweb_store import store_instances
 from .endpoint import DicomWebEndpoint
 from .file_stream import FileStream
@@ -24,10 +23,10 @@ from .records import InstanceRecord, PatientRecord, RetrieveReport, SeriesRecord
 from .retrieval import ROUNDS, Retrieval, retrieve_all
 
 if TYPE_CHECKING:
-    import requests
     from pydicom import Dataset
 
-_PAGE = 500
+    from .http_exchange import HttpAnswer
+
 # The default would be explicit VR little endian: Orthanc then left out what it could not transcode, with HTTP 200.
 _ACCEPT_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 # One request per instance costs about 40 ms of delayed acknowledge at Orthanc, a series 0.25 s for 300 images.
@@ -49,7 +48,7 @@ class DicomWebClient:
 
     def verify(self) -> None:
         """Ask for one study; raises what the failure is if the service does not answer as DICOMweb."""
-        self._http.get_json("/studies", "limit=1")
+        self._http.get_json("/studies", "limit=1", self._deadline(None))
 
     def find_patients(
         self,
@@ -185,103 +184,51 @@ class DicomWebClient:
         limit: int | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Mapping[str, str]]:
-        """Return the distinct answers of a QIDO-RS search that fulfil the filters.
-
-        What a URL has to escape is escaped; where nothing matches that, it is a wildcard, and the answers are filtered
-        here: Orthanc's plugin 1.7 decodes no escape, and finds nothing.
-        """
-        sendable = query.sendable(filters)
-        loose = {keyword: re.sub(r"[^A-Za-z0-9._-]+", "*", value) for keyword, value in sendable.items()}
-        escaped = {keyword: quote(value, safe="*?") for keyword, value in sendable.items()}
-        return self._pages(path, keys, filters, escaped, uid_keyword, limit, cancel) or (
-            self._pages(path, keys, filters, loose, uid_keyword, limit, cancel) if loose != escaped else []
-        )
-
-    def _pages(
-        self,
-        path: str,
-        keys: Sequence[str],
-        filters: Mapping[str, str],
-        sent: Mapping[str, str],
-        uid_keyword: str,
-        limit: int | None,
-        cancel: CancelToken | None,
-    ) -> list[Mapping[str, str]]:
-        """Ask with the keys ``sent``, page by page."""
-        # Where the peer matches all the keys itself, it need not send more than is wanted.
-        page_size = min(limit, _PAGE) if limit is not None and sent == filters else _PAGE
-        parameters = [f"{keyword}={value}" for keyword, value in sent.items() if value != "*"]
-        parameters += [f"includefield={keyword}" for keyword in keys]
-        answers: list[Mapping[str, str]] = []
-        seen: set[str] = set()
-        offset = 0
-        while limit is None or len(answers) < limit:
-            check_cancel(cancel)
-            page = self._http.get_json(path, "&".join([*parameters, f"limit={page_size}", f"offset={offset}"]), cancel)
-            found = [self._attributes(item) for item in page]
-            new = [answer for answer in found if answer.get(uid_keyword, "") not in seen]
-            offset += len(page)
-            # Servers may cap the page below the limit asked for, or ignore the offset: only an empty or a
-            # repeated page is the end.
-            if not new:
-                break
-            seen |= {answer.get(uid_keyword, "") for answer in new}
-            answers += [answer for answer in new if query.matches(answer, filters)]
-            answers = query.distinct(answers, uid_keyword, self.endpoint.name)
-        return answers[:limit]
-
-    def _attributes(self, item: Mapping[str, object]) -> dict[str, str]:
-        try:
-            return query.json_attributes(item)
-        except (ValueError, RecursionError) as error:
-            raise QueryError("the answer is not DICOM JSON", peer=self.endpoint.name) from error
+        search = DicomWebSearch(self._http, path, keys, uid_keyword, self.endpoint.name, self._deadline(cancel))
+        return search.run(filters, limit)
 
     def _fetch(self, retrieval: Retrieval, round_number: int) -> str:
         """Ask once for what is missing, series by series, and instance by instance for a few; see retrieval."""
+        deadline = self._deadline(retrieval.cancel)
         for path in _paths(retrieval, one_by_one=round_number == ROUNDS):
-            check_cancel(retrieval.cancel)
-            response = self._http.request("GET", path, accept=_ACCEPT_AS_STORED)
-            with response:
-                if response.status_code not in (200, 206):
-                    retrieval.round_reason = f"the peer answered HTTP {response.status_code}"
+            with self._http.request("GET", path, deadline, accept=_ACCEPT_AS_STORED) as answer:
+                if answer.status not in (200, 206):
+                    retrieval.round_reason = f"the peer answered HTTP {answer.status}"
                     continue
                 try:
-                    self._receive(response, retrieval)
-                except RetrieveError as error:
+                    self._receive(answer, retrieval)
+                except (RetrieveError, UnreachableError) as error:
                     retrieval.round_reason = error.what
         return "WADO-RS"
 
-    def _receive(self, response: "requests.Response", retrieval: Retrieval) -> None:
-        import requests
-
-        content_type = response.headers.get("Content-Type", "")
+    def _receive(self, answer: "HttpAnswer", retrieval: Retrieval) -> None:
+        content_type = answer.header("Content-Type")
         boundary = boundary_of(content_type)
         if boundary is None and not content_type.lower().startswith("application/dicom"):
             raise RetrieveError(f"the peer answered {content_type.partition(';')[0] or 'nothing'} instead of DICOM")
         splitter = None if boundary is None else MultipartSplitter(boundary)
-        try:
-            # What stands in a piece that the connection breaks off in is lost: so the pieces are small.
-            self._keep_parts(_parts(response.iter_content(2**16), splitter), retrieval)
-        except requests.RequestException as error:
-            raise RetrieveError(self._http.unreachable(error).what) from None
+        self._keep_parts(_parts(answer.pieces(), splitter), retrieval)
         if splitter is not None and not splitter.closed:
             raise RetrieveError("the answer was cut off before its closing boundary")
 
-    def _keep_parts(self, pieces: Iterator[tuple[bytes, bool]], retrieval: Retrieval) -> None:
+    def _deadline(self, cancel: CancelToken | None) -> Deadline:
+        """Return what ends an operation that begins now."""
+        return Deadline(cancel, self.endpoint.total_timeout_s)
+
+    def _keep_parts(self, pieces: Iterator[tuple[bytes | memoryview, bool]], retrieval: Retrieval) -> None:
         """Write the pieces of each part to the store as they come; a part that is cut off leaves nothing behind."""
         ended = True
         while ended:
             with FileStream(retrieval.into, retrieval.study_uid) as stream:
                 ended = False
                 for piece, ended in pieces:
-                    check_cancel(retrieval.cancel)
                     stream.write(piece)
                     if ended:
                         retrieval.keep(stream)
                         break
 
 
-def _parts(pieces: Iterable[bytes], splitter: MultipartSplitter | None) -> Iterator[tuple[bytes, bool]]:
+def _parts(pieces: Iterable[bytes], splitter: MultipartSplitter | None) -> Iterator[tuple[bytes | memoryview, bool]]:
     """Yield pieces of files, each with whether its file ends with it; without a splitter the body is one file."""
     for piece in pieces:
         if splitter is None:

@@ -2,30 +2,35 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BridgeError, DeadlineError, EndpointError, format_status
-from ..progress import CancelToken, ProgressCallback, check_cancel, report
+from ..errors import BadDicomError, BridgeError, DeadlineError, EndpointError, QueryError, format_status
+from ..progress import CancelToken, ProgressCallback, report
 from .deadline import Deadline
 from .dimse import status_meaning
 from .endpoint import DicomWebEndpoint
 from .http_session import HttpSession
+from .multipart import MultipartBody
 from .outgoing import OutgoingInstance, read_outgoing
 from .parallel import run_parallel
 from .records import InstanceOutcome, Outcome, StoreReport
 
 if TYPE_CHECKING:
-    import requests
     from pydicom import Dataset
+
+    from .http_exchange import HttpAnswer
 
 _BATCH_BYTES = 64 * 2**20
 _LEAST_BATCH_BYTES = 8 * 2**20
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5  # before the second attempt; before the third, four times as long
+_MOST_PAUSE_SECONDS = 60.0  # that a peer may ask for
 _WORTH_REPEATING = (408, 429, 502, 503, 504)
+_TOO_LARGE = 413
 # PS3.18 table 10.5.3-1: all, some or none stored; each of them lists what became of every instance.
 _WITH_LISTS = (200, 202, 409)
 
@@ -44,23 +49,29 @@ def store_instances(
     ------
     BadDicomError
         A file or data set cannot be sent; nothing was.
-    UnreachableError, EndpointError
-        Not even the first batch could be sent.
+    UnreachableError, EndpointError, DeadlineError
+        The peer answered none of the requests.
     JobCancelled
-        Cancelled between two batches.
+        Cancelled; what the peer was sent until then may be stored there.
     """
     started = time.monotonic()
+    deadline = Deadline(cancel, endpoint.total_timeout_s)
     instances = read_outgoing(paths_or_datasets)
-    sending = _Sending(http, Deadline(cancel, endpoint.total_timeout_s))
+    sending = _Sending(http, deadline)
 
     def show_progress() -> None:
         report(progress, "store", len(sending.outcomes), len(instances), "instances")
 
     show_progress()
-    actions = [partial(sending.send, batch, show_progress) for batch in _batches(instances, endpoint.connections)]
+    shown = show_progress if endpoint.connections == 1 else lambda: None  # else from the thread that watches
+    actions = [partial(sending.send, batch, shown) for batch in _batches(instances, endpoint.connections)]
     run_parallel(actions, endpoint.connections, show_progress)
+    for batch in sending.take_failed():  # by a peer that answered others: perhaps it bears fewer requests at once
+        sending.send(batch, show_progress)
+    if sending.failure is not None and not sending.answered:
+        raise sending.failure
     for item in instances:
-        sending.outcomes.setdefault(item.sop_instance_uid, _unknown(item, "it was not sent"))
+        sending.outcomes.setdefault(item.sop_instance_uid, _unknown(item, sending.reason))
     show_progress()
     return StoreReport(
         peer=endpoint.name,
@@ -72,39 +83,103 @@ def store_instances(
 
 
 class _Sending:
-    """Sends batches, from one thread or several, and enters the outcome of every instance."""
+    """Sends batches, from one thread or several, and enters the outcome of every instance.
 
-    def __init__(self, http: HttpSession, cancel: CancelToken) -> None:
+    Attributes
+    ----------
+    answered
+        Whether the peer answered any request.
+    failure
+        Why the last batch without an answer has none.
+    outcomes
+        By SOP Instance UID.
+    """
+
+    def __init__(self, http: HttpSession, deadline: Deadline) -> None:
         self._http = http
-        self._cancel = cancel
+        self._deadline = deadline
         self._lock = threading.Lock()
         self._ended = False
+        self._failed: list[Sequence[OutgoingInstance]] = []
         self.outcomes: dict[str, InstanceOutcome] = {}
+        self.answered = False
+        self.failure: BridgeError | None = None
         self.byte_count = 0
 
+    @property
+    def reason(self) -> str:
+        """Why an instance without an outcome has none."""
+        return self.failure.what if self.failure is not None else "it was not sent"
+
+    def take_failed(self) -> list[Sequence[OutgoingInstance]]:
+        """Return the batches worth another try, once."""
+        failed, self._failed = self._failed, []
+        return failed if self.answered and not self._ended else []
+
     def send(self, batch: Sequence[OutgoingInstance], show_progress: Callable[[], None]) -> None:
-        """Send one batch; a failure is raised if nothing at all has been sent yet, else it is the outcome."""
-        if self._ended:
+        """Send one batch, in parts if the peer finds it too large; its failure is not that of the others."""
+        if self._ended or not batch:
             return
-        parts: list[bytes] = []
+        if self.failure is not None and not self.answered:  # perhaps nobody is there; if somebody is, take_failed
+            self._failed.append(batch)
+            return
         try:
-            check_cancel(self._cancel)
-            parts = [item.part10() for item in batch]
-            found = _send(self._http, batch, parts)
-        except (EndpointError, DeadlineError) as error:
-            self._ended = True  # the next batch would fare no better
-            if not self.outcomes and isinstance(error, EndpointError):
-                raise
+            found = self._answered(batch)
+        except BadDicomError as error:  # of one file, which has changed since it was first read
+            bad = [item for item in batch if item.sop_instance_uid == error.uid]
+            self.outcomes |= {item.sop_instance_uid: _unknown(item, error.what) for item in bad}
+            self.send([item for item in batch if item not in bad], show_progress)
             return
         except BridgeError as error:
-            if not self.outcomes:
-                raise
-            found = [_unknown(item, error.what) for item in batch]
+            with self._lock:
+                self.failure = error
+                self._failed.append(batch)
+                self._ended |= isinstance(error, EndpointError | DeadlineError)  # the next would fare no better
+            return
+        if found is None:
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self.send(half, show_progress)
+            return
         with self._lock:
             self.outcomes |= {outcome.sop_instance_uid: outcome for outcome in found}
-            self.byte_count += sum(len(part) for part in parts)
-        if threading.current_thread() is threading.main_thread():
-            show_progress()
+            self.byte_count += sum(item.part10_bytes for item in batch)
+        show_progress()
+
+    def _answered(self, batch: Sequence[OutgoingInstance]) -> list[InstanceOutcome] | None:
+        """Send a batch until it is answered: again if the peer is busy or the connection breaks. None: too large.
+
+        Storing twice is storing, so what became of the earlier attempts does not matter.
+        """
+        body = MultipartBody(batch)
+        for attempt in range(1, _ATTEMPTS + 1):
+            pause = _PAUSE_SECONDS * 4 ** (attempt - 1)
+            try:
+                with self._http.request(
+                    *("POST", "/studies", self._deadline),
+                    accept="application/dicom+json",
+                    body=body,
+                    content_type=body.content_type,
+                ) as answer:
+                    self.answered = True
+                    if answer.status == _TOO_LARGE and len(batch) > 1:
+                        return None
+                    if answer.status not in _WORTH_REPEATING or attempt == _ATTEMPTS:
+                        return _outcomes(self._http, batch, answer)
+                    pause = _pause_asked_for(answer) or pause
+            except (EndpointError, DeadlineError, BadDicomError):
+                raise
+            except BridgeError:
+                if attempt == _ATTEMPTS:
+                    raise
+            self._deadline.wait(pause)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _pause_asked_for(answer: "HttpAnswer") -> float:
+    """Return the seconds that Retry-After asks for, within reason; 0 where it gives none."""
+    with suppress(ValueError):
+        return min(max(float(answer.header("Retry-After") or 0), 0), _MOST_PAUSE_SECONDS)
+    return 0.0
 
 
 def _batches(instances: Sequence[OutgoingInstance], connections: int) -> list[list[OutgoingInstance]]:
@@ -122,62 +197,32 @@ def _batches(instances: Sequence[OutgoingInstance], connections: int) -> list[li
     return batches
 
 
-def _send(http: HttpSession, batch: Sequence[OutgoingInstance], parts: list[bytes]) -> list[InstanceOutcome]:
-    """Send one batch; the same bytes again if the peer is busy or the connection breaks: storing twice is storing."""
-    boundary = f"aidicombridge-{uuid.uuid4().hex}"
-    pieces = [f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + part for part in parts]
-    body = b"".join([*pieces, f"\r\n--{boundary}--\r\n".encode()])[2:]
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            response = http.request(
-                "POST",
-                "/studies",
-                accept="application/dicom+json",
-                body=body,
-                content_type=f'multipart/related; type="application/dicom"; boundary={boundary}',
-            )
-            with response:
-                if response.status_code in _WORTH_REPEATING and attempt < _ATTEMPTS:
-                    continue
-                return _outcomes(http, batch, response)
-        except EndpointError:
-            raise
-        except BridgeError:
-            if attempt == _ATTEMPTS:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _outcomes(
-    http: HttpSession, batch: Sequence[OutgoingInstance], response: "requests.Response"
-) -> list[InstanceOutcome]:
-    http_status = f"HTTP {response.status_code}"
-    if response.status_code not in _WITH_LISTS:
+def _outcomes(http: HttpSession, batch: Sequence[OutgoingInstance], answer: "HttpAnswer") -> list[InstanceOutcome]:
+    http_status = f"HTTP {answer.status}"
+    if answer.status in _WORTH_REPEATING or answer.status >= 500:
+        # What the server, or a proxy before it, did until then nobody knows.
+        return [_unknown(item, f"the peer answered {http_status}", http_status) for item in batch]
+    if answer.status not in _WITH_LISTS:
         return [
             InstanceOutcome(item.sop_instance_uid, Outcome.REFUSED, http_status, "the peer refused the whole request")
             for item in batch
         ]
     try:
-        answer = http.read_json(response)
-    except BridgeError as error:
+        lists = http.read_json(answer)
+    except QueryError as error:
         return [_unknown(item, error.what) for item in batch]
-    if isinstance(answer, list) and len(answer) == 1:
-        answer = answer[0]
-    stored = dict(_items(answer, "00081199"))
-    failed = dict(_items(answer, "00081198"))
+    if isinstance(lists, list) and len(lists) == 1:
+        lists = lists[0]
+    stored = dict(_items(lists, "00081199"))
+    failed = dict(_items(lists, "00081198"))
     outcomes = []
     for instance in batch:
         uid = instance.sop_instance_uid
         if uid in failed:
             reason = _number(failed[uid], "00081197")
-            outcomes.append(
-                InstanceOutcome(
-                    uid,
-                    Outcome.REFUSED,
-                    http_status if reason is None else format_status(reason),
-                    "no reason given" if reason is None else status_meaning(reason),
-                )
-            )
+            status = http_status if reason is None else format_status(reason)
+            meaning = "no reason given" if reason is None else status_meaning(reason)
+            outcomes.append(InstanceOutcome(uid, Outcome.REFUSED, status, meaning))
         elif uid in stored:
             warning = _number(stored[uid], "00081196")
             if warning:
@@ -210,5 +255,5 @@ def _number(item: Mapping[str, Any], tag: str) -> int | None:
     return value if isinstance(value, int) and 0 <= value <= 0xFFFF else None
 
 
-def _unknown(item: OutgoingInstance, reason: str) -> InstanceOutcome:
-    return InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, reason=reason)
+def _unknown(item: OutgoingInstance, reason: str, status: str = "") -> InstanceOutcome:
+    return InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, status, reason)

@@ -1,12 +1,11 @@
 """Where a PACS answers, checked when it is written down and safe to print: no secret is ever shown."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass, field, fields
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from ..errors import DependencyError, EndpointError
-from .credentials import CREDENTIALS_ADVICE, Auth, environment_auth
+from .credentials import CREDENTIALS_ADVICE, Auth, environment_auth, is_token
 from .endpoint_rules import (
     FORMS,
     bracketed,
@@ -59,7 +58,7 @@ class DimseEndpoint:
         ``"C-GET"``, ``"C-MOVE"`` or ``"auto"``: C-GET, and C-MOVE where the peer does not offer it.
     move_port, move_host
         Port and address on which our own receiver listens during a C-MOVE. The PACS must have them on record for
-        ``calling_ae_title``. 0: no C-MOVE.
+        ``calling_ae_title``. 0: no C-MOVE. An address of this machine alone is refused for a PACS on another.
     move_from
         Host that sends what is moved; ``host`` where empty. Connections from elsewhere are closed.
     profile
@@ -112,6 +111,12 @@ class DimseEndpoint:
                 "C-MOVE needs a port on which we receive",
                 peer=self.name,
                 advice="Add move_port, and have the PACS administrator enter our AE title with this host and port.",
+            )
+        if self.move_port and is_loopback(self.move_host) and not is_loopback(self.move_from or self.host):
+            raise EndpointError(
+                f"the PACS cannot reach us at {self.move_host}, where we would receive what it moves",
+                peer=self.name,
+                advice="Give as move_host the address of this machine that the PACS has on record for us, or 0.0.0.0.",
             )
         if self.root not in ("study", "patient"):
             raise EndpointError(f"the root {self.root!r} is unknown", peer=self.name, advice="Use study or patient.")
@@ -178,7 +183,7 @@ class DicomWebEndpoint:
         except ValueError:
             raise EndpointError("the URL cannot be read", advice=FORMS) from None
         if parts.username is not None or parts.password is not None:
-            raise EndpointError("the address holds a user name or password", advice=CREDENTIALS_ADVICE)
+            raise EndpointError("the address holds a user name or password", advice=CREDENTIALS_ADVICE["dicomweb"])
         try:
             port = parts.port
         except ValueError:
@@ -192,11 +197,9 @@ class DicomWebEndpoint:
         host = bracketed(checked_host(parts.hostname)) + (f":{port}" if port else "")
         object.__setattr__(self, "url", f"{parts.scheme}://{host}{parts.path.rstrip('/')}")
         object.__setattr__(self, "name", self.name or self.url)
-        if isinstance(self.auth, str) and not (
-            self.auth.isascii() and self.auth.isprintable() and " " not in self.auth
-        ):
+        if isinstance(self.auth, str) and not is_token(self.auth):
             raise EndpointError(
-                "the bearer token holds characters that no token has, perhaps a line break at its end", peer=self.url
+                "the token holds characters that no token has, perhaps a line break at its end", peer=self.url
             )
         if self.auth is not None and parts.scheme == "http" and not is_loopback(parts.hostname):
             raise EndpointError(
@@ -204,9 +207,6 @@ class DicomWebEndpoint:
                 peer=self.url,
                 advice="Use the https:// address of the service, or no credentials.",
             )
-        for path in (self.ca_file, self.certificate_file, self.key_file):
-            if path is not None and not Path(path).is_file():
-                raise EndpointError(f"the certificate file {path} does not exist", peer=self.url)
         check_parallel(self.connections, "connections", self.name)
         check_profile(self)
         check_timeouts(self)
@@ -252,7 +252,8 @@ def parse_endpoint(text: str, *, auth: Auth = None, environ: Mapping[str, str] |
     if len(options) < len(pairs):
         raise EndpointError("an option of the address is given twice", advice=FORMS)
     if parts.password is not None or (parts.scheme in ("http", "https") and parts.username is not None):
-        raise EndpointError("the address holds a user name or password", advice=CREDENTIALS_ADVICE)
+        kind = "dimse" if parts.scheme == "dimse" else "dicomweb"
+        raise EndpointError("the address holds a user name or password", advice=CREDENTIALS_ADVICE[kind])
     if auth is None and environ is not None:
         auth = environment_auth(environ, text)
     if parts.scheme == "dimse":
@@ -277,7 +278,7 @@ def _saved(name: str, auth: Auth, environ: Mapping[str, str] | None) -> Endpoint
         )
     if auth is None and environ is not None:
         auth = environment_auth(environ, saved.get_address(name))
-    return saved.get(name) if auth is None else replace(saved.get(name), auth=auth)  # type: ignore[arg-type]
+    return saved.get(name, auth)
 
 
 _TIMEOUTS = ("connect_timeout_s", "association_timeout_s", "dimse_timeout_s", "total_timeout_s")

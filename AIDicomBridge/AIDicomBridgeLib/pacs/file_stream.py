@@ -35,7 +35,7 @@ class FileStream:
         if self._incoming is not None:
             self._incoming.discard()
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: "bytes | memoryview") -> None:
         """Take the next piece; what follows a beginning that is no DICOM is passed over. Raises DiskSpaceError."""
         if self._head is not None:
             self._head += piece

@@ -1,7 +1,8 @@
 """Instances on their way to a PACS: their identity read and checked, their bytes as they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 65536
 # Bytes of a word in the values of these VRs, which pydicom takes as mere bytes.
 _WORD_BYTES = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
+_PIECE_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,15 @@ class OutgoingInstance:
     ----------
     source
         The Part 10 file, or its bytes.
+    dataset_offset
+        Where the data set begins in it, in bytes.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     source: Path | bytes = field(repr=False)
+    dataset_offset: int = field(repr=False)
 
     @property
     def byte_count(self) -> int:
@@ -60,19 +65,51 @@ class OutgoingInstance:
         try:
             data = self.source.read_bytes() if isinstance(self.source, Path) else self.source
         except OSError as error:
-            raise BadDicomError(f"the file cannot be read: {error.strerror}", uid=self.sop_instance_uid) from error
+            raise self._unreadable(error) from error
         if transfer_syntax_uid in (None, self.transfer_syntax_uid):
             return data[parse_part10_header(data).dataset_offset :]
         return _converted(data, transfer_syntax_uid == IMPLICIT_LITTLE, self.sop_instance_uid)
 
-    def part10(self) -> bytes:
-        """Return the instance as a Part 10 file with our own file meta information."""
-        header = build_part10_header(
+    def part10_pieces(self) -> Iterator[bytes]:
+        """Yield the instance as a Part 10 file with our own file meta information, read as it is taken.
+
+        Raises
+        ------
+        BadDicomError
+            The file cannot be read any more, or ends before it did.
+        """
+        yield self._header
+        left = self.part10_bytes - len(self._header)
+        try:
+            with self.source.open("rb") if isinstance(self.source, Path) else BytesIO(self.source) as file:
+                file.seek(self.dataset_offset)
+                while left and (piece := file.read(min(left, _PIECE_BYTES))):
+                    left -= len(piece)
+                    yield piece
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if left:
+            raise BadDicomError("the file became shorter while it was sent", uid=self.sop_instance_uid)
+
+    @cached_property
+    def part10_bytes(self) -> int:
+        """Length of what :meth:`part10_pieces` gives, known from when it was first asked for; raises BadDicomError."""
+        try:
+            size = self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return len(self._header) + size - self.dataset_offset
+
+    @cached_property
+    def _header(self) -> bytes:
+        return build_part10_header(
             sop_class_uid=self.sop_class_uid,
             sop_instance_uid=self.sop_instance_uid,
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
-        return header + self.encoded_dataset()
+
+    def _unreadable(self, error: OSError) -> BadDicomError:
+        return BadDicomError(f"the file cannot be read: {error.strerror}", uid=self.sop_instance_uid)
 
 
 def read_outgoing(paths_or_datasets: "Iterable[Path | str | Dataset]") -> list[OutgoingInstance]:
@@ -125,7 +162,8 @@ def _from_file(path: Path) -> OutgoingInstance:
     dataset = read_dicom(path, stop_before_pixels=True)
     with path.open("rb") as file:
         header = parse_part10_header(file.read(_HEADER_BYTES))
-    return OutgoingInstance(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), header.transfer_syntax_uid, path)
+    uids = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+    return OutgoingInstance(*uids, header.transfer_syntax_uid, path, header.dataset_offset)
 
 
 def _from_dataset(dataset: "Dataset") -> OutgoingInstance:
@@ -140,7 +178,7 @@ def _from_dataset(dataset: "Dataset") -> OutgoingInstance:
     except Exception:  # noqa: BLE001 - encoders raise nearly anything on invalid values, and quote them
         raise BadDicomError("a data set to send cannot be encoded", uid=uids[1]) from None
     data = buffer.getvalue()
-    syntax = parse_part10_header(data).transfer_syntax_uid
-    if syntax == DEFLATED:
+    header = parse_part10_header(data)
+    if header.transfer_syntax_uid == DEFLATED:
         raise BadDicomError("a data set to send uses the Deflated transfer syntax, which is not sent", uid=uids[1])
-    return OutgoingInstance(uids[0], uids[1], syntax, data)
+    return OutgoingInstance(uids[0], uids[1], header.transfer_syntax_uid, data, header.dataset_offset)

@@ -43,8 +43,13 @@ class SavedEndpoints:
         """Yield name and address of each, in the order of the file."""
         return iter(self._read()["endpoints"].items())
 
-    def get(self, name: str) -> Endpoint:
+    def get(self, name: str, auth: Auth = None) -> Endpoint:
         """Return a saved endpoint, with its secret, ready to connect.
+
+        Parameters
+        ----------
+        auth
+            Take this instead of the secret that is kept.
 
         Raises
         ------
@@ -57,7 +62,7 @@ class SavedEndpoints:
         if name not in kept["endpoints"]:
             known = ", ".join(kept["endpoints"]) or "none"
             raise NotFoundError(f"no endpoint is saved as {name!r}", advice=f"Saved are: {known}.")
-        endpoint = parse_endpoint(kept["endpoints"][name])
+        endpoint = parse_endpoint(kept["endpoints"][name], auth=auth)
         return replace(self._with_secret(endpoint, kept), name=name)
 
     def with_secret(self, endpoint: Endpoint) -> Endpoint:
@@ -92,10 +97,9 @@ class SavedEndpoints:
 
     def remove(self, name: str) -> None:
         """Forget an endpoint, and its secret unless another one uses it; raises NotFoundError."""
-        gone = self.get_address(name)
+        key = _key_of(self.get_address(name))
         kept = self._read()
         del kept["endpoints"][name]
-        key = _key_of(gone)
         if key and all(_key_of(address) != key for address in kept["endpoints"].values()):
             kept["secrets"].pop(key, None)
             self._secrets.forget(key)
@@ -136,16 +140,16 @@ class SavedEndpoints:
         write_privately(self.path, "".join(lines))
 
 
-def _key_of(address: str) -> str:
-    """Return the key of a saved address; empty if it is not valid any more, which must not keep it from removal."""
-    try:
-        return _key(parse_endpoint(address))
-    except EndpointError:
-        return ""
-
-
 def _key(endpoint: Endpoint) -> str:
     """Return what a secret belongs to: the service itself, whatever the endpoint's options are."""
     if isinstance(endpoint, DimseEndpoint):
         return DimseEndpoint("", endpoint.host, endpoint.port, endpoint.ae_title).address
     return endpoint.url
+
+
+def _key_of(address: str) -> str:
+    """Return the key of a saved address, whatever has become of its options; empty if it is none at all."""
+    try:
+        return _key(parse_endpoint(address.partition("?")[0]))
+    except EndpointError:
+        return ""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 
 import pytest
 from AIDicomBridgeLib.errors import (
@@ -14,46 +13,16 @@ from AIDicomBridgeLib.errors import (
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.credentials import OAuthClient
 from AIDicomBridgeLib.pacs.multipart import MultipartSplitter
-from AIDicomBridgeLib.pacs.records import Outcome
 from peers.fault_pacs import HttpAnswer, HttpRequest, faulty_web
-from pydicom import Dataset
+from peers.web_archive import MULTIPART, body_of, web_pacs
 from pydicom.uid import generate_uid
 from synthetic import body_phantom, make_series, part10
 
 
-def body_of(datasets: list[Dataset], *, closed: bool = True) -> bytes:
-    parts = [b"--b\r\nContent-Type: application/dicom\r\n\r\n" + part10(item) + b"\r\n" for item in datasets]
-    return b"".join(parts) + (b"--b--\r\n" if closed else b"")
-
-
-def web_pacs(
-    datasets: list[Dataset], retrieve: Callable[[HttpRequest], HttpAnswer]
-) -> Callable[[HttpRequest], HttpAnswer]:
-    """Return a responder that answers searches as it should, and retrieves as the test says."""
-
-    def respond(request: HttpRequest) -> HttpAnswer:
-        wanted = {"/series": ("SeriesInstanceUID",), "/instances": ("SeriesInstanceUID", "SOPInstanceUID")}
-        for ending, keywords in wanted.items():
-            if request.path.endswith(ending):
-                rows = {tuple(str(dataset[name].value) for name in keywords) for dataset in datasets}
-                found = [
-                    {
-                        f"{dataset_tag(name)}": {"vr": "UI", "Value": [value]}
-                        for name, value in zip(keywords, row, strict=True)
-                    }
-                    for row in sorted(rows)
-                ]
-                return HttpAnswer(200, json.dumps(found if "offset=0" in request.query else []).encode())
-        return retrieve(request)
-
-    return respond
-
-
-def dataset_tag(keyword: str) -> str:
-    return {"SeriesInstanceUID": "0020000E", "SOPInstanceUID": "00080018"}[keyword]
-
-
-MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch) -> None:
+    """Repeat at once what is asked for again."""
+    monkeypatch.setattr("AIDicomBridgeLib.pacs.retrieval._PAUSE_SECONDS", 0.01)
 
 
 def test_a_body_cut_off_is_noticed_and_the_rest_fetched(images, received) -> None:
@@ -240,54 +209,34 @@ def test_a_server_that_ignores_the_offset_does_not_hang() -> None:
         assert [study.study_uid for study in connect(endpoint).find_studies()] == [uid]
 
 
-def stow_answer(stored: list[Dataset], failed: dict[str, int]) -> bytes:
-    def item(uid: str, reason: int | None) -> dict:
-        extra = {} if reason is None else {"00081197": {"vr": "US", "Value": [reason]}}
-        return {"00081155": {"vr": "UI", "Value": [uid]}, **extra}
-
-    return json.dumps(
-        {
-            "00081199": {"vr": "SQ", "Value": [item(str(dataset.SOPInstanceUID), None) for dataset in stored]},
-            "00081198": {"vr": "SQ", "Value": [item(uid, reason) for uid, reason in failed.items()]},
-        }
-    ).encode()
+def study(uid: str, **attributes: str) -> dict:
+    named = {"PatientName": ("00100010", "PN"), "PatientID": ("00100020", "LO")}
+    items = {named[key][0]: {"vr": named[key][1], "Value": [value]} for key, value in attributes.items()}
+    return {"0020000D": {"vr": "UI", "Value": [uid]}, **items}
 
 
-@pytest.mark.parametrize("status", [200, 202, 409])
-def test_stow_gives_every_instance_its_own_outcome(images, status) -> None:
-    failed = {str(images[1].SOPInstanceUID): 0xA700}
-    answer = HttpAnswer(status, stow_answer([images[0], images[2]], failed))
-    with faulty_web(lambda _request: answer) as endpoint:
-        report = connect(endpoint).store(images)
-
-    assert [outcome.outcome for outcome in report.outcomes] == [
-        *(Outcome.STORED, Outcome.REFUSED, Outcome.STORED, Outcome.UNKNOWN),
-    ]
-    assert report.outcomes[1].status == "0xA700"
-    assert "does not list this instance" in report.outcomes[3].reason
-
-
-def test_stow_again_after_busy_carries_the_whole_body(images) -> None:
-    bodies: list[bytes] = []
+@pytest.mark.parametrize("name", ["Doe^John", "Müller^Jörg", "山田^太郎", "O'Hara & Sons?"])
+def test_a_service_without_wildcards_gets_a_text_as_it_is(name) -> None:
+    held = study("1.2.3", PatientName={"Alphabetic": name})
 
     def respond(request: HttpRequest) -> HttpAnswer:
-        bodies.append(request.body)
-        return HttpAnswer(503) if len(bodies) == 1 else HttpAnswer(200, stow_answer(images, {}))
+        found = "offset=0" in request.query and f"PatientName={name}&" in request.query
+        return HttpAnswer(200, json.dumps([held] if found else []).encode())
 
     with faulty_web(respond) as endpoint:
-        report = connect(endpoint).store(images)
-
-    assert report.complete
-    assert len(bodies) == 2
-    assert bodies[0] == bodies[1]
-    assert all(dataset.PixelData in bodies[1] for dataset in images)
+        assert [found.study_uid for found in connect(endpoint).find_studies(patient_name=name)] == ["1.2.3"]
 
 
-def test_stow_refused_as_a_whole(images) -> None:
-    with faulty_web(lambda _request: HttpAnswer(413)) as endpoint:
-        report = connect(endpoint).store(images)
+def test_not_everything_that_an_archive_holds_is_looked_through(monkeypatch) -> None:
+    monkeypatch.setattr("AIDicomBridgeLib.pacs.dicomweb_search._MOST_LOOKED_THROUGH", 10)
 
-    assert {(outcome.outcome, outcome.status) for outcome in report.outcomes} == {(Outcome.REFUSED, "HTTP 413")}
+    def respond(request: HttpRequest) -> HttpAnswer:
+        first = int(request.query.rpartition("offset=")[2])
+        page = [study(f"1.2.{first + n}", PatientName={"Alphabetic": "Other"}) for n in range(1, 5)]
+        return HttpAnswer(200, json.dumps([] if "PatientName" in request.query.split("&")[0] else page).encode())
+
+    with faulty_web(respond) as endpoint, pytest.raises(QueryError, match="special characters"):
+        connect(endpoint).find_studies(patient_name="山田")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
@@ -357,32 +306,3 @@ def test_a_login_that_gives_no_token_is_an_error(answer) -> None:
             connect(dataclasses.replace(endpoint, auth=auth)).verify()
 
     assert "canary" not in repr(caught.value)
-
-
-def test_a_service_that_drips_is_given_up_at_the_deadline(received) -> None:
-    images = make_series(body_phantom((4, 128, 128)))
-    drip = web_pacs(images, lambda _request: HttpAnswer(200, body_of(images), MULTIPART, drip_s=0.3))
-    with faulty_web(drip) as endpoint:
-        report = connect(dataclasses.replace(endpoint, total_timeout_s=3.5)).retrieve(
-            images[0].StudyInstanceUID, into=received
-        )
-
-    assert not report.complete
-    assert all("longer than 3.5 s in all" in outcome.reason for outcome in report.failed)
-    assert len(received) == len(report.succeeded) >= 1
-
-
-def test_stow_in_several_requests_at_once(images, monkeypatch) -> None:
-    monkeypatch.setattr("AIDicomBridgeLib.pacs.dicomweb_store._LEAST_BATCH_BYTES", 1)
-    bodies: list[bytes] = []
-
-    def respond(request: HttpRequest) -> HttpAnswer:
-        bodies.append(request.body)
-        present = [dataset for dataset in images if str(dataset.SOPInstanceUID).encode() in request.body]
-        return HttpAnswer(200, stow_answer(present, {}))
-
-    with faulty_web(respond) as endpoint:
-        report = connect(dataclasses.replace(endpoint, connections=3)).store(images)
-
-    assert report.complete
-    assert len(bodies) > 1

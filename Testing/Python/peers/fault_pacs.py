@@ -234,9 +234,10 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """One answer. ``announced_length`` is what Content-Length says; None tells the truth, -1 leaves it out.
+    """One answer; with the status 0 the connection is closed without any.
 
-    With ``drip_s`` the body comes in sixteen pieces, so many seconds apart.
+    ``announced_length`` is what Content-Length says; None tells the truth, -1 leaves it out. With ``drip_s`` the body
+    comes byte by byte, so many seconds apart, from ``drip_from`` on.
     """
 
     status: int
@@ -245,6 +246,7 @@ class HttpAnswer:
     announced_length: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     drip_s: float = 0.0
+    drip_from: int = 0
 
 
 @contextmanager
@@ -266,6 +268,8 @@ def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWe
             parts = urlsplit(self.path)
             path = unquote(parts.path.removeprefix("/dicom-web"))
             answer = respond(HttpRequest(self.command, path, unquote(parts.query), dict(self.headers), body))
+            if not answer.status:
+                return
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.content_type)
             if answer.announced_length != -1:
@@ -273,11 +277,13 @@ def faulty_web(respond: Callable[[HttpRequest], HttpAnswer]) -> Iterator[DicomWe
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            size = len(answer.body) // 16 + 1 if answer.drip_s else max(len(answer.body), 1)
+            at_once = answer.drip_from if answer.drip_s else len(answer.body)
             with suppress(ConnectionError):  # the client may have had enough
-                for start in range(0, len(answer.body), size):
-                    stopped.wait(answer.drip_s)
-                    self.wfile.write(answer.body[start : start + size])
+                self.wfile.write(answer.body[:at_once])
+                for start in range(at_once, len(answer.body)):
+                    if stopped.wait(answer.drip_s):
+                        return
+                    self.wfile.write(answer.body[start : start + 1])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

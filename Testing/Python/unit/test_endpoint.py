@@ -14,9 +14,11 @@ from AIDicomBridgeLib.pacs.endpoint import (
 
 
 def test_a_dimse_address_is_read() -> None:
-    endpoint = parse_endpoint("dimse://PACS@hospital.example:11112?calling=ME&retrieve=move&move_port=11113")
+    options = "calling=ME&retrieve=move&move_port=11113&move_host=10.0.0.1"
+    endpoint = parse_endpoint(f"dimse://PACS@hospital.example:11112?{options}")
 
-    assert endpoint == DimseEndpoint("", "hospital.example", 11112, "PACS", "ME", retrieve="C-MOVE", move_port=11113)
+    expected = {"retrieve": "C-MOVE", "move_port": 11113, "move_host": "10.0.0.1"}
+    assert endpoint == DimseEndpoint("", "hospital.example", 11112, "PACS", "ME", **expected)
     assert endpoint.name == "PACS@hospital.example:11112"
 
 
@@ -35,7 +37,8 @@ def test_a_web_address_is_read() -> None:
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles()),
         DimseEndpoint("", "h", 1, "A", tls=TlsFiles("/etc/ca file.pem", "/c.pem", "/k.pem"), dimse_timeout_s=2.5),
         DimseEndpoint("", "HOST", 65535, "A", retrieve="C-MOVE", move_port=4, move_host="0.0.0.0"),  # noqa: S104
-        DimseEndpoint("", "h", 1, "A", retrieve="C-MOVE", move_port=4, move_from="10.0.0.2", profile="ohif"),
+        DimseEndpoint("", "h", 1, "A", retrieve="C-MOVE", move_port=4, move_host="10.0.0.1", move_from="10.0.0.2"),
+        DimseEndpoint("", "h", 1, "A", retrieve="C-MOVE", move_port=4, move_from="127.0.0.1", profile="ohif"),
         DimseEndpoint("", "h", 1, "A", root="patient", associations=4, total_timeout_s=60.0),
         DicomWebEndpoint("", "https://host/dicom-web"),
         DicomWebEndpoint("", "https://host/dicom-web", connections=3, total_timeout_s=60.0),
@@ -95,14 +98,15 @@ def test_no_secret_is_shown(auth) -> None:
         ("dimse://AET@host:104?calling=A&calling=B", "twice"),
         ("dimse://AET@host:104?dimse_timeout_s=-1", "above 0"),
         ("dimse://AET@host:104?dimse_timeout_s=nan", "above 0"),
-        ("dimse://AET:canary@host:104", "AIDICOMBRIDGE_DICOMWEB_TOKEN"),
+        ("dimse://AET@host:104?move_port=11112", "Give as move_host the address"),
+        ("dimse://AET@host:104?move_port=11112&move_host=localhost", "cannot reach us"),
+        ("dimse://AET:canary@host:104", "AIDICOMBRIDGE_DIMSE_PASSWORD"),
         ("https://doctor:canary@host/dicom-web", "AIDICOMBRIDGE_DICOMWEB_PASSWORD"),
         ("https://doctor@host/dicom-web", "AIDICOMBRIDGE_DICOMWEB_USER"),
         ("https:///dicom-web", "host"),
         ("https://host:port/dicom-web", "port"),
         ("https://host/dicom-web#part", "fragment"),
         ("https://host/dicom-web?token=canary", "unknown option"),
-        ("https://host/dicom-web?ca_file=/nowhere/ca.pem", "does not exist"),
     ],
 )
 def test_a_wrong_address_is_refused_with_the_way_out(text, expected, tmp_path, monkeypatch) -> None:

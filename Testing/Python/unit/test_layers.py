@@ -22,8 +22,8 @@ MUST_NOT_IMPORT = {
     "cli": {"qt", "ctk"} | {f"{LIBRARY}.{room}" for room in ("worker", "panel")},
 }
 # What each layer may import beside the standard library: packages, and other layers' rooms.
-ENGINE_PACKAGES = {"numpy", "pydicom", "pynetdicom", "highdicom", "SimpleITK", "torch", "requests", "safetensors"}
-ENGINE_PACKAGES |= {"PIL", "platformdirs", "imagecodecs", "rle", "onnxruntime", "monai"}
+ENGINE_PACKAGES = {"numpy", "pydicom", "pynetdicom", "highdicom", "SimpleITK", "torch", "requests", "urllib3"}
+ENGINE_PACKAGES |= {"safetensors", "PIL", "platformdirs", "imagecodecs", "rle", "onnxruntime", "monai"}
 MAY_IMPORT = {
     "engine": ENGINE_PACKAGES,
     "mrml": {"numpy", "vtk", "slicer", "PIL", "PyTorchUtils"},  # the last is Slicer's PyTorch extension
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "cli": {"typer", "rich", "numpy", "pydicom", "SimpleITK", f"{LIBRARY}.mrml"},  # the demonstration makes its data
 }
 HEAVY = {"torch", "highdicom", "pynetdicom", "pydicom", "SimpleITK", "dicomweb_client", "requests", "slicer", "vtk"}
-HEAVY |= {"vtkmodules", "safetensors", "imagecodecs", "scipy", "matplotlib", "PIL"}
+HEAVY |= {"urllib3", "vtkmodules", "safetensors", "imagecodecs", "scipy", "matplotlib", "PIL"}
 
 PYTHON_FILES = sorted((MODULE / LIBRARY).rglob("*.py"))
 

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.errors import EndpointError, FolderError, NotFoundError
+from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.credentials import OAuthClient
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, parse_endpoint
 from AIDicomBridgeLib.pacs.saved_endpoints import SavedEndpoints
@@ -90,29 +90,39 @@ def test_what_is_removed_is_gone_with_its_secret(tmp_path, keyring) -> None:
         saved.get("two")
 
 
-def test_an_endpoint_that_is_not_valid_any_more_is_removed_like_any_other(tmp_path, keyring) -> None:
-    saved = SavedEndpoints(tmp_path, keyring)
-    certificate = tmp_path / "ca.pem"
-    certificate.write_text("")
-    saved.add("gone", replace(WEB, ca_file=str(certificate)))
-    saved.add("main", replace(WEB, url="https://other.example"), "canary")
-    certificate.unlink()
+def test_one_whose_address_is_not_valid_any_more_keeps_no_other_from_being_removed(tmp_path) -> None:
+    saved = SavedEndpoints(tmp_path, NoKeyring())
+    saved.add("one", WEB, "canary")
+    saved.add("two", DicomWebEndpoint("", "https://other.example/dicom-web"), "canary")
+    text = (tmp_path / "endpoints.toml").read_text()
+    text = text.replace("?timeout_s=7.0", "?timeout_s=never&ca_file=/gone")
+    (tmp_path / "endpoints.toml").write_text(text.replace("[secrets]", 'broken = "nothing"\n\n[secrets]'))
 
-    saved.remove("main")
-    saved.remove("gone")
+    for name in ("two", "one", "broken"):
+        saved.remove(name)
 
     assert list(saved) == []
+    assert "canary" not in texts_below(tmp_path)
 
 
-def test_the_environment_comes_before_what_is_kept_for_a_saved_name(tmp_path, monkeypatch) -> None:
+def test_certificate_files_are_asked_for_when_they_are_needed(tmp_path) -> None:
+    saved = SavedEndpoints(tmp_path, NoKeyring())
+    endpoint = DicomWebEndpoint("", "https://127.0.0.1/dicom-web", ca_file=str(tmp_path / "gone.pem"))
+    saved.add("main", endpoint)
+
+    with pytest.raises(EndpointError, match=r"gone\.pem does not exist"):
+        connect(saved.get("main")).verify()
+
+
+def test_the_environment_comes_before_what_is_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "keyring", None)
-    SavedEndpoints.default().add("main", WEB, "kept")
-    environ = {"AIDICOMBRIDGE_DICOMWEB_HOST": "pacs.example", "AIDICOMBRIDGE_DICOMWEB_TOKEN": "canary"}
+    monkeypatch.setitem(sys.modules, "keyring", NoKeyring())
+    SavedEndpoints(tmp_path).add("main", WEB, "kept")
+    environ = {"AIDICOMBRIDGE_DICOMWEB_TOKEN": "of-the-machine", "AIDICOMBRIDGE_DICOMWEB_HOST": "pacs.example"}
 
-    assert parse_endpoint("main", environ=environ).auth == "canary"
-    assert parse_endpoint("main", environ={}).auth == "kept"
-    assert parse_endpoint("main", environ={**environ, "AIDICOMBRIDGE_DICOMWEB_HOST": "other.example"}).auth == "kept"
+    assert parse_endpoint("main", environ=environ).auth == "of-the-machine"
+    assert parse_endpoint("main", environ=environ | {"AIDICOMBRIDGE_DICOMWEB_HOST": "other.example"}).auth == "kept"
+    assert parse_endpoint("main", auth="given", environ=environ).auth == "given"
 
 
 def test_a_secret_file_that_others_can_read_is_not_used(tmp_path) -> None:

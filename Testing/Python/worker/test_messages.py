@@ -33,7 +33,7 @@ def there_and_back(codec: Codec, value: object) -> object:
     [
         None,
         [1, 2.5, "Ä\udc80\n", True, (Path("/a/b"), ("x",))],
-        DimseEndpoint("PACS", "pacs", 104, "AET", tls=TlsFiles(key_file="k"), move_port=11112, retrieve="C-MOVE"),
+        DimseEndpoint("PACS", "pacs", 104, "AET", tls=TlsFiles(key_file="k"), move_port=11112, move_host="10.0.0.1"),
         StudyRecord("1.2", patient_name="Doe^Jane", modalities=("CT", "SR"), series_count=3),
         RetrieveReport("p", (InstanceOutcome("1.2", Outcome.MISSING, "0xA700", "why"),), "C-GET", 0.25, study_uid="1"),
         Delivery(1, "1", "2", "3", "4", "dimse://A@b:1", DeliveryState.SENT, 2, "0x0000", "", "t", Path("/o")),
