@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 LABELS = {"background": 0, "liver": 1, "kidney_left": 2, "kidney_right": 3, "something_else": 4}
+REGIONS = {"background": 0, "kidney_left": [1, 2, 3], "masses": [2, 3], "tumor": 2}
 CT_PROPERTIES = {"mean": 20.0, "std": 180.0, "percentile_00_5": -600.0, "percentile_99_5": 500.0}
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -27,7 +28,9 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def plans_configuration(kind: str) -> dict[str, Any]:
+def plans_configuration(
+    kind: str, *, channels: int = 1, masked: bool = False, nonlinearity: str = "LeakyReLU"
+) -> dict[str, Any]:
     """Return one configuration as it stands in plans.json."""
     given = CONFIGURATIONS[kind]
     flat = len(given["patch_size"]) == 2
@@ -39,8 +42,8 @@ def plans_configuration(kind: str) -> dict[str, Any]:
         "patch_size": given["patch_size"],
         "median_image_size_in_voxels": given["patch_size"],
         "spacing": given["spacing"],
-        "normalization_schemes": [given["normalization"]],
-        "use_mask_for_norm": [False],
+        "normalization_schemes": [given["normalization"], "ZScoreNormalization"][:channels],
+        "use_mask_for_norm": [masked] * channels,
         "resampling_fn_data": "resample_data_or_seg_to_shape",
         "resampling_fn_seg": "resample_data_or_seg_to_shape",
         "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
@@ -62,7 +65,7 @@ def plans_configuration(kind: str) -> dict[str, Any]:
                 "norm_op_kwargs": {"eps": 1e-5, "affine": True},
                 "dropout_op": None,
                 "dropout_op_kwargs": None,
-                "nonlin": "torch.nn.LeakyReLU",
+                "nonlin": f"torch.nn.{nonlinearity}",
                 "nonlin_kwargs": {"inplace": True},
             },
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
@@ -71,20 +74,36 @@ def plans_configuration(kind: str) -> dict[str, Any]:
     }
 
 
-def write_folder(root: Path, kind: str, *, folds: int = 1, mirroring: tuple[int, ...] | None = None) -> Path:
+def write_folder(
+    root: Path,
+    kind: str,
+    *,
+    folds: int = 1,
+    mirroring: tuple[int, ...] | None = None,
+    transpose: tuple[int, int, int] = (0, 1, 2),
+    regions: bool = False,
+    channels: int = 1,
+    masked: bool = False,
+    nonlinearity: str = "LeakyReLU",
+) -> Path:
     """Write a result folder with random weights and return it; nnU-Net must be installed."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    configuration = plans_configuration(kind)
+    configuration = plans_configuration(kind, channels=channels, masked=masked, nonlinearity=nonlinearity)
     folder = root / "Dataset001_Random" / f"nnUNetTrainer__nnUNetPlans__{kind}"
     plans = {
         "dataset_name": "Dataset001_Random", "plans_name": "nnUNetPlans",
         "original_median_spacing_after_transp": [2.0, 2.0, 2.0], "original_median_shape_after_transp": [40, 40, 40],
-        "image_reader_writer": "SimpleITKIO", "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2],
+        "image_reader_writer": "SimpleITKIO", "transpose_forward": transpose,
+        "transpose_backward": [transpose.index(axis) for axis in range(3)],
         "configurations": {kind: configuration}, "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager", "foreground_intensity_properties_per_channel": {"0": CT_PROPERTIES},
+        "label_manager": "LabelManager", "foreground_intensity_properties_per_channel": {str(number): CT_PROPERTIES for number in range(channels)},
     }  # fmt: skip
-    dataset = {"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz"}
+    names = {str(number): name for number, name in enumerate(["CT", "late CT"][:channels])}
+    dataset = {"channel_names": names, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz"}
+    if regions:
+        dataset |= {"labels": REGIONS, "regions_class_order": [1, 3, 2]}
+    heads = len(REGIONS) - 1 if regions else len(LABELS)
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset))
@@ -92,8 +111,8 @@ def write_folder(root: Path, kind: str, *, folds: int = 1, mirroring: tuple[int,
     for fold in range(folds):
         torch.manual_seed(fold)
         network = get_network_from_plans(
-            architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"], 1,
-            len(LABELS), deep_supervision=True,
+            architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"],
+            channels, heads, deep_supervision=True,
         )  # fmt: skip
         with torch.no_grad():  # random heads give nearly the same everywhere; a trained one does not
             for head in network.decoder.seg_layers:

@@ -1,7 +1,9 @@
 """From finished rows of network output to labels on the turned source grid, one class at a time."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,8 @@ from .windows import Triple
 
 if TYPE_CHECKING:
     import torch
+
+_BLOCK_VOXELS = 1 << 17  # decided at once on the CPU: what is held of them stays in the cores' caches
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,8 @@ class LabelRows:
         divisor = None if weights is None else weights.movedim(self.axis, 0).clamp(min=1e-12)
         count = rows.shape[1]
         until = int(torch.searchsorted(self._needed, self._held + count))
-        first = self._held - (self._tail is not None)  # the grid row that is row 0 of _class_rows
         if until > self._done:
-            self._write(rows, divisor, slice(self._done, until), first)
+            self._write(rows, divisor, slice(self._done, until), self._held)
         last = rows[:, -1:].float()
         self._tail = last / divisor[-1:] if divisor is not None else last.clone()
         self._held += count
@@ -129,17 +132,52 @@ class LabelRows:
 
     def _write(self, rows: "torch.Tensor", divisor: "torch.Tensor | None", written: slice, first: int) -> None:
         """Decide the target rows ``written`` and store them."""
+        # Only the rows that the target rows lie between; -1 is the one kept from before.
+        identical = self._exact and rows.shape[2:] == self._plane
+        if identical and self._is_scale_free:
+            divisor = None
+        low, high = int(self._below[written.start]) - first, int(self._needed[written.stop - 1]) - first
+        if identical and low >= 0 and high - low == written.stop - written.start - 1:
+            # Nothing is interpolated: blocks that stay in the cache while all classes pass by.
+            rows, divisor = rows[:, low : high + 1], None if divisor is None else divisor[low : high + 1]
+            for block in self._blocks(rows):
+                values, weights = rows[:, :, block], None if divisor is None else divisor[:, block]
+                self._decide(partial(_class_of, values, weights), written, block)
+            return
+
+        def class_rows(channel: int) -> "torch.Tensor":
+            return self._class_rows(rows, divisor, channel, written, low, high)
+
+        self._decide(class_rows, written, slice(None))
+
+    @property
+    def _is_scale_free(self) -> bool:
+        """True if dividing a voxel's outputs by its weight cannot change its label, and no probability is wanted."""
+        return not self._wanted and (self.decision.activation == "softmax" or self.decision.cut == 0)
+
+    def _blocks(self, rows: "torch.Tensor") -> "Iterator[slice]":
+        """Yield runs along the first axis of the plane."""
+        row_voxels = rows.shape[1] * rows.shape[3]
+        step = max(1, _BLOCK_VOXELS // row_voxels) if rows.device.type == "cpu" else rows.shape[2]
+        for start in range(0, rows.shape[2], step):
+            yield slice(start, start + step)
+
+    def _decide(self, outputs_of: "Callable[[int], torch.Tensor]", written: slice, block: slice) -> None:
+        """Decide a block of target rows from the outputs (rows, block, ...) of each class, and store it."""
         import torch
 
-        shape = (written.stop - written.start, *self._plane)
-        labels = torch.zeros(shape, dtype=self._labels.dtype, device=rows.device)
         sigmoid = self.decision.activation == "sigmoid"
-        best = torch.full(shape, self.decision.cut if sigmoid else -math.inf, device=rows.device)
+        best = torch.empty(0)
+        labels = wins = best
         total: torch.Tensor | None = None  # softmax: the sum of exp(output - best) over the classes so far
         competing = not sigmoid and not self.decision.outputs_are_probabilities and bool(self._wanted)
         for channel, value in enumerate(self.decision.values):
-            outputs = self._class_rows(rows, divisor, channel, written, first)
-            wins = outputs > best
+            outputs = outputs_of(channel)
+            if channel == 0:  # laid out in memory as the outputs are, of the same type
+                best = torch.full_like(outputs, self.decision.cut if sigmoid else -math.inf)
+                labels = torch.zeros_like(outputs, dtype=torch.int32)  # bytes are filled eight times as slowly
+                wins = torch.empty_like(outputs, dtype=torch.bool)
+            torch.gt(outputs, best, out=wins)
             labels.masked_fill_(wins, value)
             if competing:
                 larger = torch.maximum(best, outputs)
@@ -150,7 +188,7 @@ class LabelRows:
                 best.fill_(math.nan)
             if self._wanted and not competing and value in self._wanted:
                 final = self.decision.outputs_are_probabilities
-                self._keep(value, outputs if final else outputs.sigmoid(), written)
+                self._keep(value, outputs if final else outputs.sigmoid(), written, block)
         if not bool(torch.isfinite(best).all()):
             raise ModelError(
                 "the network gives values that are no numbers (NaN or infinite)",
@@ -159,27 +197,31 @@ class LabelRows:
         if competing and total is not None:
             for channel, value in enumerate(self.decision.values):
                 if value in self._wanted:
-                    outputs = self._class_rows(rows, divisor, channel, written, first)
-                    self._keep(value, (outputs - best).exp_() / total, written)
-        place = self._labels.narrow(self.axis, written.start, shape[0])
-        place.copy_(labels.movedim(0, self.axis))
+                    self._keep(value, (outputs_of(channel) - best).exp_() / total, written, block)
+        self._labels.movedim(self.axis, 0)[written, block].copy_(labels)
 
     def _class_rows(
-        self, rows: "torch.Tensor", divisor: "torch.Tensor | None", channel: int, written: slice, first: int
+        self,
+        rows: "torch.Tensor",
+        divisor: "torch.Tensor | None",
+        channel: int,
+        written: slice,
+        low: int,
+        high: int,
     ) -> "torch.Tensor":
         """Return one class on the target rows: float32 (rows, plane...)."""
         import torch
 
-        values = rows[channel].float() if divisor is None else rows[channel].float() / divisor
-        if self._tail is not None:
+        held = slice(max(low, 0), high + 1)
+        values = _quotient(rows[channel, held].float(), None if divisor is None else divisor[held])
+        if low < 0 and self._tail is not None:
             values = torch.cat([self._tail[channel], values])
-        # Only the rows that the target rows lie between.
-        low, high = int(self._below[written.start]) - first, int(self._needed[written.stop - 1]) - first
-        values = self._in_plane(values[low : high + 1])
-        below = (self._below[written] - first - low).to(values.device)
+        values = self._in_plane(values)
+        start = int(self._below[written.start])
+        below = (self._below[written] - start).to(values.device)
         if self._exact:
             return values if len(below) == len(values) else values.index_select(0, below)
-        above = (self._needed[written] - first - low).to(values.device)
+        above = (self._needed[written] - start).to(values.device)
         share = self._share[written].to(values.device)[:, None, None]
         return torch.lerp(values.index_select(0, below), values.index_select(0, above), share)
 
@@ -199,8 +241,15 @@ class LabelRows:
             return values
         return functional.interpolate(values[None], size=self._plane, mode="bilinear", align_corners=False)[0]
 
-    def _keep(self, value: int, probabilities: "torch.Tensor", written: slice) -> None:
+    def _keep(self, value: int, probabilities: "torch.Tensor", written: slice, block: slice) -> None:
         if self.probabilities is not None:
             kept = self.probabilities[self._wanted.index(value)]
-            place = np.moveaxis(kept, self.axis, 0)[written]
-            place[...] = probabilities.to("cpu").numpy()
+            np.moveaxis(kept, self.axis, 0)[written, block] = probabilities.to("cpu").numpy()
+
+
+def _class_of(rows: "torch.Tensor", divisor: "torch.Tensor | None", channel: int) -> "torch.Tensor":
+    return _quotient(rows[channel], divisor)
+
+
+def _quotient(values: "torch.Tensor", divisor: "torch.Tensor | None") -> "torch.Tensor":
+    return values if divisor is None else values.float() / divisor

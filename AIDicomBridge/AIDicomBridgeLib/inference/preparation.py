@@ -34,8 +34,9 @@ class Framing:
         The part of the turned source that the network sees; labels outside of it are 0.
     grid
         (D, H, W) of the network's input, before padding.
-    nearest_axis
-        The axis along which slices are not interpolated but taken from the nearest.
+    nearest_axis, labels_nearest_axis
+        The axis along which slices are not interpolated but taken from the nearest, on the way to the network's grid
+        and on the way back; nnU-Net asks for each way anew.
     """
 
     orientation: Orientation
@@ -43,6 +44,7 @@ class Framing:
     box: Box
     grid: Triple
     nearest_axis: int | None
+    labels_nearest_axis: int | None
 
     @property
     def turned_shape(self) -> Triple:
@@ -81,10 +83,17 @@ def frame(volumes: Sequence[ImageVolume], rules: "InputRules") -> Framing:
     shape = (cropped[0], cropped[1], cropped[2])
     spacing = orientation.permuted(volume.spacing_mm)
     wanted = tuple(want or has for want, has in zip(rules.spacing_mm or spacing, spacing, strict=True))
-    nearest = separate_axis(spacing, wanted) if rules.resampling == "nnunet" else None
     grid = resampled_shape(shape, spacing, wanted)
+    apart = rules.resampling == "nnunet" and grid != shape
     source = volume.voxels.shape
-    return Framing(orientation, (source[0], source[1], source[2]), box, grid, nearest if grid != shape else None)
+    return Framing(
+        orientation,
+        (source[0], source[1], source[2]),
+        box,
+        grid,
+        separate_axis(spacing, wanted) if apart else None,
+        separate_axis(wanted, spacing) if apart else None,
+    )
 
 
 def network_input(

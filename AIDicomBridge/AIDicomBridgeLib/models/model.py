@@ -272,7 +272,7 @@ class Model:
             framing.grid,
             framing.box_shape,
             axis=task.axis,
-            nearest_axis=framing.nearest_axis,
+            nearest_axis=framing.labels_nearest_axis,
             probability_labels=tuple(s.label for s in card.segments) if probabilities else (),
         )
         tensor = network_input(volumes, card.input, framing, torch.device(plan.accumulator_device))

@@ -200,13 +200,23 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]
     labels = {name: value for name, value in dataset["labels"].items() if name not in ("background", "ignore")}
     if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
         order = [int(value) for value in dataset["regions_class_order"]]
-        named = list(zip(order, labels, strict=True))
+        named = list(zip(order, _remainders(labels), strict=True))
         return Decision(tuple(order), "sigmoid", overlap_rule="last"), sorted(named)
     values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
     named = sorted((value, name) for name, value in values.items())
     if [value for value, _ in named] != list(range(1, len(named) + 1)):
         raise ValueError("labels")
     return Decision(tuple(range(len(named) + 1))), named
+
+
+def _remainders(regions: Mapping[str, Any]) -> list[str]:
+    """Return what each region is called once the later ones have taken their part of it, as nnU-Net's labels do."""
+    values = {name: set(value) if isinstance(value, list) else {value} for name, value in regions.items()}
+    names = list(values)
+    taken = [
+        [later for later in names[number + 1 :] if values[later] & values[name]] for number, name in enumerate(names)
+    ]
+    return [f"{name} without {' and '.join(by)}" if by else name for name, by in zip(names, taken, strict=True)]
 
 
 def _modalities(channel: str) -> tuple[str, ...]:

@@ -7,27 +7,28 @@ gives the same table on a GPU.
 
 import argparse
 import dataclasses
-import hashlib
+import gc
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from AIDicomBridgeLib import Catalogue, ModelCard, load_model, read_volume
+from AIDicomBridgeLib import load_model, read_volume
 from AIDicomBridgeLib.inference.device import choose_precision
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task
 from AIDicomBridgeLib.inference.sliding_window import count_windows, run_windows
-from AIDicomBridgeLib.models.anatomy import segment_of
-from AIDicomBridgeLib.models.card import InputRules, IntensityStep, NetworkRules, WeightsFile, WindowRules
+from AIDicomBridgeLib.models.card import WindowRules
+from AIDicomBridgeLib.models.loading import find_card
 from AIDicomBridgeLib.progress import Progress
 
 from .study import write_ct
@@ -35,24 +36,20 @@ from .study import write_ct
 Side = Callable[[], np.ndarray]
 
 
-def u_net(classes: int) -> torch.nn.Module:
+U_NET = {
+    "kernel_sizes": [[3, 3, 3]] * 5,
+    "strides": [[1, 1, 1]] + [[2, 2, 2]] * 4,
+    "n_conv_per_stage": 2,
+    "n_conv_per_stage_decoder": 2,
+}
+
+
+def u_net(classes: int, features: Sequence[int] = (16, 32, 64, 128, 160)) -> torch.nn.Module:
     """Return a U-Net of nnU-Net's kind with random weights whose outputs differ from place to place."""
     from AIDicomBridgeLib.models.nnunet_networks import _unet
 
     torch.manual_seed(0)
-    network = _unet(
-        False,
-        {
-            "features_per_stage": [16, 32, 64, 128, 160],
-            "kernel_sizes": [[3, 3, 3]] * 5,
-            "strides": [[1, 1, 1]] + [[2, 2, 2]] * 4,
-            "n_conv_per_stage": 2,
-            "n_conv_per_stage_decoder": 2,
-        },
-        1,
-        classes,
-    )
-    return network.eval()
+    return _unet(False, U_NET | {"features_per_stage": features, "conv_bias": True}, 1, classes).eval()
 
 
 def ours(network: torch.nn.Module, tensor: torch.Tensor, rules: WindowRules, device: torch.device, kind: str) -> Side:
@@ -174,48 +171,58 @@ def compare_lungmask(arguments: argparse.Namespace, device: torch.device) -> Non
     compare(f"lungmask's network on {arguments.slices} slices, {device}", sides, arguments.repeat)
 
 
-def many_classes(folder: Path, classes: int) -> ModelCard:
-    """Write a small MeshNet with random weights into a folder and return its card, windows of 96 voxels."""
-    from safetensors.torch import save
+def many_classes(folder: Path, classes: int, width: int) -> Path:
+    """Write an nnU-Net result folder with random weights, windows of 96 voxels, and return it.
 
-    channels, dilations = 8, (1, 2, 4)
-    torch.manual_seed(0)
-    inputs = (1, *[channels] * (len(dilations) - 1))
-    names = {f"{3 * number}.weight": torch.randn(channels, count, 3, 3, 3) for number, count in enumerate(inputs)}
-    names[f"{3 * len(dilations)}.weight"] = torch.randn(classes, channels, 1, 1, 1)
-    content = save(names)
-    (folder / "many.safetensors").write_bytes(content)
-    return dataclasses.replace(
-        Catalogue.load()["mindgrab"],
-        name="many",
-        modalities=("CT",),
-        body_parts=(),
-        cleanups=(),
-        segments=tuple(segment_of(f"structure {number}", number, algorithm="many 1") for number in range(1, classes)),
-        decision=Decision(tuple(range(classes))),
-        network=NetworkRules("meshnet", classes, channels, dilations),
-        input=InputRules("SPL", (), (IntensityStep("window", -1000, 1000),)),
-        windows=WindowRules((96, 96, 96)),
-        weights=WeightsFile("many.safetensors", len(content), hashlib.sha256(content).hexdigest()),
-        folder=folder,
-    )
+    ``width`` is the number of channels at full resolution; nnU-Net's own choice is 32.
+    """
+    features = [min(width * 2**stage, 320) for stage in range(5)]
+    configuration = {
+        "spacing": [1.0, 0.8, 0.8],
+        "patch_size": [96, 96, 96],
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "architecture": {
+            "network_class_name": "PlainConvUNet",
+            "arch_kwargs": U_NET | {"features_per_stage": features, "conv_bias": True},
+        },
+    }
+    properties = {"mean": 0.0, "std": 300.0, "percentile_00_5": -1000.0, "percentile_99_5": 1000.0}
+    plans = {
+        "dataset_name": "Dataset001_Many",
+        "transpose_forward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": properties},
+        "configurations": {"3d_fullres": configuration},
+    }
+    names = {"background": 0} | {f"structure {number}": number for number in range(1, classes)}
+    made = folder / "Dataset001_Many" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (made / "fold_0").mkdir(parents=True)
+    (made / "plans.json").write_text(json.dumps(plans))
+    (made / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": names}))
+    weights = u_net(classes, features).state_dict()
+    torch.save({"network_weights": weights}, made / "fold_0" / "checkpoint_final.pth")
+    return made
 
 
-def measure_memory(limit_gb: float) -> None:
+def measure_memory(limit_gb: float, width: int, overlap: float) -> None:
     """Segment a CT of 512x512x300 into 118 classes in this process and print the peak of its memory beside the plan's.
 
     From the files of the series to labels on its slices: all that a person's run holds is counted.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = load_model(many_classes(folder, 118), "cpu", precision="float32")
+        card = find_card(many_classes(folder, 118, width))
+        assert card.windows is not None
+        card = dataclasses.replace(card, windows=dataclasses.replace(card.windows, overlap=overlap))
         volume = read_volume(write_ct(folder / "series", 300))
+        gc.collect()
+        model = load_model(card, "cpu", precision="float32")
         start, limit = time.perf_counter(), int(limit_gb * 1e9)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         labels = model.segment(volume, memory_limit_bytes=limit, progress=_print_tenths())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     plan = labels.provenance.memory_plan if labels.provenance else ""
-    print(f"118 classes, 512 x 512 x 300, at most {limit_gb:g} GB: {plan}")
+    print(f"118 classes, 512 x 512 x 300, width {width}, overlap {overlap:g}, at most {limit_gb:g} GB: {plan}")
     print(f"peak of the process {peak / 1e9:.2f} GB ({before / 1e9:.2f} GB with the volume read and the model loaded)")
     print(f"{time.perf_counter() - start:.0f} s, {len(np.unique(labels.labels))} different labels", flush=True)
 
@@ -242,9 +249,11 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=20, help="for lungmask's network (default 20)")
     parser.add_argument("--repeat", type=int, default=3, help="passes; the least counts (default 3)")
     parser.add_argument("--memory", type=float, metavar="GB", help="only run 118 classes within that much memory")
+    parser.add_argument("--width", type=int, default=8, help="for --memory: channels at full resolution (default 8)")
+    parser.add_argument("--overlap", type=float, default=0.5, help="for --memory: of the windows (default 0.5)")
     arguments = parser.parse_args()
     if arguments.memory:
-        measure_memory(arguments.memory)
+        measure_memory(arguments.memory, arguments.width, arguments.overlap)
         return
     device = torch.device(arguments.device)
     compare_windows(arguments, device)

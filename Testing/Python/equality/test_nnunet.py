@@ -10,21 +10,28 @@ from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.errors import ModelError, WeightsError
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
 from AIDicomBridgeLib.series.volume import read_volume
-from synthetic import make_series, save_series
+from synthetic import AXIAL, CORONAL, SAGITTAL, make_series, save_series
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (extra peers)")
 
 from nnunet_folders import write_folder
 
 
-def smooth_volume(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], folder: Path):
-    noise = torch.randn(1, 1, *(size // 3 + 2 for size in shape), generator=torch.Generator().manual_seed(1))
+def smooth_volume(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    folder: Path,
+    *,
+    seed: int = 1,
+    **series: object,
+):
+    noise = torch.randn(1, 1, *(size // 3 + 2 for size in shape), generator=torch.Generator().manual_seed(seed))
     voxels = 400 * torch.nn.functional.interpolate(noise, size=shape, mode="trilinear")[0, 0]
-    series = make_series(voxels.numpy().astype(np.int16), spacing_mm=spacing_mm)
-    return read_volume(save_series(series, folder))
+    made = make_series(voxels.numpy().astype(np.int16), spacing_mm=spacing_mm, **series)
+    return read_volume(save_series(made, folder))
 
 
-def labels_of_nnunet(folder: Path, volume, mirroring: bool) -> np.ndarray:
+def labels_of_nnunet(folder: Path, volumes, mirroring: bool) -> np.ndarray:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(
@@ -32,7 +39,11 @@ def labels_of_nnunet(folder: Path, volume, mirroring: bool) -> np.ndarray:
     )
     predictor.initialize_from_trained_model_folder(str(folder), None)
     labels: np.ndarray = predictor.predict_single_npy_array(
-        volume.voxels[None].astype(np.float32), {"spacing": list(volume.spacing_mm)}, None, None, False
+        np.stack([volume.voxels for volume in volumes]).astype(np.float32),
+        {"spacing": list(volumes[0].spacing_mm)},
+        None,
+        None,
+        False,
     )
     return labels
 
@@ -49,7 +60,7 @@ def labels_of_nnunet(folder: Path, volume, mirroring: bool) -> np.ndarray:
 def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, shape, spacing_mm, folds, mirroring):
     folder = write_folder(tmp_path, kind, folds=folds, mirroring=mirroring)
     volume = smooth_volume(shape, spacing_mm, tmp_path / "series")
-    expected = labels_of_nnunet(folder, volume, mirroring is not None)
+    expected = labels_of_nnunet(folder, [volume], mirroring is not None)
 
     result = load_model(folder, "cpu", precision="float32").segment(volume)
 
@@ -59,6 +70,38 @@ def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, sha
     by_name = {segment.name: segment for segment in result.segments}
     assert by_name["Kidney left"].type_modifier.meaning == "Left"
     assert by_name["Something else"].type.scheme == "99AIDICOMBRIDGE"
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "spacing_mm", "orientation", "options"),
+    [
+        ("3d_anisotropic", (10, 30, 28), (6.0, 1.3, 1.3), SAGITTAL, {"masked": True}),
+        ("3d_fullres", (15, 24, 20), (2.5, 1.8, 2.0), CORONAL, {"transpose": (2, 0, 1), "nonlinearity": "ReLU"}),
+        ("3d_anisotropic", (26, 28, 9), (1.2, 1.2, 6.0), AXIAL, {}),  # the coarse axis is another one on the way back
+        ("3d_fullres", (8, 10, 12), (2.0, 2.0, 2.0), AXIAL, {"regions": True}),  # smaller than a window
+        ("3d_fullres", (14, 20, 22), (2.0, 2.0, 2.0), AXIAL, {"channels": 2}),
+    ],
+)
+def test_what_plans_may_ask_for_is_done_as_nnunet_does_it(
+    tmp_path: Path, kind, shape, spacing_mm, orientation, options
+):
+    folder = write_folder(tmp_path, kind, **options)
+    same = {"study_uid": "1.2.3", "frame_of_reference_uid": "1.2.4", "orientation": orientation}
+    volumes = [
+        smooth_volume(shape, spacing_mm, tmp_path / str(number), seed=number, **same)
+        for number in range(options.get("channels", 1))
+    ]
+    if options.get("masked"):
+        voxels = volumes[0].voxels
+        voxels[voxels == 0] = 1
+        voxels[:, :4] = voxels[..., -3:] = voxels[3:6, 12:18, 8:15] = 0  # the last is enclosed
+    expected = labels_of_nnunet(folder, volumes, mirroring=False)
+
+    result = load_model(folder, "cpu", precision="float32").segment(volumes)
+
+    assert len(np.unique(expected)) >= 3
+    agreement = float((result.labels == expected).mean())
+    assert agreement >= 0.999, agreement
 
 
 def changed_plans(folder: Path, kind: str, **changes: object) -> Path:
@@ -77,10 +120,22 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path):
     with pytest.raises(ModelError, match="resamples by resample_torch_fornnunet"):
         load_model(folder, "cpu")
     changed_plans(folder, "2d", resampling_fn_data="resample_data_or_seg_to_shape")
-    dataset = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps(dataset | {"channel_names": {"0": "T1", "1": "T2"}}))
-    with pytest.raises(ModelError, match="wants 2 input channels"):
+    changed_plans(folder, "2d", resampling_fn_data_kwargs={"is_seg": False, "order": 1, "force_separate_z": None})
+    with pytest.raises(ModelError, match="resamples with order = 1"):
         nnunet_card(folder)
+    changed_plans(folder, "2d", resampling_fn_data_kwargs={}, preprocessor_name="OwnPreprocessor")
+    with pytest.raises(ModelError, match="prepares images by OwnPreprocessor"):
+        nnunet_card(folder)
+    changed_plans(folder, "2d", preprocessor_name="DefaultPreprocessor")
+    architecture = json.loads((folder / "plans.json").read_text())["configurations"]["2d"]["architecture"]
+    for key, value, words in (
+        ("nonlin", "torch.nn.GELU", "of InstanceNorm2d, GELU, BasicBlockD"),
+        ("nonlin_first", True, "ask for 'nonlin_first'"),
+    ):
+        arguments = architecture["arch_kwargs"] | {key: value}
+        changed_plans(folder, "2d", architecture=architecture | {"arch_kwargs": arguments})
+        with pytest.raises(ModelError, match=words):
+            load_model(folder, "cpu")
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path):

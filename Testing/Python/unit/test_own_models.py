@@ -124,6 +124,20 @@ def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) 
     assert "totalsegmentator-297" in [model["name"] for model in json.loads(said)["models"]]
 
 
+def test_labels_that_others_are_taken_out_of_are_not_called_and_coded_as_the_whole(home: Path) -> None:
+    folder = result_folder(home)
+    regions = {"background": 0, "kidney_left": [1, 2, 3], "masses": [2, 3], "tumor": 2}
+    (folder / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "CT"}, "labels": regions, "regions_class_order": [1, 3, 2]})
+    )
+    card = nnunet_card(folder)
+    assert card.decision is not None
+    assert card.decision.values == (1, 3, 2)
+    names = {segment.label: segment.name for segment in card.segments}
+    assert names == {1: "Kidney left without masses and tumor", 2: "Tumor", 3: "Masses without tumor"}
+    assert card.segments[0].type.scheme == "99AIDICOMBRIDGE"
+
+
 def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
     folder = result_folder(home)
     (folder / "aidicombridge.toml").write_text('orientation = "SAR"\nlicence = "MIT"\nbody_parts = ["ABDOMEN"]\n')
