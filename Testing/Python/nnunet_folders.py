@@ -97,7 +97,8 @@ def write_folder(
         "image_reader_writer": "SimpleITKIO", "transpose_forward": transpose,
         "transpose_backward": [transpose.index(axis) for axis in range(3)],
         "configurations": {kind: configuration}, "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager", "foreground_intensity_properties_per_channel": {str(number): CT_PROPERTIES for number in range(channels)},
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {str(number): CT_PROPERTIES for number in range(channels)},
     }  # fmt: skip
     names = {str(number): name for number, name in enumerate(["CT", "late CT"][:channels])}
     dataset = {"channel_names": names, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz"}

@@ -212,11 +212,11 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]
 def _remainders(regions: Mapping[str, Any]) -> list[str]:
     """Return what each region is called once the later ones have taken their part of it, as nnU-Net's labels do."""
     values = {name: set(value) if isinstance(value, list) else {value} for name, value in regions.items()}
-    names = list(values)
-    taken = [
-        [later for later in names[number + 1 :] if values[later] & values[name]] for number, name in enumerate(names)
-    ]
-    return [f"{name} without {' and '.join(by)}" if by else name for name, by in zip(names, taken, strict=True)]
+    found = []
+    for number, (name, own) in enumerate(values.items(), start=1):
+        taken_by = [later for later in list(values)[number:] if values[later] & own]
+        found.append(f"{name} without {' and '.join(taken_by)}" if taken_by else name)
+    return found
 
 
 def _modalities(channel: str) -> tuple[str, ...]:

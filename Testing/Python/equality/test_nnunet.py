@@ -82,9 +82,7 @@ def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, sha
         ("3d_fullres", (14, 20, 22), (2.0, 2.0, 2.0), AXIAL, {"channels": 2}),
     ],
 )
-def test_what_plans_may_ask_for_is_done_as_nnunet_does_it(
-    tmp_path: Path, kind, shape, spacing_mm, orientation, options
-):
+def test_plans_are_followed_as_nnunet_follows_them(tmp_path: Path, kind, shape, spacing_mm, orientation, options):
     folder = write_folder(tmp_path, kind, **options)
     same = {"study_uid": "1.2.3", "frame_of_reference_uid": "1.2.4", "orientation": orientation}
     volumes = [
