@@ -16,6 +16,8 @@ class EndpointChooser:
     ----------
     combo, credentials, user, secret
         The combo box; the row of the credentials with its two fields.
+    offers
+        Which of the saved ones can be chosen here.
     rows
         Further widgets that are shown with the credentials only.
     on_change
@@ -29,11 +31,13 @@ class EndpointChooser:
         credentials: Any,
         user: Any,
         secret: Any,
+        offers: Callable[[SavedEndpoint], bool],
         rows: tuple[Any, ...],
         on_change: Callable[[], None],
     ) -> None:
         self._saved = saved
         self._combo, self._user, self._secret = combo, user, secret
+        self._offers = offers
         self._rows = (credentials, *rows)
         self._on_change = on_change
         self._entries: list[SavedEndpoint] = []
@@ -86,8 +90,9 @@ class EndpointChooser:
         wanted = chosen or self.endpoint
         if replaced and wanted and wanted.address == replaced[0].address:
             wanted = replaced[1]
-        otherwise = -1 if self._entries else 0  # the first ones ever listed: nothing was chosen that could be gone
-        self._entries = list(self._saved)
+        first_time = not self._entries  # nothing was chosen that could be gone
+        self._entries = self._offered()
+        otherwise = 0 if first_time and self._entries and not self._entries[0].from_slicer else -1
         self._combo.blockSignals(True)
         self._combo.clear()
         for entry in self._entries:
@@ -95,14 +100,17 @@ class EndpointChooser:
             self._combo.addItem(_("{name} (from Slicer)").format(name=name) if entry.from_slicer else name)
         addresses = [entry.endpoint.address for entry in self._entries]
         index = addresses.index(wanted.address) if wanted and wanted.address in addresses else otherwise
-        self._combo.setCurrentIndex(index if self._entries else -1)
+        self._combo.setCurrentIndex(index)
         self._combo.blockSignals(False)
         self._changed()
 
     def look(self) -> None:
         """List anew if something else is saved than is listed: Slicer's DICOM module may have changed its servers."""
-        if list(self._saved) != self._entries:
+        if self._offered() != self._entries:
             self.refresh()
+
+    def _offered(self) -> list[SavedEndpoint]:
+        return [entry for entry in self._saved if self._offers(entry)]
 
     def show_credentials(self) -> None:
         """Show what is known for the chosen endpoint; it may have been entered at another chooser."""

@@ -1,7 +1,7 @@
 """The form in which an archive is written down or changed."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 import ctk
@@ -98,10 +98,10 @@ class EndpointForm:
     @staticmethod
     def _has_more(endpoint: Endpoint) -> bool:
         """Return whether an endpoint differs from a new one in what is shown only on demand."""
-        if isinstance(endpoint, DicomWebEndpoint):
-            return endpoint != replace(_NEW_DICOMWEB, name=endpoint.name, url=endpoint.url)
-        always_shown = ("name", "host", "port", "ae_title", "calling_ae_title", "retrieve", "move_port")
-        return endpoint != replace(_NEW_DIMSE, **{name: getattr(endpoint, name) for name in always_shown})
+        new = _NEW_DICOMWEB if isinstance(endpoint, DicomWebEndpoint) else _NEW_DIMSE
+        always_shown = ("name", "url", "host", "port", "ae_title", "calling_ae_title", "retrieve", "move_port")
+        further = [item.name for item in fields(endpoint) if item.compare and item.name not in always_shown]
+        return any(getattr(endpoint, name) != getattr(new, name) for name in further)
 
     def _field(self, name: str) -> Any:
         return getattr(self._ui, _FIELDS[name])

@@ -68,6 +68,7 @@ class FindStage:
         self.chooser = EndpointChooser(
             saved,
             *(ui.endpointComboBox, ui.findCredentials, ui.findUserLineEdit, ui.findPasswordLineEdit),
+            offers=lambda entry: entry.queried,
             rows=(ui.findCredentialsLabel,),
             on_change=self._endpoint_chosen,
         )

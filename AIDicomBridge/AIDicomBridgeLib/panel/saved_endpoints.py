@@ -17,10 +17,18 @@ LARGEST_SERVER_COUNT = 1000  # settings can be damaged
 
 @dataclass(frozen=True)
 class SavedEndpoint:
-    """An endpoint and whether it comes from Slicer's DICOM settings, which we only read."""
+    """An endpoint and whether it comes from Slicer's DICOM settings, which we only read.
+
+    Attributes
+    ----------
+    queried, stored_to
+        Whether it is ticked there for query and retrieve, and for storage; always for the person's own.
+    """
 
     endpoint: Endpoint
     from_slicer: bool = False
+    queried: bool = True
+    stored_to: bool = True
 
 
 class SavedEndpoints:
@@ -41,10 +49,10 @@ class SavedEndpoints:
         own = self._own()
         addresses = {endpoint.address for endpoint in own}
         yield from (SavedEndpoint(endpoint) for endpoint in own)
-        for endpoint in servers_of_slicer(self._settings):
-            if endpoint.address not in addresses:
-                addresses.add(endpoint.address)
-                yield SavedEndpoint(endpoint, from_slicer=True)
+        for server in servers_of_slicer(self._settings):
+            if server.endpoint.address not in addresses:
+                addresses.add(server.endpoint.address)
+                yield server
 
     def save(self, endpoint: Endpoint, replaced: Endpoint | None = None) -> None:
         """Keep an endpoint, in the place of another or at the end."""
@@ -96,8 +104,11 @@ class SavedEndpoints:
         self._settings.setValue(KEY, json.dumps([endpoint.address for endpoint in endpoints]))
 
 
-def servers_of_slicer(settings: Any) -> list[DimseEndpoint]:
-    """Return the servers in Slicer's DICOM settings that can be used; incomplete ones are passed over."""
+def servers_of_slicer(settings: Any) -> list[SavedEndpoint]:
+    """Return the servers in Slicer's DICOM settings that are ticked there and complete.
+
+    The two examples that the DICOM module starts with, one of them a public server, are not ticked.
+    """
     try:
         count = min(int(settings.value("DICOM/ServerNodeCount") or 0), LARGEST_SERVER_COUNT)
         storage_port = int(settings.value("DICOM/StoragePort") or 11112)
@@ -108,19 +119,21 @@ def servers_of_slicer(settings: Any) -> list[DimseEndpoint]:
         server = _json(settings.value(f"DICOM/ServerNodes/{number}"), dict)
         by_move = server.get("Retrieve Protocol") == "CMOVE"
         try:
-            found.append(
-                DimseEndpoint(
-                    str(server.get("Name", "")),
-                    str(server.get("Address", "")),
-                    int(server.get("Port") or 0),
-                    str(server.get("Called AETitle", "")),
-                    str(server.get("Calling AETitle") or "AIDICOMBRIDGE"),
-                    retrieve="C-MOVE" if by_move else "auto",
-                    move_port=storage_port if by_move else 0,
-                )
+            queried, stored_to = (int(server.get(f"{use}CheckState") or 0) > 0 for use in ("QueryRetrieve", "Storage"))
+            endpoint = DimseEndpoint(
+                str(server.get("Name", "")),
+                str(server.get("Address", "")),
+                int(server.get("Port") or 0),
+                str(server.get("Called AETitle", "")),
+                str(server.get("Calling AETitle") or "AIDICOMBRIDGE"),
+                retrieve="C-MOVE" if by_move else "auto",
+                move_port=storage_port if by_move else 0,
+                move_host="0.0.0.0" if by_move else "127.0.0.1",  # noqa: S104 - where Slicer's own receiver listens
             )
         except (BridgeError, TypeError, ValueError):
             continue
+        if queried or stored_to:
+            found.append(SavedEndpoint(endpoint, True, queried, stored_to))
     return found
 
 

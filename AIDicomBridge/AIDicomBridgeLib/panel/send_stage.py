@@ -71,6 +71,7 @@ class SendStage:
         self.chooser = EndpointChooser(
             saved,
             *(ui.destinationComboBox, ui.sendCredentials, ui.sendUserLineEdit, ui.sendPasswordLineEdit),
+            offers=lambda entry: entry.stored_to,
             rows=(ui.sendCredentialsLabel,),
             on_change=self._inputs_changed,
         )

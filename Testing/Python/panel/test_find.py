@@ -62,18 +62,17 @@ def test_servers_of_slicer_are_offered_and_never_changed(shell):
 
     settings = slicer.app.userSettings()
     server = {"Name": "Clinic", "Calling AETitle": "SLICER", "Called AETitle": "CLINIC", "Address": "10.0.0.7"}
-    settings.setValue("DICOM/ServerNodeCount", 3)
-    for number, text in enumerate(
-        (
-            json.dumps(server | {"Port": "104", "Retrieve Protocol": "CGET"}),
-            "no JSON",
-            json.dumps(server | {"Port": ""}),
-        )
-    ):
+    server |= {"Port": "104", "Retrieve Protocol": "CGET", "QueryRetrieveCheckState": 2, "StorageCheckState": 0}
+    example = server | {"Name": "MedicalConnections", "Address": "dicom.example.org", "QueryRetrieveCheckState": 0}
+    texts = (json.dumps(server), "no JSON", json.dumps(server | {"Port": ""}), json.dumps(example))
+    settings.setValue("DICOM/ServerNodeCount", len(texts))
+    for number, text in enumerate(texts):
         # As CTK keeps them: QJsonDocument::toJson gives a QByteArray.
         settings.setValue(f"DICOM/ServerNodes/{number}", qt.QByteArray(text.encode()))
     shell.widget.enter()  # as after a visit to the DICOM module
-    assert shell.ui.endpointComboBox.currentText == "Clinic (from Slicer)"
+    assert shell.ui.endpointComboBox.currentText == "", "a person chooses it"
+    shell.choose(shell.ui.endpointComboBox, "Clinic (from Slicer)")
+    assert (shell.ui.endpointComboBox.count, shell.ui.destinationComboBox.count) == (1, 0), "ticked for query only"
     assert "only read" in shell.ui.endpointComboBox.toolTip
     assert "of your own" in shell.ui.editEndpointButton.toolTip
     assert "DICOM settings" in shell.ui.removeEndpointButton.toolTip
