@@ -224,7 +224,7 @@ def noted_provenance(node: Any) -> Provenance | None:
             raise TypeError
         if not all(isinstance(uid, str) for uid in noted.get("further_series", ())):
             raise TypeError
-        return Provenance(**noted)
+        return Provenance(**noted)  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EncodingError(
             f"the attribute {_PROVENANCE_ATTRIBUTE} of the segmentation node is damaged",

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import ctk
 from slicer.i18n import tr as _
 
-from ..errors import BridgeError
+from ..errors import BridgeError, EndpointError
 from ..pacs.endpoint import DicomWebEndpoint, DimseEndpoint, Endpoint, TlsFiles
 from ..results.profiles import DEFAULT_PROFILE, PROFILES
 
@@ -162,7 +163,11 @@ class EndpointForm:
     def _endpoint(self) -> Endpoint:
         ui = self._ui
         name = ui.endpointNameLineEdit.text.strip()
-        ca_file = ui.caFilePathLineEdit.currentPath.strip() or None
+        edits = (ui.caFilePathLineEdit, ui.certificatePathLineEdit, ui.keyPathLineEdit)
+        ca_file, *files = (edit.currentPath.strip() or None for edit in edits)
+        for path in (ca_file, *files):
+            if path is not None and not Path(path).is_file():
+                raise EndpointError(f"the file {path} does not exist")
         shared = {
             "profile": self._profiles[ui.endpointProfileComboBox.currentIndex],
             "connect_timeout_s": ui.connectTimeoutSpinBox.value,
@@ -170,7 +175,6 @@ class EndpointForm:
         silence_s = ui.silenceTimeoutSpinBox.value
         if self._is_web():
             return DicomWebEndpoint(name, ui.urlLineEdit.text.strip(), ca_file=ca_file, timeout_s=silence_s, **shared)
-        files = (path.currentPath.strip() or None for path in (ui.certificatePathLineEdit, ui.keyPathLineEdit))
         return DimseEndpoint(
             name,
             ui.hostLineEdit.text,
