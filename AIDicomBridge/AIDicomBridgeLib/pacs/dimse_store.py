@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadDicomError, BridgeError, NoContextAcceptedError, format_status
+from ..errors import AssociationError, BadDicomError, BridgeError, DeadlineError, NoContextAcceptedError, format_status
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .association import associate
 from .deadline import Deadline
@@ -61,15 +61,16 @@ def store_instances(
     outcomes: dict[str, InstanceOutcome] = {}
     cancel = Deadline(cancel, endpoint.total_timeout_s)
     sending = _Sending(endpoint, len(instances), outcomes, progress, cancel)
+    at_once = endpoint.associations
     for attempt in range(1, _ATTEMPTS + 1):
         open_ones = [item for item in instances if item.sop_instance_uid not in outcomes]
-        batches = [
-            share
-            for batch in _batches_by_kind(open_ones)
-            for share in shares(batch, endpoint.associations, _LEAST_SHARE)
-        ]
-        actions = [partial(sending.try_batch, batch, first=attempt == 1) for batch in batches]
-        run_parallel(actions, endpoint.associations, sending.show_progress)
+        batches = [share for batch in _batches_by_kind(open_ones) for share in shares(batch, at_once, _LEAST_SHARE)]
+        run_parallel([partial(sending.try_batch, batch) for batch in batches], at_once, sending.show_progress)
+        if attempt == 1 and sending.first_failure is not None and not outcomes:
+            raise sending.first_failure
+        if sending.out_of_time:
+            break
+        at_once, sending.turned_away = max(1, at_once - sending.turned_away), 0  # peers limit how many they accept
     for item in instances:
         outcomes.setdefault(
             item.sop_instance_uid, InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, reason=sending.last_reason)
@@ -100,20 +101,25 @@ class _Sending:
         self._progress = progress
         self._cancel = cancel
         self._lock = threading.Lock()
+        self.first_failure: BridgeError | None = None
+        self.turned_away = 0  # associations
+        self.out_of_time = False
         self.last_reason = ""
         self.byte_count = 0
 
-    def try_batch(self, batch: Sequence[OutgoingInstance], *, first: bool) -> None:
-        """Send a batch; a failure is raised if nothing at all has been sent yet, else remembered."""
+    def try_batch(self, batch: Sequence[OutgoingInstance]) -> None:
+        """Send a batch; what ends it early is remembered, since others may fare better."""
         try:
             self._send(batch)
         except NoContextAcceptedError:
             for item in batch:
                 self._outcomes[item.sop_instance_uid] = _refused_context(item)
         except BridgeError as error:
-            if first and not self._outcomes:
-                raise
-            self.last_reason = error.what
+            with self._lock:
+                self.turned_away += isinstance(error, AssociationError)
+                self.out_of_time |= isinstance(error, DeadlineError)
+                self.first_failure = self.first_failure or error
+                self.last_reason = error.what
 
     def show_progress(self) -> None:
         """Report how many instances have their outcome; on the thread that asked for the transfer only."""
@@ -141,13 +147,12 @@ class _Sending:
                 self._outcomes[item.sop_instance_uid] = _refused_context(item)
                 continue
             try:
-                data = item.encoded_dataset(str(context.transfer_syntax[0]))
+                status = self._send_one(association, fast, context, item, 1 + number % 65535)
             except BadDicomError as error:
                 self._outcomes[item.sop_instance_uid] = InstanceOutcome(
                     item.sop_instance_uid, Outcome.REFUSED, reason=error.what
                 )
                 continue
-            status = self._send_one(association, fast, context, item, data, 1 + number % 65535)
             if status is None:
                 self.last_reason = "the connection ended, or the peer fell silent, before it answered"
                 return False
@@ -162,26 +167,28 @@ class _Sending:
         fast: FastSender | None,
         context: "PresentationContext",
         item: OutgoingInstance,
-        data: bytes,
         message_id: int,
     ) -> int | None:
+        syntax = str(context.transfer_syntax[0])
         if fast is None:
             return send_encoded(
                 association,
                 context,
                 sop_class_uid=item.sop_class_uid,
                 sop_instance_uid=item.sop_instance_uid,
-                dataset_bytes=data,
+                dataset_bytes=item.encoded_dataset(syntax),
                 message_id=message_id,
             ).get("Status")
-        return fast.send(
-            int(context.context_id or 0),
-            sop_class_uid=item.sop_class_uid,
-            sop_instance_uid=item.sop_instance_uid,
-            data=data,
-            message_id=message_id,
-            stop=partial(check_cancel, self._cancel),
-        )
+        with item.open_dataset(syntax) as (dataset, byte_count):
+            return fast.send(
+                int(context.context_id or 0),
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                dataset=dataset,
+                byte_count=byte_count,
+                message_id=message_id,
+                stop=partial(check_cancel, self._cancel),
+            )
 
 
 def _batches_by_kind(instances: Sequence[OutgoingInstance]) -> Iterator[list[OutgoingInstance]]:

@@ -77,8 +77,8 @@ class FastReceive:
         self._guard = guard
         self._ordinary = self._dul._is_transport_event
         self._contexts: dict[int, Any] | None = None
-        self._buffer = memoryview(bytearray(guard.limits.pdu_bytes))
-        self._pdu, self._at = self._buffer[:0], 0  # the PDU at hand, and how far it has been read
+        self._buffer = memoryview(bytearray())  # grows with the PDUs that come; strangers get none
+        self._pdu, self._at = self._buffer, 0  # the PDU at hand, and how far it has been read
         self._has_stored = False  # the last message was an instance that was kept
         self._dul._is_transport_event = self._transport_event
 
@@ -231,6 +231,8 @@ class FastReceive:
                 raise _LeftError
             taken.append(bytes(header))
             raise _InvalidPduError
+        if length > len(self._buffer):
+            self._buffer = memoryview(bytearray(length))
         self._pdu, self._at = self._buffer[:length], 0
         if not self._guard.receive_into(self._pdu, length):
             raise OSError("the connection was closed in the middle of a PDU")

@@ -9,17 +9,20 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 _P_DATA = 4
 _COMMAND_AND_LAST, _DATA, _LAST_DATA = 3, 0, 2
 _C_STORE_REQUEST, _C_STORE_RESPONSE = 0x0001, 0x8001
 _HAS_DATA_SET, _NO_DATA_SET = 0x0001, 0x0101
 _LARGEST_PIECE = 2**17
+_BUFFER_BYTES = 2**20
+_MOST_PARTS = 512  # in one call of the system, which takes 1024
 _MOST_RESPONSE_BYTES = 4096
 _LOOK_SECONDS = 0.1
+_Part = bytes | memoryview
 
 
 class FastSender:
@@ -40,6 +43,7 @@ class FastSender:
         self._turn = threading.Lock()
         self._ordinary = self._dul._is_transport_event
         self._held = False
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
 
     @property
     def possible(self) -> bool:
@@ -81,7 +85,8 @@ class FastSender:
         *,
         sop_class_uid: str,
         sop_instance_uid: str,
-        data: bytes | memoryview,
+        dataset: BinaryIO,
+        byte_count: int,
         message_id: int,
         stop: Callable[[], None],
     ) -> int | None:
@@ -91,21 +96,55 @@ class FastSender:
 
         Parameters
         ----------
-        data
-            The encoded data set.
+        dataset
+            The encoded data set; read piece by piece.
+        byte_count
+            Of the data set.
         stop
-            Called while the answer is awaited; may raise, e.g. on a cancel.
+            Called again and again meanwhile; may raise, e.g. on a cancel.
         """
         connection = self._dul.socket.socket
-        connection.settimeout(self._timeout_s)
         most = self._association.acceptor.maximum_length or _LARGEST_PIECE
         piece_bytes = max(min(most, _LARGEST_PIECE) - 6, 1024)
-        command = _request(context_id, message_id, sop_class_uid, sop_instance_uid)
+        first = [_request(context_id, message_id, sop_class_uid, sop_instance_uid)]
+        connection.settimeout(_LOOK_SECONDS)
         try:
-            _send_all(connection, _pieces(command, context_id, memoryview(data), piece_bytes))
+            left = byte_count
+            while left:
+                count = dataset.readinto(self._buffer[: min(left, len(self._buffer) // piece_bytes * piece_bytes)])  # type: ignore[attr-defined]
+                if not count:
+                    return None  # the file has become shorter
+                left -= count
+                pieces = _pdus(context_id, self._buffer[:count], piece_bytes, last=not left)
+                self._send_all(connection, [*first, *pieces], stop)
+                first = []
             return self._response(connection, message_id, stop)
         except OSError:
             return None
+
+    def _send_all(
+        self, connection: socket.socket, parts: Sequence[bytes | memoryview], stop: Callable[[], None]
+    ) -> None:
+        """Write everything; the peer may take its time, but not fall silent. Raises OSError."""
+        at, end = 0, time.monotonic() + self._timeout_s
+        waiting = [memoryview(part) for part in parts]
+        while at < len(waiting):
+            try:
+                if hasattr(connection, "sendmsg"):
+                    sent = connection.sendmsg(waiting[at : at + _MOST_PARTS])
+                else:  # Windows
+                    sent = connection.send(waiting[at])
+            except TimeoutError:
+                stop()
+                if time.monotonic() > end:
+                    raise
+                continue
+            end = time.monotonic() + self._timeout_s
+            while at < len(waiting) and sent >= len(waiting[at]):
+                sent -= len(waiting[at])
+                at += 1
+            if sent:
+                waiting[at] = waiting[at][sent:]
 
     def _response(self, connection: socket.socket, message_id: int, stop: Callable[[], None]) -> int | None:
         header = self._read(connection, 6, stop)
@@ -132,7 +171,6 @@ class FastSender:
     def _read(self, connection: socket.socket, count: int, stop: Callable[[], None]) -> bytes:
         data, end = b"", time.monotonic() + self._timeout_s
         while len(data) < count:
-            connection.settimeout(_LOOK_SECONDS)
             try:
                 piece = connection.recv(count - len(data))
             except TimeoutError:
@@ -146,23 +184,13 @@ class FastSender:
         return data
 
 
-def _pieces(command: bytes, context_id: int, data: memoryview, piece_bytes: int) -> Iterator[list[bytes | memoryview]]:
-    """Yield what is written at once: the command with the first piece of the data set, then the other pieces."""
-    first: list[bytes | memoryview] = [command]
+def _pdus(context_id: int, data: memoryview, piece_bytes: int, *, last: bool) -> Iterator[_Part]:
+    """Yield header and content of the P-DATA-TF PDUs of some of the data set, or of its end."""
     for start in range(0, len(data), piece_bytes):
         piece = data[start : start + piece_bytes]
-        flags = _LAST_DATA if start + piece_bytes >= len(data) else _DATA
-        size = len(piece)
-        yield [*first, struct.pack(">BBLLBB", _P_DATA, 0, size + 6, size + 2, context_id, flags), piece]
-        first = []
-
-
-def _send_all(connection: socket.socket, groups: Iterator[list[bytes | memoryview]]) -> None:
-    for group in groups:
-        total = sum(len(part) for part in group)
-        sent = connection.sendmsg(group) if hasattr(connection, "sendmsg") else 0
-        if sent < total:
-            connection.sendall(b"".join(group)[sent:])
+        flags = _LAST_DATA if last and start + piece_bytes >= len(data) else _DATA
+        yield struct.pack(">BBLLBB", _P_DATA, 0, len(piece) + 6, len(piece) + 2, context_id, flags)
+        yield piece
 
 
 def _request(context_id: int, message_id: int, sop_class: str, sop_instance: str) -> bytes:

@@ -63,7 +63,7 @@ class FileStream:
     def _begin(self) -> None:
         head, self._head = self._head or bytearray(), None
         try:
-            header = parse_part10_header(bytes(head))
+            header = parse_part10_header(head)
             self._incoming = self._store.receiving(
                 sop_class_uid=header.sop_class_uid,
                 sop_instance_uid=header.sop_instance_uid,
@@ -73,4 +73,4 @@ class FileStream:
         except BadDicomError as error:
             self._error = error
             return
-        self._incoming.write(bytes(head[header.dataset_offset :]))
+        self._incoming.write(memoryview(head)[header.dataset_offset :])

@@ -1,14 +1,15 @@
 """Instances on their way to a PACS: their identity read and checked, their bytes as they are."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import BadDicomError
-from ..series.dicom_file import is_uid, read_dicom
+from ..series.dicom_file import is_uid, raw_text, read_header
 from ..series.part10 import DEFLATED, build_part10_header, parse_part10_header
 from .dimse import EXPLICIT_BIG, IMPLICIT_LITTLE
 
@@ -69,6 +70,22 @@ class OutgoingInstance:
         if transfer_syntax_uid in (None, self.transfer_syntax_uid):
             return data[parse_part10_header(data).dataset_offset :]
         return _converted(data, transfer_syntax_uid == IMPLICIT_LITTLE, self.sop_instance_uid)
+
+    @contextmanager
+    def open_dataset(self, transfer_syntax_uid: str) -> Iterator[tuple[BinaryIO, int]]:
+        """Give the data set as :meth:`encoded_dataset` does, to be read piece by piece, and how many bytes it has."""
+        if transfer_syntax_uid != self.transfer_syntax_uid:
+            converted = self.encoded_dataset(transfer_syntax_uid)
+            yield BytesIO(converted), len(converted)
+            return
+        size = self.part10_bytes - len(self._header)
+        try:
+            file: BinaryIO = self.source.open("rb") if isinstance(self.source, Path) else BytesIO(self.source)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        with file:
+            file.seek(self.dataset_offset)
+            yield file, size
 
     def part10_pieces(self) -> Iterator[bytes]:
         """Yield the instance as a Part 10 file with our own file meta information, read as it is taken.
@@ -159,11 +176,13 @@ def _swap_words(_dataset: "Dataset", element: "DataElement") -> None:
 
 
 def _from_file(path: Path) -> OutgoingInstance:
-    dataset = read_dicom(path, stop_before_pixels=True)
+    dataset, _end = read_header(path)
     with path.open("rb") as file:
         header = parse_part10_header(file.read(_HEADER_BYTES))
-    uids = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
-    return OutgoingInstance(*uids, header.transfer_syntax_uid, path, header.dataset_offset)
+    sop_class_uid, sop_instance_uid = (raw_text(dataset, name) for name in ("SOPClassUID", "SOPInstanceUID"))
+    if not is_uid(header.transfer_syntax_uid):
+        raise BadDicomError(f"the file {path.name} has no valid TransferSyntaxUID", uid=sop_instance_uid)
+    return OutgoingInstance(sop_class_uid, sop_instance_uid, header.transfer_syntax_uid, path, header.dataset_offset)
 
 
 def _from_dataset(dataset: "Dataset") -> OutgoingInstance:

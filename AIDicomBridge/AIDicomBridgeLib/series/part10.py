@@ -24,7 +24,7 @@ class Part10Header:
     dataset_offset: int
 
 
-def parse_part10_header(data: bytes | memoryview) -> Part10Header:
+def parse_part10_header(data: bytes | bytearray | memoryview) -> Part10Header:
     """Return the file meta information of a Part 10 file from its first bytes (64 KiB always suffice).
 
     Raises

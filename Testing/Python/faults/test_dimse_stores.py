@@ -1,5 +1,6 @@
 """DIMSE peers that refuse, warn and break off while we store: every instance has its own outcome."""
 
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.dimse import public_storage_classes
 from AIDicomBridgeLib.pacs.records import Outcome
+from AIDicomBridgeLib.pacs.scp_guard import ScpLimits
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from peers.dcmtk import storescp
 from peers.fault_pacs import DimseFaults, faulty_pacs
@@ -124,6 +126,15 @@ def test_private_value_representations_survive(images, tmp_path) -> None:
 
     assert kept[0x0099, 0x1001].VR == "LO"
     assert kept[0x0099, 0x1001].value == "kept"
+
+
+def test_a_peer_that_accepts_fewer_associations_than_asked_for_gets_all(tmp_path) -> None:
+    images = make_series(body_phantom((60, 8, 8)))
+    with InstanceStore(tmp_path) as store, Archive(store, limits=ScpLimits(associations=2)) as archive:
+        report = connect(dataclasses.replace(archive.endpoint, associations=6)).store(images)
+
+    assert report.complete
+    assert len(report.outcomes) == 60
 
 
 def test_many_associations_leave_nothing_behind(images) -> None:
