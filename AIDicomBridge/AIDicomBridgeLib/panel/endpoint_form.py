@@ -1,7 +1,7 @@
 """The form in which an archive is written down or changed."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class EndpointForm:
     def __init__(self, ui: Any, on_save: Callable[[Endpoint, Endpoint | None], None]) -> None:
         self._ui = ui
         self._on_save = on_save
+        self._shown: Endpoint | None = None
         self._edited: Endpoint | None = None
         self._profiles: list[str] = []
         for method in RETRIEVE_METHODS:
@@ -64,7 +65,7 @@ class EndpointForm:
     def show(self, endpoint: Endpoint | None = None, replaces: bool = True) -> None:
         """Open the form, empty or with an endpoint, which the result is to replace or not."""
         ui = self._ui
-        self._edited = endpoint if replaces else None
+        self._shown, self._edited = endpoint, endpoint if replaces else None
         dimse = endpoint if isinstance(endpoint, DimseEndpoint) else _NEW_DIMSE
         web = endpoint if isinstance(endpoint, DicomWebEndpoint) else _NEW_DICOMWEB
         shown = endpoint or _NEW_DIMSE
@@ -173,15 +174,19 @@ class EndpointForm:
             "connect_timeout_s": ui.connectTimeoutSpinBox.value,
         }
         silence_s = ui.silenceTimeoutSpinBox.value
+        shown = self._shown  # what has no field here stays as it is
         if self._is_web():
-            return DicomWebEndpoint(name, ui.urlLineEdit.text.strip(), ca_file=ca_file, timeout_s=silence_s, **shared)
-        return DimseEndpoint(
-            name,
-            ui.hostLineEdit.text,
-            ui.portSpinBox.value,
-            ui.aeTitleLineEdit.text,
-            ui.callingLineEdit.text.strip() or "AIDICOMBRIDGE",
-            TlsFiles(ca_file, *files) if ui.tlsCheckBox.checked else None,
+            web = shown if isinstance(shown, DicomWebEndpoint) else _NEW_DICOMWEB
+            url = ui.urlLineEdit.text.strip()
+            return replace(web, name=name, url=url, ca_file=ca_file, timeout_s=silence_s, **shared)
+        return replace(
+            shown if isinstance(shown, DimseEndpoint) else _NEW_DIMSE,
+            name=name,
+            host=ui.hostLineEdit.text,
+            port=ui.portSpinBox.value,
+            ae_title=ui.aeTitleLineEdit.text,
+            calling_ae_title=ui.callingLineEdit.text.strip() or "AIDICOMBRIDGE",
+            tls=TlsFiles(ca_file, *files) if ui.tlsCheckBox.checked else None,
             retrieve=RETRIEVE_METHODS[ui.retrieveComboBox.currentIndex],
             move_port=ui.movePortSpinBox.value,
             move_host=ui.moveHostLineEdit.text,

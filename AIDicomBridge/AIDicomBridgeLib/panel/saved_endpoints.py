@@ -111,13 +111,15 @@ def servers_of_slicer(settings: Any) -> list[SavedEndpoint]:
     """
     try:
         count = min(int(settings.value("DICOM/ServerNodeCount") or 0), LARGEST_SERVER_COUNT)
-        storage_port = int(settings.value("DICOM/StoragePort") or 11112)
+        # Where Slicer's own listener is on, the port is taken: then C-GET is all that is left.
+        taken = str(settings.value("DICOM/StorageEnabled")).lower() in ("true", "1")
+        storage_port = 0 if taken else int(settings.value("DICOM/StoragePort") or 11112)
     except (TypeError, ValueError):
         return []
     found = []
     for number in range(count):
         server = _json(settings.value(f"DICOM/ServerNodes/{number}"), dict)
-        by_move = server.get("Retrieve Protocol") == "CMOVE"
+        by_move = server.get("Retrieve Protocol") == "CMOVE" and storage_port > 0
         try:
             queried, stored_to = (int(server.get(f"{use}CheckState") or 0) > 0 for use in ("QueryRetrieve", "Storage"))
             endpoint = DimseEndpoint(

@@ -53,11 +53,23 @@ def arguments_of(text: str) -> list[str]:
     return [part for part in re.split(r",\s*(?![^({]*[)}])", text) if part]
 
 
+def rows_below(heading: str) -> list[tuple[str, str]]:
+    """Return the first two columns of the table under a heading of the README."""
+    text = (ROOT / "Testing" / "README.md").read_text("utf-8").partition(heading)[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \| (`.+`) \| \S.* \|$", text, re.MULTILINE)
+
+
+def qt_class(name: str) -> type:
+    """Return a class of Qt."""
+    from PySide6 import QtCore, QtGui, QtWidgets
+
+    return next(getattr(module, name) for module in (QtCore, QtGui, QtWidgets) if hasattr(module, name))
+
+
 def table() -> dict[tuple[str, str], tuple[int, int]]:
     """Return the least and the largest number of arguments by object and method, from the README."""
-    text = (ROOT / "Testing" / "README.md").read_text("utf-8").partition("## Their signatures")[2]
     found = {}
-    for name, methods in re.findall(r"^\| `(\w+)` \| (`.+`) \| \S.* \|$", text, re.MULTILINE):
+    for name, methods in rows_below("## Their signatures"):
         for method, arguments in re.findall(r"`(\w+)\((.*?)\)`", methods):
             parts = arguments_of(arguments)
             found[name, method] = (sum("=" not in part for part in parts), len(parts))
@@ -106,17 +118,24 @@ def test_the_table_has_nothing_that_is_not_called():
 
 
 def test_qt_has_the_methods_of_the_table():
-    from PySide6 import QtCore, QtGui, QtWidgets
+    import PySide6  # noqa: F401 - brings what follows
     from shibokensupport.signature import get_signature
 
     wrong = []
     for (name, method), (least, most) in table().items():
         if not name.startswith("Q") or (name, method) in OF_PYTHONQT:
             continue
-        cls = next(getattr(module, name) for module in (QtCore, QtGui, QtWidgets) if hasattr(module, name))
-        signatures = get_signature(getattr(cls, method))
+        signatures = get_signature(getattr(qt_class(name), method))
         overloads = signatures if isinstance(signatures, list) else [signatures]
         taken = [[p for p in overload.parameters.values() if p.name != "self"] for overload in overloads]
         if not any(sum(p.default is p.empty for p in found) <= least and most <= len(found) for found in taken):
             wrong.append(f"{name}.{method}: {overloads}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_signals_stand_in_the_table_and_qt_has_them():
+    sources = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    signals = {(name, signal) for name, texts in rows_below("## Signals") for signal in re.findall(r"`(.+?)`", texts)}
+    assert set(re.findall(r'connect\("(.+?)"', sources)) == {signal for _, signal in signals}
+    of_qt = [(name, signal) for name, signal in signals if name.startswith("Q")]
+    assert [pair for pair in of_qt if qt_class(pair[0]).staticMetaObject.indexOfSignal(pair[1]) < 0] == []

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from AIDicomBridgeLib.pacs.archive import Archive
@@ -69,6 +70,7 @@ def test_servers_of_slicer_are_offered_and_never_changed(shell):
     for number, text in enumerate(texts):
         # As CTK keeps them: QJsonDocument::toJson gives a QByteArray.
         settings.setValue(f"DICOM/ServerNodes/{number}", qt.QByteArray(text.encode()))
+    settings.setValue("DICOM/StoragePort", "11112")
     shell.widget.enter()  # as after a visit to the DICOM module
     assert shell.ui.endpointComboBox.currentText == "", "a person chooses it"
     shell.choose(shell.ui.endpointComboBox, "Clinic (from Slicer)")
@@ -83,6 +85,19 @@ def test_servers_of_slicer_are_offered_and_never_changed(shell):
     assert json.loads(settings.value("DICOM/ServerNodes/0").data())["Name"] == "Clinic"
     assert shell.ui.endpointComboBox.count == 2
     assert [endpoint.name for endpoint in saved(shell)] == ["Clinic, ours", "Clinic"]
+
+
+@pytest.mark.parametrize(("listening", "method", "port"), [("false", "C-MOVE", 11112), ("true", "auto", 0)])
+def test_a_server_of_slicer_with_c_move_has_slicers_port_unless_slicer_listens_there(shell, listening, method, port):
+    import slicer
+
+    settings = slicer.app.userSettings()
+    server = {"Name": "Clinic", "Called AETitle": "CLINIC", "Address": "10.0.0.7", "Port": "104"}
+    server |= {"Retrieve Protocol": "CMOVE", "QueryRetrieveCheckState": 2, "StorageCheckState": 2}
+    for key, value in (("ServerNodes/0", json.dumps(server)), ("ServerNodeCount", 1), ("StorageEnabled", listening)):
+        settings.setValue(f"DICOM/{key}", value)
+    (endpoint,) = saved(shell)
+    assert (endpoint.retrieve, endpoint.move_port) == (method, port)
 
 
 def test_where_to_send_never_becomes_another_archive_by_itself(shell, archive):
@@ -130,8 +145,23 @@ def test_a_chosen_series_is_retrieved_with_the_credentials_of_now(shell, clinic)
     load(shell)
 
 
-def test_everything_that_a_dimse_endpoint_can_be_told_is_in_the_form(shell):
+def test_what_has_no_field_in_the_form_survives_an_edit(shell):
+    endpoint = DimseEndpoint(
+        *("Clinic", "pacs.example.org", 104, "CLINIC"), root="patient", associations=4, move_from="10.0.0.9"
+    )
+    shell.widget.panel.find._saved.save(endpoint)
+    shell.widget.enter()
+    shell.click(shell.ui.editEndpointButton)
+    shell.type(shell.ui.portSpinBox, "105")
+    shell.click(shell.ui.saveEndpointButton)
+    assert saved(shell) == [replace(endpoint, port=105)]
+
+
+def test_everything_that_a_dimse_endpoint_can_be_told_is_in_the_form(shell, tmp_path):
     ui = shell.ui
+    pem = [str(tmp_path / name) for name in ("ca.pem", "us.pem", "us.key")]
+    for path in pem:
+        Path(path).touch()
     add_endpoint(shell, DimseEndpoint("", "pacs.example.org", 2762, "CLINIC"), "Clinic")
     shell.click(ui.editEndpointButton)
     assert not ui.moreCheckBox.checked
@@ -145,16 +175,15 @@ def test_everything_that_a_dimse_endpoint_can_be_told_is_in_the_form(shell):
     assert "needs a port" in ui.endpointFormStatus.text
     shell.type(ui.movePortSpinBox, "11113")
     shell.type(ui.moveHostLineEdit, "10.0.0.5")
-    for path, text in ((ui.caFilePathLineEdit, "/ca.pem"), (ui.certificatePathLineEdit, "/us.pem")):
-        shell.type(path.comboBox().lineEdit(), text)
-    shell.type(ui.keyPathLineEdit.comboBox().lineEdit(), "/us.key")
+    for edit, text in zip((ui.caFilePathLineEdit, ui.certificatePathLineEdit, ui.keyPathLineEdit), pem, strict=True):
+        shell.type(edit.comboBox().lineEdit(), text)
     for box, text in ((ui.connectTimeoutSpinBox, "5"), (ui.associationTimeoutSpinBox, "15.5")):
         shell.type(box, text)
     shell.type(ui.silenceTimeoutSpinBox, "300")
     shell.choose(ui.endpointProfileComboBox, "plain-pacs")
     shell.click(ui.saveEndpointButton)
     expected = DimseEndpoint(
-        *("Clinic", "pacs.example.org", 2762, "CLINIC", "US", TlsFiles("/ca.pem", "/us.pem", "/us.key")),
+        *("Clinic", "pacs.example.org", 2762, "CLINIC", "US", TlsFiles(*pem)),
         retrieve="C-MOVE",
         move_port=11113,
         move_host="10.0.0.5",
