@@ -54,14 +54,18 @@ class ConsoleCalls:
             client.retrieve(studyUID, seriesUID, into=store).raise_if_incomplete()
             return [instance.path for instance in store.instances(studyUID, seriesUID)]
 
-    def loadSeries(self, folderOrPaths):
-        """Load one image series from a folder or from its files, and return its volume node."""
+    def loadSeries(self, folderOrPaths, stack=None):
+        """Load one image series from a folder or from its files, and return its volume node.
+
+        Of a series that holds several stacks (planes, phases, echoes) the one of that number is taken, from 1 on;
+        without a number it is refused with their list.
+        """
         import slicer
 
         from .. import read_volume
         from .volume_node import volume_node_from
 
-        volume = read_volume(folderOrPaths)
+        volume = read_volume(folderOrPaths, stack=stack)
         self.sourceFiles.remember(volume.source)
         return volume_node_from(volume, slicer.mrmlScene)
 
@@ -98,17 +102,17 @@ class ConsoleCalls:
 
         from .. import load_model, read_volume
         from ..results.edited_segments import with_fingerprints
-        from ..series.same_voxels import refuse_other_voxels
         from .segmentation_node import segmentation_node_from
         from .slicer_packages import ensure_packages, ensure_torch
-        from .volume_node import sum_up_rows
+        from .volume_node import compared_planes, place_of_volume
 
         source = self._source(volumeNode)
-        *_, sums = sum_up_rows(volumeNode, source)
+        place_of_volume(volumeNode, source)  # refuses a cropped one before anything is installed
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
         volume = read_volume(source)
-        refuse_other_voxels(sums, volume)
+        for _plane in compared_planes(volumeNode, volume):
+            pass
         model = load_model(modelName, device=device, precision=precision, mirror=mirror)
         labels = model.segment(volume, any_body_part=anyBodyPart, memory_limit_bytes=memoryLimitBytes)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
@@ -140,8 +144,9 @@ class ConsoleCalls:
     def runJob(self, endpoint, studyUID, modelName, destinations, *, outboxFolder=None, progress=None, **jobFields):
         """Do it all without nodes: retrieve, segment, encode, send, prove that it arrived; return the JobReport.
 
-        Further fields of AIDicomBridgeLib.Job may be given by name: series_uid, outputs, encodings, device, precision,
-        mirror, memory_limit_bytes, out, ... With encodings=("FRACTIONAL",) the SEG holds the model's probabilities.
+        Further fields of AIDicomBridgeLib.Job may be given by name: series_uid, stack, resample, outputs, encodings,
+        device, precision, mirror, memory_limit_bytes, out, ... With encodings=("FRACTIONAL",) the SEG holds the model's
+        probabilities.
         What cannot be delivered waits in the outbox, by default the one of the command line.
 
         >>> logic.runJob("dimse://ORTHANC@192.168.1.20:4242", study.study_uid, "mindgrab", ["dimse://PACS@pacs:104"])

@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError
-
-# Below a hundredth of any voxel; positions written with 6 decimals differ by less.
-GRID_TOLERANCE_MM = 1e-3
+from ..series.source_series import SourceSeries
 
 
 def lps_to_ras() -> np.ndarray:
@@ -28,6 +26,16 @@ def ijk_to_lps_affine(ijk_to_ras: Any) -> np.ndarray:
     """Return the 4x4 float64 affine to LPS of a vtkMatrix4x4 that maps (i, j, k, 1) to RAS."""
     values = [ijk_to_ras.GetElement(row, column) for row in range(4) for column in range(4)]
     return lps_to_ras() @ np.reshape(values, (4, 4))
+
+
+def refuse_irregular(source: SourceSeries) -> None:
+    """Raise GeometryError if the slices are no regular grid: a node could not say where they lie."""
+    if source.irregularity:
+        raise GeometryError(
+            f"the series cannot be shown in Slicer's nodes: {source.irregularity}",
+            uid=source.series_uid,
+            advice="Segment it without them, by a job or on the command line.",
+        )
 
 
 def refuse_parent_transform(node: Any) -> None:

@@ -1,7 +1,8 @@
 """The label arrays (layers) behind a segmentation node, without copying a voxel.
 
 Slicer keeps segments that do not overlap in one shared array, opens a further array where they do, and shrinks, grows
-and moves these arrays while a person edits.
+and moves these arrays while a person edits. It lays them out as the volume that they are drawn on, which its DICOM
+loader may have mirrored.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EncodingError, GeometryError
+from ..errors import EncodingError
 from ..results.label_layers import LabelLayer
 from ..results.labels import Segment
 from ..series.source_series import SourceSeries
-from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix
+from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix
+from .grid_place import place_on_grid
 from .volume_node import image_array
 
 
@@ -51,7 +53,7 @@ def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: So
         members.setdefault(layer_of(target), []).append((target, segment))
     return tuple(
         LabelLayer(
-            *_place_and_array(layer, source),
+            *_array_and_offset(layer, source),
             tuple(int(target.GetLabelValue()) for target, _ in found),
             tuple(segment for _, segment in found),
         )
@@ -59,26 +61,20 @@ def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: So
     )
 
 
-def _place_and_array(layer: Any, source: SourceSeries) -> tuple[np.ndarray, tuple[int, int, int]]:
+def _array_and_offset(layer: Any, source: SourceSeries) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return the layer's voxels with the axes and directions of the source, and where they begin on its grid."""
     if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None:  # all its segments were emptied
         return np.zeros((0, 0, 0), np.uint8), (0, 0, 0)
-    return image_array(layer), _offset_in_grid(layer, source)
-
-
-def _offset_in_grid(layer: Any, source: SourceSeries) -> tuple[int, int, int]:
-    """Return the (k, j, i) of the layer's first voxel on the source's grid; refuse a layer on any other grid."""
+    array = image_array(layer)
     matrix = ijk_to_ras_matrix(np.eye(4))
     layer.GetImageToWorldMatrix(matrix)
     affine = ijk_to_lps_affine(matrix)
     affine[:, 3] = affine @ [*layer.GetExtent()[0::2], 1]
-    offset = np.round(np.linalg.solve(source.ijk_to_lps, affine[:, 3])[:3])
-    expected = source.ijk_to_lps.copy()
-    expected[:, 3] = expected @ [*offset, 1]
-    if not np.allclose(affine, expected, atol=GRID_TOLERANCE_MM):
-        raise GeometryError(
-            "the segmentation is not on the grid of its source",
-            uid=source.series_uid,
-            advice="Set its source geometry to the source volume in the Segment Editor (Specify geometry).",
-        )
-    i, j, k = (int(value) for value in offset)
-    return k, j, i
+    place = place_on_grid(
+        affine,
+        array.shape,
+        source,
+        what="the segmentation is not on the grid of its source",
+        advice="Set its source geometry to the source volume in the Segment Editor (Specify geometry).",
+    )
+    return place.view(array), place.offset

@@ -8,7 +8,7 @@ ALGORITHM_NAME = "DICOM.SegmentAlgorithmName"
 TRACKING_UID = "TrackingUniqueIdentifier"
 # Ours.
 FINGERPRINT = "AIDicomBridge.Fingerprint"
-SOURCE = "AIDicomBridge.Source"  # SHA-256 of the Series Instance UID: goes with a segment that is copied elsewhere
+SOURCE = "AIDicomBridge.Source"  # digest of its source's slices: goes with a segment that is copied elsewhere
 TERMINOLOGY_CHOSEN = "AIDicomBridge.TerminologyChosen"
 
 

@@ -14,14 +14,14 @@ from ..results.labels import LabelVolume, Provenance, Segment, label_values
 from ..results.segment_description import display_color
 from ..series.source_series import SourceSeries
 from . import segment_tags as tags
-from .coordinates import ijk_to_ras_matrix, refuse_parent_transform
+from .coordinates import ijk_to_ras_matrix, refuse_irregular, refuse_parent_transform
 from .segment_layers import label_layers
 from .subject_hierarchy import place_in_study
 from .terminology import codes_of, terminology_entry
 from .volume_node import fill_image
 
 _PROVENANCE_ATTRIBUTE = "AIDicomBridge.Provenance"
-_SOURCE_ATTRIBUTE = "AIDicomBridge.Source"  # Study and Series Instance UID of what a model was run on
+_SOURCE_ATTRIBUTE = "AIDicomBridge.Source"  # digest of what a model was run on
 
 
 def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any = None, name: str | None = None) -> Any:
@@ -44,9 +44,13 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
     ------
     EncodingError
         A code cannot be written as Slicer's terminology.
+    GeometryError
+        The series is no regular grid (``resample``): a node could not say where its slices lie.
     """
+    refuse_irregular(labels.source)
     default_name = labels.provenance.model if labels.provenance else labels.segments[0].name
     entries = {segment.label: terminology_entry(segment) for segment in labels.segments}  # before any node exists
+    made_from = _source_digest(labels.source)
     node = layer_node(labels.layers, labels.ijk_to_lps, labels.segments, scene, name or default_name)
     for index, segment in enumerate(labels.segments):
         target = node.GetSegmentation().GetNthSegment(index)
@@ -56,11 +60,11 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
             (tags.ALGORITHM_NAME, segment.algorithm_name),
             (tags.TRACKING_UID, segment.tracking_uid),
             (tags.FINGERPRINT, segment.fingerprint),
-            (tags.SOURCE, _source_tag(labels.source)),
+            (tags.SOURCE, made_from),
         ):
             if text:
                 target.SetTag(tag, text)
-    node.SetAttribute(_SOURCE_ATTRIBUTE, _source_text(labels.source))
+    node.SetAttribute(_SOURCE_ATTRIBUTE, made_from)
     if labels.provenance is not None:
         node.SetAttribute(_PROVENANCE_ATTRIBUTE, json.dumps(asdict(labels.provenance)))
     if volume_node is not None:
@@ -109,10 +113,11 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
     ConflictError
         The segmentation, or one of its segments, was made from another series.
     """
-    noted = node.GetAttribute(_SOURCE_ATTRIBUTE)
-    if noted and noted != _source_text(source):
+    digest = _source_digest(source)
+    if (node.GetAttribute(_SOURCE_ATTRIBUTE) or digest) != digest:
         raise ConflictError(
-            "the segmentation was made from another series than the volume that it refers to now",
+            "the segmentation was made from another series, or other slices of it, than the volume that it refers to "
+            "now",
             uid=source.series_uid,
             advice="Set its source geometry back in the Segment Editor, or segment this volume.",
         )
@@ -123,7 +128,7 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
         raise EncodingError("the segmentation node has no segments", uid=source.series_uid)
     targets = [segmentation.GetNthSegment(index) for index in range(count)]
     for target in targets:
-        if tags.read_tag(target, tags.SOURCE) not in ("", _source_tag(source)):
+        if tags.read_tag(target, tags.SOURCE) not in ("", digest):
             raise ConflictError(
                 f"the segment {target.GetName()!r} was made from another series and copied here",
                 uid=source.series_uid,
@@ -204,12 +209,9 @@ def _segment_of(target: Any, label: int) -> Segment:
     )
 
 
-def _source_text(source: SourceSeries) -> str:
-    return f"{source.study_uid} {source.series_uid}"
-
-
-def _source_tag(source: SourceSeries) -> str:
-    return hashlib.sha256(source.series_uid.encode()).hexdigest()
+def _source_digest(source: SourceSeries) -> str:
+    """Return what tells a source from every other: of its slices, for stacks may share series and instances."""
+    return hashlib.sha256("\n".join([source.series_uid, *source.sop_instance_uids, source.frames]).encode()).hexdigest()
 
 
 def noted_provenance(node: Any) -> Provenance | None:

@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError
-from ..series.same_voxels import row_sums
+from ..series.frame_ranges import frame_ranges
+from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
-from .coordinates import GRID_TOLERANCE_MM, ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
+from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_irregular, refuse_parent_transform
+from .grid_place import GridPlace, place_on_grid
 from .subject_hierarchy import patient_uid_of, place_series
 
 # As Slicer's DICOM loader writes it: SOP Instance UIDs in slice order, separated by spaces.
 INSTANCE_UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
+_FRAMES_ATTRIBUTE = "AIDicomBridge.Frames"
 
 
 def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -> Any:
@@ -37,17 +40,14 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
     ConflictError
         The scene has the study of another patient, or the series in another study.
     """
-    if volume.source.irregularity:
-        raise GeometryError(
-            f"the series cannot be shown as a volume: {volume.source.irregularity}",
-            uid=volume.source.series_uid,
-            advice="Segment it without Slicer's nodes, by a job or on the command line.",
-        )
+    refuse_irregular(volume.source)
     patient_uid = patient_uid_of(volume.source, scene)
     name = name or _series_title(volume.source)
     header = volume.source.slices[0].header
     node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(header))
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
+    if volume.source.frames:
+        node.SetAttribute(_FRAMES_ATTRIBUTE, volume.source.frames)
     place_series(node, volume.source, patient_uid)
     return node
 
@@ -66,46 +66,38 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
     Raises
     ------
     GeometryError
-        As :func:`axes_reversed_in`.
+        As :func:`place_of_volume`.
     """
-    reversed_axes = axes_reversed_in(node, source)
-    voxels = image_array(node.GetImageData())
-    if reversed_axes:
-        voxels = np.ascontiguousarray(np.flip(voxels, reversed_axes))
+    voxels = np.ascontiguousarray(place_of_volume(node, source).view(image_array(node.GetImageData())))
     return ImageVolume(_as_image_type(voxels), source.ijk_to_lps, source)
 
 
-def sum_up_rows(node: Any, source: SourceSeries) -> Iterator[np.ndarray]:
-    """Sum up the rows of the node as its source has them, a plane a step, for :func:`~..series.same_voxels.row_sums`.
-
-    Yields
-    ------
-    np.ndarray
-        (k, j, 2) float64, always the same array: complete after the last step.
+def compared_planes(node: Any, volume: ImageVolume) -> Iterator[int]:
+    """Compare the node's voxels with those of its files, a plane a step, and yield how many are done.
 
     Raises
     ------
+    ConflictError
+        As :func:`~..series.same_voxels.refuse_other_voxels`.
     GeometryError
-        As :func:`axes_reversed_in`; also where the node's voxels are replaced by others between two steps.
+        As :func:`place_of_volume`; also where the node's voxels are replaced by others between two steps.
     """
-    reversed_axes = axes_reversed_in(node, source)
-    image = node.GetImageData()
-    sums = np.zeros((*source.shape[:2], 2))
-    for number in range(len(sums)):
-        if node.GetImageData() is not image or image.GetDimensions() != source.shape[::-1]:
-            raise GeometryError("the voxels of the volume node were replaced meanwhile", uid=source.series_uid)
-        sums[number] = row_sums(np.flip(image_array(image), reversed_axes)[number])
-        yield sums
+    place, image = place_of_volume(node, volume.source), node.GetImageData()
+    for number, own in enumerate(volume.voxels):
+        if node.GetImageData() is not image or image.GetNumberOfPoints() != volume.voxels.size:
+            raise GeometryError("the voxels of the volume node were replaced meanwhile", uid=volume.source.series_uid)
+        refuse_other_voxels(place.view(image_array(image))[number], own, volume.source.series_uid)
+        yield number + 1
 
 
-def axes_reversed_in(node: Any, source: SourceSeries) -> tuple[int, ...]:
-    """Return the axes of (k, j, i) along which the node runs against its source; no voxel is looked at.
+def place_of_volume(node: Any, source: SourceSeries) -> GridPlace:
+    """Return how the node's voxels lie on the grid of its source, all of it; no voxel is looked at.
 
     Raises
     ------
     GeometryError
-        The node has no voxels, is under a transform, is not on the source's grid (cropped, resampled), or names its
-        instances in another order than its slices lie.
+        The node has no voxels, is under a transform, is not on the source's grid (cropped, resampled), or names other
+        instances or frames than the source's, or in another order than its slices lie.
     """
     refuse_parent_transform(node)
     image = node.GetImageData()
@@ -114,35 +106,31 @@ def axes_reversed_in(node: Any, source: SourceSeries) -> tuple[int, ...]:
     shape = tuple(reversed(image.GetDimensions()))
     ijk_to_ras = ijk_to_ras_matrix(np.eye(4))
     node.GetIJKToRASMatrix(ijk_to_ras)
-    reversed_axes = _reversed_axes(ijk_to_lps_affine(ijk_to_ras), source) if shape == source.shape else None
-    if reversed_axes is None:
+    what = f"the volume node {shape} is not on the grid of its source {source.shape}"
+    advice = "Use the volume as it was loaded; a cropped or resampled one has no source frames."
+    place = place_on_grid(ijk_to_lps_affine(ijk_to_ras), shape, source, what=what, advice=advice)
+    if place.offset != (0, 0, 0) or tuple(shape[axis] for axis in place.axes) != source.shape:
+        raise GeometryError(what, uid=source.series_uid, advice=advice)
+    in_node_order = source.slices[::-1] if 0 in place.reversed_axes else source.slices
+    expected = tuple(dict.fromkeys(piece.sop_instance_uid for piece in in_node_order))
+    if shown_instances(node) != expected or shown_frames(node) not in ("", frame_ranges(in_node_order)):
         raise GeometryError(
-            f"the volume node {shape} is not on the grid of its source {source.shape}",
-            uid=source.series_uid,
-            advice="Use the volume as it was loaded; a cropped or resampled one has no source frames.",
-        )
-    uids = tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
-    expected = source.sop_instance_uids[::-1] if 0 in reversed_axes else source.sop_instance_uids
-    if len(uids) > 1 and len(source.slices) > 1 and uids != expected:
-        raise GeometryError(
-            "the volume node names its instances in another order than its slices lie in the patient",
+            "the volume node names other instances than its source's, or in another order than its slices lie in the "
+            "patient",
             uid=source.series_uid,
             advice="Load the series again.",
         )
-    return reversed_axes
+    return place
 
 
-def _reversed_axes(affine: np.ndarray, source: SourceSeries) -> tuple[int, ...] | None:
-    """Return the array axes, of (k, j, i), that a grid runs through backwards; None if it is not the source's grid."""
-    for reversed_axes in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
-        expected = source.ijk_to_lps.copy()
-        for axis in reversed_axes:
-            last = source.shape[axis] - 1
-            expected[:3, 3] += last * source.ijk_to_lps[:3, 2 - axis]
-            expected[:3, 2 - axis] *= -1
-        if np.allclose(affine, expected, atol=GRID_TOLERANCE_MM):
-            return reversed_axes
-    return None
+def shown_instances(node: Any) -> tuple[str, ...]:
+    """Return the SOP Instance UIDs that a volume node shows, in slice order; empty if it does not say."""
+    return tuple((node.GetAttribute(INSTANCE_UIDS_ATTRIBUTE) or "").split())
+
+
+def shown_frames(node: Any) -> str:
+    """Return which frames of them, as :attr:`~..series.source_series.SourceSeries.frames` has it; empty for all."""
+    return node.GetAttribute(_FRAMES_ATTRIBUTE) or ""
 
 
 def scalar_volume_node(

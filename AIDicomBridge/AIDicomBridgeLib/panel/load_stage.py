@@ -22,7 +22,7 @@ from ..errors import (
 from ..mrml.dicom_database import Filing, open_database
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
-from ..mrml.volume_node import volume_node_from
+from ..mrml.volume_node import shown_frames, volume_node_from
 from ..progress import Progress
 from ..series.subject import Subject
 from .availability import set_available
@@ -110,7 +110,7 @@ class LoadStage:
         if self.volume_node is not None and database is not None:
             paths = self._sources.unread_files(self.volume_node, database)
             if paths:
-                self._runner.start(self._source_flow(paths))
+                self._runner.start(self._source_flow(paths, shown_frames(self.volume_node)))
 
     def flow(self) -> Flow:
         """Retrieve, read and load the chosen series, the second time what failed; return the first volume node."""
@@ -206,8 +206,8 @@ class LoadStage:
         self._unread = True
         self._runner.notify()
 
-    def _source_flow(self, paths: list[Path]) -> Flow:
+    def _source_flow(self, paths: list[Path], frames: str) -> Flow:
         with self.status.running(_("Reading where the volume comes from...")):
-            source = yield Call("source", paths=paths)
+            source = yield Call("source", paths=paths, frames=frames)
         self._sources.remember(source)
         self.status.clear()

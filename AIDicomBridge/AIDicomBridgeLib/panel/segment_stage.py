@@ -18,9 +18,9 @@ from ..mrml.segmentation_node import segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
 from ..mrml.surface_cost import may_take_longer
-from ..mrml.volume_node import sum_up_rows
-from ..series.source_series import SourceSeries
+from ..mrml.volume_node import compared_planes, place_of_volume
 from ..series.subject import Subject
+from ..series.volume import ImageVolume
 from .availability import set_available
 from .load_stage import LoadStage
 from .segment_list import SegmentList
@@ -158,27 +158,27 @@ class SegmentStage:
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
         source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
-        sums = yield from self._row_sums(volume_node, source)
+        place_of_volume(volume_node, source)  # refuses a volume that is not on its source's grid any more
+        files = {"paths": list(source.paths), "frames": source.frames}
         what = {
-            "paths": list(source.paths),
+            **files,
             "model": self._ui.modelComboBox.currentText,
             "device": self._ui.deviceComboBox.currentText,
             "subject": Subject.of(source.headers[0]),  # the worker reads the files again
         }
         plan = yield Call("plan", **what)
-        yield Call("compare", paths=what["paths"], sums=sums)
+        yield from self._compare(volume_node, (yield Call("read", **files)))
         self._show_plan(plan)
         return what
 
     @staticmethod
-    def _row_sums(volume_node: Any, source: SourceSeries) -> Flow:
-        """Sum up the node's rows; a volume that is not on its source's grid any more is refused."""
+    def _compare(volume_node: Any, volume: ImageVolume) -> Flow:
+        """Refuse a volume whose voxels are not those of its files any more."""
         bite_end = time.monotonic() + BITE_S
-        for sums in sum_up_rows(volume_node, source):  # noqa: B007 - complete at the end
+        for _plane in compared_planes(volume_node, volume):
             if time.monotonic() > bite_end:
                 yield
                 bite_end = time.monotonic() + BITE_S
-        return sums
 
     def _show_plan(self, plan: MemoryPlan | None) -> None:
         label = self._ui.planLabel

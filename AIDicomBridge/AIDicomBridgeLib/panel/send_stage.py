@@ -159,6 +159,7 @@ class SendStage:
                 results = yield Call(
                     "export",
                     paths=list(source.paths),
+                    frames=source.frames,
                     layers=layers,
                     provenance=noted_provenance(node),
                     folder=place / "results",

@@ -68,6 +68,7 @@ def _is_whole_grid(layers: Sequence[LabelLayer], source: SourceSeries) -> bool:
         and layers[0].offset == (0, 0, 0)
         and layers[0].array.shape == source.shape
         and layers[0].array.dtype in (np.uint8, np.uint16)
+        and layers[0].array.flags.c_contiguous  # not a turned view
         and all(value == segment.label for value, segment in zip(layers[0].values, layers[0].segments, strict=True))
     )
 

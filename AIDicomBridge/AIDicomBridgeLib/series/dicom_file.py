@@ -1,5 +1,6 @@
 """Reading DICOM files that nobody vouches for: every parser failure becomes a :class:`BadDicomError`."""
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +52,18 @@ def looks_like_dataset(path: Path) -> bool:
     """Return True if the file begins as a data set that lost its preamble does: with group 0002 or 0008."""
     head = _head(path, 4)
     return len(head) == 4 and head[0] in (0x02, 0x08) and head[1] == head[3] == 0
+
+
+def file_state(file: Path | int) -> tuple[int, int] | None:
+    """Return size and time of the last change (ns) of a file, by its path or descriptor: what changes when it does.
+
+    None where there is no such file, or it cannot be looked at.
+    """
+    try:
+        found = os.stat(file)  # noqa: PTH116 - of a descriptor too
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _head(path: Path, count: int) -> bytes:

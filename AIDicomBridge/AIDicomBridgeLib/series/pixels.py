@@ -5,18 +5,19 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import BadDicomError, PixelError
+from ..errors import BridgeError, ConflictError, PixelError
 from ..free_memory import machine_memory
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .decoders import Decoder, choose_decoder
-from .dicom_file import raw_text, whole_number
+from .dicom_file import file_state, raw_text, whole_number
 from .pixel_format import PixelFormat, ValueRule
 from .source_slice import SourceSlice
 
@@ -52,6 +53,8 @@ def read_voxels(
         its transfer syntax, or more voxels than this machine has memory for.
     BadDicomError
         An attribute that describes the pixels is not one whole number.
+    ConflictError
+        A file was changed after its header had been read.
     JobCancelled
         ``cancel`` was called.
     """
@@ -188,7 +191,7 @@ def _read_native(path: Path, plane: _Plane, voxels: np.ndarray) -> None:
     form = plane.form
     in_place = voxels.dtype == np.int16 and form.bits_allocated == 16
     cells = voxels.view(np.uint16) if in_place else np.empty((form.rows, form.columns), f"u{form.bits_allocated // 8}")
-    with path.open("rb", buffering=0) as file:
+    with _opened(path, plane, buffering=0) as file:
         offset, _ = _find_pixel_data(file, plane)
         file.seek(offset + plane.frame * form.frame_bytes)
         view = memoryview(cells.data).cast("B")
@@ -206,18 +209,37 @@ def _encoded_frames(path: Path, plane: _Plane) -> Iterator[bytes]:
     from pydicom.encaps import generate_frames
 
     try:
-        with path.open("rb") as file:
+        with _opened(path, plane) as file:
             offset, length = _find_pixel_data(file, plane)
             if length != _UNDEFINED_LENGTH:
                 raise ValueError("not encapsulated")
             file.seek(offset)
             yield from generate_frames(file, number_of_frames=plane.piece.frame_count)
-    except (PixelError, BadDicomError):
+    except BridgeError:
         raise
     except Exception as error:  # parsers raise nearly anything on damaged input
         raise PixelError(
             f"the pixel data ({plane.coding.name}) is damaged", uid=plane.uid, advice="Retrieve the series again."
         ) from error
+
+
+@contextmanager
+def _opened(path: Path, plane: _Plane, buffering: int = -1) -> Iterator[Any]:
+    """Open a slice's file; refuse one that is not the one any more whose header was read."""
+    try:
+        file = path.open("rb", buffering)
+    except OSError as error:
+        raise PixelError(
+            f"the file {path.name} cannot be opened: {error.strerror}", uid=plane.uid, advice="Load the series again."
+        ) from error
+    with file:
+        if plane.piece.file_state not in (None, file_state(file.fileno())):
+            raise ConflictError(
+                f"the file {path.name} was changed after its header had been read",
+                uid=plane.uid,
+                advice="Load the series again.",
+            )
+        yield file
 
 
 def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
@@ -241,7 +263,7 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
     if plane.coding.decoder is not None:
         return
     expected = max(item.frame + 1 for item in planes) * plane.form.frame_bytes
-    with path.open("rb") as file:
+    with _opened(path, plane) as file:
         offset, length = _find_pixel_data(file, plane)
         present = os.fstat(file.fileno()).st_size - offset
     if length == _UNDEFINED_LENGTH:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import META_BYTES, raw_text, read_header, whole_number
+from .dicom_file import META_BYTES, file_state, raw_text, read_header, whole_number
+from .frame_ranges import frame_ranges, slices_within
 from .geometry import spacing_mm
 from .part10 import parse_part10_header
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
@@ -48,7 +49,7 @@ class SourceSeries:
 
     @classmethod
     def from_files(
-        cls, paths: Iterable[Path | str], *, stack: int | None = None, resample: bool = False
+        cls, paths: Iterable[Path | str], *, stack: int | None = None, resample: bool = False, frames: str = ""
     ) -> "SourceSeries":
         """Read, filter, sort and check the files of one series.
 
@@ -61,6 +62,8 @@ class SourceSeries:
         resample
             Accept a stack with missing slices, uneven spacing or gantry tilt. Networks then see it resampled to a
             regular grid; voxels, labels and results stay on the slices as they are.
+        frames
+            Take only these frames of multi-frame instances, as :attr:`frames` names them: one stack again.
 
         Raises
         ------
@@ -70,11 +73,12 @@ class SourceSeries:
             The files mix patients, studies, series or frames of reference, or two that differ share a SOP Instance
             UID.
         GeometryError
-            The slices do not form a regular grid, or form several; the text lists them.
+            The slices do not form a regular grid, or form several; the text lists them. Or ``frames`` are not there.
         NotFoundError
             No file is a slice of a volume.
         """
         files = tuple(dict.fromkeys(Path(path) for path in paths))
+        states = {path: file_state(path) for path in files}  # before they are read: what changes meanwhile is refused
         found = _without_copies((path, *read_header(path)) for path in files)
         images = [item for item in found if raw_text(item[1], "SOPClassUID") in VOLUME_SOP_CLASSES]
         if not images:
@@ -84,8 +88,9 @@ class SourceSeries:
                 advice=VOLUME_SOP_CLASS_NAMES,
             )
         _check_one_series([header for _, header, _ in images])
-        slices = [piece for item in images for piece in slices_of(*item)]
+        slices = [piece for item in images for piece in slices_of(*item, states[item[0]])]
         try:
+            slices = slices_within(slices, frames) if frames else slices
             chosen = choose_stack(find_stacks(slices), stack)
             ordered = chosen.ordered(allow_irregular=resample)
         except GeometryError as error:
@@ -112,6 +117,17 @@ class SourceSeries:
     def sop_instance_uids(self) -> tuple[str, ...]:
         """SOP Instance UIDs, each once, in the order of their first slices."""
         return tuple(dict.fromkeys(piece.sop_instance_uid for piece in self.slices))
+
+    @property
+    def frames(self) -> str:
+        """Which frames of which multi-frame instances the slices are, in slice order; empty for single-frame ones."""
+        return frame_ranges(self.slices)
+
+    @property
+    def has_changed_on_disk(self) -> bool:
+        """True if a file is not the one any more whose header was read."""
+        states = {piece.path: piece.file_state for piece in self.slices}
+        return any(state not in (None, file_state(path)) for path, state in states.items())
 
     @property
     def study_uid(self) -> str:

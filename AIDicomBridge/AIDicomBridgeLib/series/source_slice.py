@@ -91,6 +91,9 @@ class SourceSlice:
         Frames of the instance.
     pixel_offset
         Where the element Pixel Data begins in the file, bytes.
+    file_state
+        What :func:`~.dicom_file.file_state` said when the header was read; a file that has changed since is another
+        one. None where nobody noted it.
     """
 
     path: Path
@@ -98,6 +101,7 @@ class SourceSlice:
     frame_number: int | None = None
     frame_count: int = 1
     pixel_offset: int = 0
+    file_state: tuple[int, int] | None = None
 
     @property
     def sop_instance_uid(self) -> str:
@@ -105,10 +109,12 @@ class SourceSlice:
         return raw_text(self.header, "SOPInstanceUID")
 
 
-def slices_of(path: Path, header: "Dataset", pixel_offset: int) -> Iterator[SourceSlice]:
+def slices_of(
+    path: Path, header: "Dataset", pixel_offset: int, file_state: tuple[int, int] | None = None
+) -> Iterator[SourceSlice]:
     """Yield the slices of one instance of ``VOLUME_SOP_CLASSES``, in frame order.
 
-    ``header`` and ``pixel_offset`` are what :func:`~.dicom_file.read_header` gives.
+    ``header`` and ``pixel_offset`` are what :func:`~.dicom_file.read_header` gives, ``file_state`` is from before.
 
     Raises
     ------
@@ -116,7 +122,7 @@ def slices_of(path: Path, header: "Dataset", pixel_offset: int) -> Iterator[Sour
         The functional groups of a multi-frame instance are absent, damaged, or not one for each frame.
     """
     if raw_text(header, "SOPClassUID") not in MULTI_FRAME_CLASSES:
-        yield SourceSlice(path, header, pixel_offset=pixel_offset)
+        yield SourceSlice(path, header, pixel_offset=pixel_offset, file_state=file_state)
         return
     count = whole_number(header, "NumberOfFrames", 1)
     try:
@@ -130,7 +136,7 @@ def slices_of(path: Path, header: "Dataset", pixel_offset: int) -> Iterator[Sour
         for number, group in enumerate(groups, start=1):
             frame = _copied(common)
             _add_groups(frame, group)
-            yield SourceSlice(path, frame, number, count, pixel_offset)
+            yield SourceSlice(path, frame, number, count, pixel_offset, file_state)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(
             f"the image has no usable functional groups for its {count} frames", uid=str(header.SOPInstanceUID)

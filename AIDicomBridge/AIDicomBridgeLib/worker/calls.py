@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..delivery.agreement import agree_on_profile
 from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
@@ -27,9 +25,8 @@ from ..results.measurements import measure
 from ..results.result_series import fresh_uid
 from ..results.result_set import check_each, encode_results, refuse_taken_folder, write_results
 from ..results.segment_description import with_tracking_uids
-from ..series.dicom_file import read_dicom
+from ..series.dicom_file import file_state, read_dicom
 from ..series.instance_store import InstanceStore
-from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
 from ..series.volume import ImageVolume, read_volume
@@ -86,26 +83,27 @@ class Calls:
         with InstanceStore(folder) as store:
             return [(found.sop_instance_uid, found.path) for found in store.instances(study_uid, series_uid)]
 
-    def source(self, *, paths: Paths) -> SourceSeries:
-        """Return the series that files are, sorted and checked, without its voxels."""
-        return SourceSeries.from_files(paths)
+    def source(self, *, paths: Paths, frames: str = "", stack: int | None = None) -> SourceSeries:
+        """Return the series that files are, sorted and checked, without its voxels.
 
-    def read(self, *, paths: Paths) -> ImageVolume:
+        ``frames`` and ``stack`` are those of :meth:`..series.source_series.SourceSeries.from_files`, here and below.
+        """
+        return SourceSeries.from_files(paths, frames=frames, stack=stack)
+
+    def read(self, *, paths: Paths, frames: str = "", stack: int | None = None) -> ImageVolume:
         """Return the volume of one series, from its files."""
-        state = _state_of(paths)
-        if self._volume is None or state is None or self._volume[0] != state:
+        state = [frames, stack, *((str(path), file_state(Path(path))) for path in paths)]
+        if self._volume is None or self._volume[0] != state:
             self._volume = None  # freed before the next one is read
-            self._volume = state, read_volume(list(paths), progress=self._progress)
+            source = self.source(paths=paths, frames=frames, stack=stack)
+            self._volume = state, read_volume(source, progress=self._progress)
         return self._volume[1]
-
-    def compare(self, *, paths: Paths, sums: np.ndarray) -> None:
-        """Refuse voxels, by their row sums, that are not those of the files."""
-        refuse_other_voxels(sums, self.read(paths=paths))
 
     def segment(
         self,
         *,
         paths: Paths,
+        frames: str = "",
         model: ModelName,
         device: str = "auto",
         precision: str = "auto",
@@ -120,7 +118,7 @@ class Calls:
         With ``subject``, files that are of another patient or study are refused (ConflictError).
         """
         loaded = self._load(model, device, precision, mirror)
-        volume = self._read_of(paths, subject)
+        volume = self._read_of(paths, frames, subject)
         labels = loaded.segment(
             volume,
             any_body_part=any_body_part,
@@ -134,6 +132,7 @@ class Calls:
         self,
         *,
         paths: Paths,
+        frames: str = "",
         model: ModelName,
         device: str = "auto",
         precision: str = "auto",
@@ -143,7 +142,7 @@ class Calls:
         subject: Subject | None = None,
     ) -> MemoryPlan | None:
         """Return how a model would run on the series and the memory that it would need; None for rules."""
-        loaded, volume = self._load(model, device, precision, mirror), self._read_of(paths, subject)
+        loaded, volume = self._load(model, device, precision, mirror), self._read_of(paths, frames, subject)
         return loaded.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
 
     def release(self) -> None:
@@ -159,6 +158,7 @@ class Calls:
         self,
         *,
         paths: Paths,
+        frames: str = "",
         layers: Sequence[LabelLayer],
         provenance: Provenance | None = None,
         folder: Path | str,
@@ -179,7 +179,7 @@ class Calls:
             As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
         """
         refuse_taken_folder(Path(folder))  # before the work, not after it
-        volume = self.read(paths=paths)
+        volume = self.read(paths=paths, frames=frames)
         report(self._progress, "encode", 0)
         labels = mark_edited(put_layers_together(layers, volume.source, provenance=provenance))
         labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
@@ -205,8 +205,8 @@ class Calls:
             if result.path is not None
         ]
 
-    def _read_of(self, paths: Paths, subject: Subject | None) -> ImageVolume:
-        volume = self.read(paths=paths)
+    def _read_of(self, paths: Paths, frames: str, subject: Subject | None) -> ImageVolume:
+        volume = self.read(paths=paths, frames=frames)
         if subject is not None:
             subject.refuse_others([Subject.of(volume.source.headers[0])])
         return volume
@@ -245,12 +245,3 @@ class Calls:
     def outbox(self, *, outbox_folder: Path | str) -> list[Delivery]:
         """Return all that waits in the outbox."""
         return Outbox(outbox_folder).deliveries()
-
-
-def _state_of(paths: Paths) -> object:
-    """Return what changes when one of the files does; None if one cannot be looked at."""
-    try:
-        found = [(str(path), Path(path).stat()) for path in paths]
-    except OSError:
-        return None
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]

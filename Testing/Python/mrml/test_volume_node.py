@@ -1,14 +1,20 @@
 """A volume becomes a node of Slicer and comes back: same memory, same place in the patient."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, GeometryError, NotFoundError
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
-from AIDicomBridgeLib.mrml.volume_node import image_volume_from, sum_up_rows, volume_node_from
-from AIDicomBridgeLib.series.same_voxels import refuse_other_voxels
-from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
+from AIDicomBridgeLib.mrml.volume_node import (
+    compared_planes,
+    image_volume_from,
+    scalar_volume_node,
+    volume_node_from,
+)
+from AIDicomBridgeLib.series.volume import read_volume
+from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_enhanced, make_series, save_series
 
 GEOMETRIES = {
     "axial": {"orientation": AXIAL},
@@ -228,8 +234,6 @@ FLIPS = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
 
 @pytest.mark.parametrize("axes", FLIPS, ids=str)
 def test_a_volume_that_slicer_loaded_in_any_direction_maps_back(core, volume_of, axes):
-    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
-
     volume = volume_of(orientation=OBLIQUE, spacing_mm=(5.0, 0.25, 1.75))
     affine = volume.ijk_to_lps.copy()
     for axis in axes:
@@ -244,8 +248,7 @@ def test_a_volume_that_slicer_loaded_in_any_direction_maps_back(core, volume_of,
     np.testing.assert_array_equal(found.voxels, volume.voxels)
     np.testing.assert_allclose(found.ijk_to_lps, volume.ijk_to_lps)
     assert found.voxels.flags.c_contiguous
-    *_, sums = sum_up_rows(node, volume.source)
-    refuse_other_voxels(sums, volume)
+    assert [*compared_planes(node, volume)] == [*range(1, 9)]
 
 
 def test_slices_named_in_another_order_than_they_lie_are_refused(core, volume_of):
@@ -257,43 +260,132 @@ def test_slices_named_in_another_order_than_they_lie_are_refused(core, volume_of
         image_volume_from(node, source)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_voxels_that_changed_places_are_seen(core, volume_of, axis):
-    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
-
+@pytest.mark.parametrize("named", ["", "1.2.3.4", "first"])
+def test_a_node_that_names_other_instances_is_refused(core, volume_of, named):
     volume = volume_of()
-    node = scalar_volume_node(np.flip(volume.voxels, axis).copy(), volume.ijk_to_lps, core.scene, "Mirrored")
-    *_, sums = sum_up_rows(node, volume.source)
+    node = volume_node_from(volume, core.scene)
+    node.SetAttribute("DICOM.instanceUIDs", volume.source.sop_instance_uids[0] if named == "first" else named)
+    with pytest.raises(GeometryError, match="other instances than its source's"):
+        image_volume_from(node, volume.source)
+
+
+def test_a_spacing_that_moves_the_far_corner_is_another_grid(core, tmp_path):
+    """A wrong spacing adds up: by a thousandth of a millimetre a voxel, and the last column is another one."""
+    datasets = make_series(np.zeros((3, 4, 512), np.int16), spacing_mm=(3.0, 0.7, 0.7))
+    volume = read_volume(save_series(datasets, tmp_path))
+    for change_mm, is_same in ((1e-5, True), (0.00099, False)):
+        affine = volume.ijk_to_lps.copy()
+        affine[0, 0] += change_mm
+        node = as_loaded(volume.voxels, volume, core.scene, affine)
+        if is_same:
+            image_volume_from(node, volume.source)
+            continue
+        with pytest.raises(GeometryError, match="not on the grid"):
+            image_volume_from(node, volume.source)
+
+
+@pytest.mark.parametrize("decimals", [4, 6])
+def test_cosines_written_with_few_decimals_are_slicers_grid_too(core, tmp_path, decimals):
+    datasets = make_series(np.zeros((3, 4, 512), np.int16), orientation=OBLIQUE)
+    for ds in datasets:
+        ds.ImageOrientationPatient = [f"{value:.{decimals}f}" for value in OBLIQUE]
+    volume = read_volume(save_series(datasets, tmp_path))
+    np.testing.assert_array_equal(image_volume_from(read_by_slicer(core, volume), volume.source).voxels, 0)
+
+
+def smoothed(voxels: np.ndarray) -> np.ndarray:
+    """Return voxels whose rows keep their sum and their first moment."""
+    result = voxels.astype(np.float32)
+    result[..., 2:-2] += (voxels[..., :-4] + voxels[..., 4:] - 2.0 * voxels[..., 2:-2]) / 4
+    return result
+
+
+def swapped(voxels: np.ndarray) -> np.ndarray:
+    result = voxels.copy()
+    result[3, 20, 20:23] += np.array([500, -1000, 500], np.int16)  # neither sum nor first moment changes
+    return result
+
+
+def with_nan(voxels: np.ndarray) -> np.ndarray:
+    result = voxels.astype(np.float32)
+    result[-1] = np.nan
+    return result
+
+
+CHANGES = {
+    "slices mirrored": lambda voxels: np.flip(voxels, 0),
+    "rows mirrored": lambda voxels: np.flip(voxels, 1),
+    "columns mirrored": lambda voxels: np.flip(voxels, 2),
+    "smoothed": smoothed,
+    "moved along the row": swapped,
+    "a plane without numbers": with_nan,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_voxels_that_are_not_those_of_the_files_are_seen(core, volume_of, change):
+    volume = volume_of()
+    node = as_loaded(change(volume.voxels).copy(), volume, core.scene)
     with pytest.raises(ConflictError, match="Load the series again"):
-        refuse_other_voxels(sums, volume)
+        [*compared_planes(node, volume)]
 
 
-def test_the_series_that_slicers_own_reader_loads_maps_back(core, volume_of):
-    import slicer
+def test_voxels_that_are_replaced_meanwhile_are_seen(core, volume_of):
+    volume = volume_of()
+    node = volume_node_from(volume, core.scene)
+    steps = compared_planes(node, volume)
+    next(steps)
+    node.SetAndObserveImageData(volume_node_from(volume, core.scene).GetImageData())
+    with pytest.raises(GeometryError, match="replaced meanwhile"):
+        next(steps)
 
-    volume = volume_of(orientation=OBLIQUE)
-    files = slicer.vtkStringArray() if hasattr(slicer, "vtkStringArray") else __import__("vtk").vtkStringArray()
+
+def as_loaded(voxels, volume, scene, affine=None):
+    """Return a node that claims to show a volume's instances."""
+    node = scalar_volume_node(voxels, volume.ijk_to_lps if affine is None else affine, scene, "Loaded")
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(volume.source.sop_instance_uids))
+    return node
+
+
+def read_by_slicer(core, volume):
+    import vtk
+
+    files = vtk.vtkStringArray()
     for path in volume.source.paths:
         files.InsertNextValue(str(path))
     node = core.module_logics["Volumes"].AddArchetypeVolume(str(volume.source.paths[0]), "Loaded", 0, files)
     node.SetAttribute("DICOM.instanceUIDs", " ".join(volume.source.sop_instance_uids))
+    return node
+
+
+def test_the_series_that_slicers_own_reader_loads_maps_back(core, volume_of):
+    volume = volume_of(orientation=OBLIQUE)
+    node = read_by_slicer(core, volume)
     found = image_volume_from(node, volume.source)
+    assert [*compared_planes(node, volume)]
     np.testing.assert_array_equal(found.voxels, volume.voxels)
 
 
 @pytest.mark.parametrize("stored", [np.int16, np.int32, np.float32, np.float64])
 def test_one_voxel_changed_by_one_unit_is_seen_however_they_are_stored(core, volume_of, stored):
-    from AIDicomBridgeLib.mrml.volume_node import scalar_volume_node
-
     volume = volume_of()
     voxels = volume.voxels.astype(stored)
-    node = scalar_volume_node(voxels, volume.ijk_to_lps, core.scene, "Loaded")
-    *_, sums = sum_up_rows(node, volume.source)
-    refuse_other_voxels(sums, volume)
+    node = as_loaded(voxels, volume, core.scene)
+    assert [*compared_planes(node, volume)]
     voxels[3, 20, 30] += 1
-    *_, sums = sum_up_rows(node, volume.source)
     with pytest.raises(ConflictError, match="Load the series again"):
-        refuse_other_voxels(sums, volume)
+        [*compared_planes(node, volume)]
+
+
+def test_a_rescale_by_fractions_may_be_rounded_at_another_step(core, volume_of):
+    volume = volume_of()
+    fractions = replace(volume, voxels=volume.voxels.astype(np.float32) * np.float32(0.7) - np.float32(1024))
+    voxels = volume.voxels * 0.7 - 1024
+    node = as_loaded(voxels, volume, core.scene)
+    assert [*compared_planes(node, fractions)]
+    voxels[3, 20, 30] += 0.01
+    with pytest.raises(ConflictError):
+        [*compared_planes(node, fractions)]
 
 
 def test_a_grid_that_slicer_bent_is_refused_by_its_reason(core, volume_of):
@@ -309,9 +401,6 @@ def test_a_grid_that_slicer_bent_is_refused_by_its_reason(core, volume_of):
 
 
 def test_a_frame_of_an_enhanced_instance_is_a_slice_of_the_node(core, tmp_path):
-    from AIDicomBridgeLib.series.volume import read_volume
-    from synthetic import body_phantom, make_enhanced, make_series, save_series
-
     enhanced = make_enhanced(make_series(body_phantom((6, 20, 24)), orientation=OBLIQUE, reverse=True))
     volume = read_volume(save_series([enhanced], tmp_path))
     node = volume_node_from(volume, core.scene)
