@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from ..results.labels import LabelVolume
+from ..results.labels import LabelVolume, label_values
 from ..results.segment_description import display_color
+from ..series.regular_grid import regular_volume
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
 from .picture_views import VIEW_NAMES, PictureSubject, SegmentStyle
@@ -51,7 +52,8 @@ def render_pictures(volume: ImageVolume, labels: LabelVolume, folder: Path, *, s
     """Draw the result on its source and write axial.png, coronal.png, sagittal.png and three_d.png.
 
     Slicer draws, in a process of its own; where it cannot, numpy and Pillow do. Slices go through the result's centre
-    of mass, in the patient's own directions also for oblique series, with the patient's right on the left.
+    of mass, in the patient's own directions also for oblique series, with the patient's right on the left. Uneven or
+    tilted slices are drawn as a network sees them, on a regular grid.
 
     Parameters
     ----------
@@ -72,7 +74,21 @@ def render_pictures(volume: ImageVolume, labels: LabelVolume, folder: Path, *, s
 def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubject:
     segments = tuple(SegmentStyle(segment.label, segment.name, display_color(segment)) for segment in labels.segments)
     window, level = _window(volume)
-    return PictureSubject(volume.voxels, labels.labels, volume.ijk_to_lps, segments, window, level, size)
+    shown = regular_volume(volume)
+    return PictureSubject(shown.voxels, _shown_labels(volume, labels), shown.ijk_to_lps, segments, window, level, size)
+
+
+def _shown_labels(volume: ImageVolume, labels: LabelVolume) -> np.ndarray:
+    """Return the labels where the regular grid of the volume has its voxels."""
+    if not volume.source.irregularity:
+        return labels.labels
+    shape = regular_volume(volume).voxels.shape
+    shown, largest = np.zeros(shape, labels.labels.dtype), np.zeros(shape, np.float32)
+    for value in label_values(labels.labels)[::-1]:  # background last: a segment wins where both are equal
+        share = regular_volume(replace(volume, voxels=(labels.labels == value).astype(np.float32))).voxels
+        shown[share > largest] = value
+        np.maximum(largest, share, out=largest)
+    return shown
 
 
 def _window(volume: ImageVolume) -> tuple[float, float]:

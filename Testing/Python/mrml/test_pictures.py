@@ -10,8 +10,9 @@ from AIDicomBridgeLib.mrml import pictures
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.pictures import PILLOW, SLICER, Pictures, render_pictures
 from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.series.volume import read_volume
 from PIL import Image
-from synthetic import AXIAL, OBLIQUE, SAGITTAL
+from synthetic import AXIAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
 
 from .conftest import organ_labels
 
@@ -122,6 +123,21 @@ def test_an_empty_result_shows_the_source(volume_of, tmp_path, renderer, monkeyp
     drawn = render_pictures(volume, empty, tmp_path, size=SIZE)
     assert drawn.renderer == renderer
     assert pixels_of(drawn.axial).mean() > 20
+
+
+def test_slices_after_a_gap_are_drawn_where_they_are(volume_of, tmp_path):
+    datasets = make_series(body_phantom((8, 40, 48)), spacing_mm=(3.0, 0.8, 0.6))
+    for ds in datasets[4:]:
+        ds.ImagePositionPatient[2] += 7.5
+    volume = read_volume(save_series(datasets, tmp_path), resample=True)
+    array = np.zeros(volume.voxels.shape, np.uint8)
+    array[5, 10:30, 10:30] = 2
+    labels = LabelVolume(array, organ_labels(volume).segments, source=volume.source)
+    subject = pictures._subject(volume, labels, SIZE)
+    assert subject.labels.shape == subject.voxels.shape
+    k, j, i = np.nonzero(subject.labels == 2)
+    z_mm = (subject.ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)]))[2]
+    assert abs(z_mm.mean() - volume.source.positions_mm[5][2]) <= 1.5  # half a slice; the source's own affine: 4 mm
 
 
 def test_nothing_about_the_patient_reaches_the_child(volume_of, tmp_path):

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 from AIDicomBridgeLib.errors import UnreachableError
-from AIDicomBridgeLib.mrml.source_files import SourceFiles
+from AIDicomBridgeLib.mrml import source_files
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from pydicom import dcmread
@@ -203,8 +203,8 @@ def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series):
     for path in series:
         database().insert(str(path))
     node = shell.logic.loadSeries(series)
-    shell.logic.sourceFiles._by_instances.clear()  # as if it had been loaded by another
-    with mock.patch.object(SourceFiles, "_read", side_effect=AssertionError("headers are read on the main thread")):
+    shell.logic.sourceFiles._known.clear()  # as if it had been loaded by another
+    with mock.patch.object(source_files, "_read", side_effect=AssertionError("headers are read on the main thread")):
         shell.choose(shell.ui.volumeComboBox, node.GetName())
         shell.wait_until(shell.ui.segmentButton.isEnabled, SLOW_S)
         segment(shell)
@@ -212,7 +212,7 @@ def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series):
 
 def test_a_volume_whose_files_are_unknown_is_refused_in_place(shell, series):
     node = shell.logic.loadSeries(series)
-    shell.logic.sourceFiles._by_instances.clear()
+    shell.logic.sourceFiles._known.clear()
     shell.choose(shell.ui.volumeComboBox, node.GetName())
     shell.click(shell.ui.segmentButton)
     shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)

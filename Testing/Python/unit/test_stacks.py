@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, GeometryError
 from AIDicomBridgeLib.job import Job, run_job
+from AIDicomBridgeLib.mrml.segmentation_node import segmentation_node_from
 from AIDicomBridgeLib.mrml.volume_node import volume_node_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurements import measure
@@ -237,8 +238,13 @@ def test_a_job_resamples_when_asked_and_says_so(irregular, tmp_path: Path) -> No
 
 
 def test_an_irregular_series_becomes_no_node(irregular) -> None:
+    volume, inside, _ = irregular
+    code = Code("52988006", "SCT", "Lesion")
+    labels = LabelVolume(inside.astype(np.uint8), (Segment(1, "Ball", code, code),), source=volume.source)
     with pytest.raises(GeometryError, match="cannot be shown"):
-        volume_node_from(irregular[0], None)
+        volume_node_from(volume, None)
+    with pytest.raises(GeometryError, match="cannot be shown"):
+        segmentation_node_from(labels, None)
 
 
 def test_a_gap_too_wide_to_be_filled_is_refused(tmp_path: Path) -> None:
