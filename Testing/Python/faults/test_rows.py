@@ -10,7 +10,7 @@ ROWS = tomllib.loads(Path(__file__).with_name("rows.toml").read_text())
 
 def test_every_row_names_tests_that_exist() -> None:
     numbers = [int(row.partition(" ")[0]) for row in ROWS]
-    assert numbers == [*range(1, 23), 35, 36]
+    assert numbers == [*range(1, 38)]
     for row, tests in ROWS.items():
         assert tests, row
         for place in tests:

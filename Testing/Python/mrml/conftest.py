@@ -60,3 +60,12 @@ def organ_labels(volume: ImageVolume) -> LabelVolume:
         Segment(7, "Left lung", ANATOMY, lung, type_modifier=left, color_rgb=(9, 8, 7), algorithm_type="MANUAL"),
     )
     return LabelVolume(labels, segments, source=volume.source, provenance=Provenance("Test model", "1.2"))
+
+
+def mirrored(affine: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """Return the affine of a grid that runs through another one backwards along some of (k, j, i)."""
+    result = affine.copy()
+    for axis in axes:
+        result[:3, 3] += (shape[axis] - 1) * affine[:3, 2 - axis]
+        result[:3, 2 - axis] *= -1
+    return result

@@ -11,20 +11,11 @@ from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.series.volume import ImageVolume
 from synthetic import OBLIQUE
 
-from .conftest import ANATOMY
+from .conftest import ANATOMY, mirrored
 
 FLIPS = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
 LESION = Segment(1, "Lesion", ANATOMY, Code("52988006", "SCT", "Lesion"), algorithm_name="Test")
 BOX = (slice(2, 5), slice(7, 19), slice(11, 40))  # in the source's order; no flip leaves it where it is
-
-
-def mirrored(affine: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
-    """Return the affine of a grid that runs through another one backwards along some of (k, j, i)."""
-    result = affine.copy()
-    for axis in axes:
-        result[:3, 3] += (shape[axis] - 1) * affine[:3, 2 - axis]
-        result[:3, 2 - axis] *= -1
-    return result
 
 
 @pytest.fixture(params=FLIPS, ids=str)

@@ -1,8 +1,10 @@
 """No voxel leaves its place: series, volume, node, labels, segmentation node, labels, DICOM SEG, same positions.
 
-dcmqi and highdicom read the SEG.
+dcmqi and highdicom read the SEG. With AIDICOMBRIDGE_GEOMETRIES=500 in the environment, that many geometries are drawn,
+each time others.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from AIDicomBridgeLib.errors import NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import CoreScene
 from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
-from AIDicomBridgeLib.mrml.volume_node import image_volume_from, volume_node_from
+from AIDicomBridgeLib.mrml.volume_node import image_volume_from, scalar_volume_node, volume_node_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
@@ -23,7 +25,7 @@ from peers.validators import on_grid, read_labels_with_dcmqi, save
 from pydicom import Dataset
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, make_enhanced, make_series, save_series
 
-from .conftest import ANATOMY
+from .conftest import ANATOMY, mirrored
 
 _ORGAN = Code("113343008", "SCT", "Organ")
 SEGMENTS = tuple(
@@ -49,11 +51,15 @@ def marked_labels(shape: tuple[int, int, int]) -> np.ndarray:
     return labels
 
 
-def go_round(core: CoreScene, volume: ImageVolume) -> LabelVolume:
-    """Return labels that went with their volume to nodes and back."""
+def go_round(core: CoreScene, volume: ImageVolume, axes: tuple[int, ...] = ()) -> LabelVolume:
+    """Return labels that went with their volume to nodes and back; the volume mirrored, as Slicer's loader may do."""
     files = SourceFiles()
     files.remember(volume.source)
     volume_node = volume_node_from(volume, core.scene)
+    if axes:
+        affine, uids = mirrored(volume.ijk_to_lps, volume.voxels.shape, axes), volume.source.sop_instance_uids
+        volume_node = scalar_volume_node(np.flip(volume.voxels, axes), affine, core.scene, "Loaded")
+        volume_node.SetAttribute("DICOM.instanceUIDs", " ".join(uids[::-1] if 0 in axes else uids))
     back = image_volume_from(volume_node, files.source_of(volume_node))
     np.testing.assert_array_equal(back.voxels, volume.voxels)
     provenance = Provenance("Test", "1")
@@ -136,46 +142,106 @@ def test_real_images(core, tmp_path: Path, tmp_path_factory, make) -> None:
     volume = read_volume(save_series(scan.datasets, tmp_path / "source"))
     labels = go_round(core, volume)
     for encoding in ("BINARY", "LABELMAP"):
-        segmentation = build_segmentation(labels, encoding=encoding)
-        np.testing.assert_array_equal(read_segmentation(segmentation, labels.source).labels, labels.labels)
+        check_everywhere(labels, encoding, tmp_path / "seg")
 
 
 lengths = st.floats(0.2, 8.0)
 angles = st.floats(-np.pi, np.pi)
 
 
-@given(
-    shape=st.tuples(st.integers(1, 5), st.integers(4, 9), st.integers(4, 9)),  # so that no segment is empty
-    spacing=st.tuples(lengths, lengths, lengths),
-    origin=st.tuples(*[st.floats(-400, 400)] * 3),
-    turns=st.tuples(angles, angles, angles),
-    mirrored=st.booleans(),
-    order=st.randoms(use_true_random=False),
-    enhanced=st.booleans(),
-)
-@settings(
-    max_examples=15,
+COUNT = int(os.environ.get("AIDICOMBRIDGE_GEOMETRIES", "15"))
+as_many_as_asked_for = settings(
+    max_examples=COUNT,
     phases=[Phase.explicit, Phase.generate],  # each example takes a second: the smallest one is not searched for
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize=COUNT <= 15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_any_geometry(core, tmp_path_factory, shape, spacing, origin, turns, mirrored, order, enhanced) -> None:
-    (a, b, c), voxels = turns, np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+shapes = st.tuples(st.integers(1, 5), st.integers(4, 9), st.integers(4, 9))  # so that no segment is empty
+spacings = st.tuples(lengths, lengths, lengths)
+origins = st.tuples(*[st.floats(-400, 400)] * 3)
+flips = st.lists(st.integers(0, 2), unique=True).map(lambda axes: tuple(sorted(axes)))
+
+
+@st.composite
+def orientations(draw: st.DrawFn) -> tuple[float, ...]:
+    """Draw Image Orientation (Patient): any turn of the patient's axes, in half of the cases left-handed."""
+    (a, b, c), left_handed = draw(st.tuples(angles, angles, angles)), draw(st.booleans())
     about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
     about_y = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
     row, column, _ = (about_z @ about_x @ about_y).T
-    datasets = make_series(
-        voxels, orientation=(*row, *(-column if mirrored else column)), spacing_mm=spacing, origin=origin
-    )
+    return (*row, *(-column if left_handed else column))
+
+
+def any_voxels(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-32768, 32768, shape, dtype=np.int16)
+
+
+@given(
+    shape=shapes,
+    spacing=spacings,
+    origin=origins,
+    orientation=orientations(),
+    order=st.randoms(use_true_random=False),
+    enhanced=st.booleans(),
+    flipped=flips,
+    encoding=st.sampled_from(["BINARY", "LABELMAP"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@as_many_as_asked_for
+def test_any_geometry(
+    core, tmp_path_factory, shape, spacing, origin, orientation, order, enhanced, flipped, encoding, seed
+) -> None:
+    voxels = any_voxels(shape, seed)
+    datasets = make_series(voxels, orientation=orientation, spacing_mm=spacing, origin=origin)
     order.shuffle(datasets)
     folder = tmp_path_factory.mktemp("any")
     volume = read_volume(save_series([make_enhanced(datasets)] if enhanced else datasets, folder))
 
     np.testing.assert_array_equal(volume.voxels, voxels)
-    labels = go_round(core, volume)
-    segmentation = build_segmentation(labels, encoding="LABELMAP" if mirrored else "BINARY")
+    labels = go_round(core, volume, flipped)
+    segmentation = build_segmentation(labels, encoding=encoding)
     np.testing.assert_array_equal(read_segmentation(segmentation, labels.source).labels, labels.labels)
     np.testing.assert_array_equal(labels_by_highdicom(segmentation, labels, folder), labels.labels)
+    if seed % 4 == 0:  # dcmqi takes the most time
+        np.testing.assert_array_equal(labels_by_dcmqi(segmentation, labels, folder), labels.labels)
+
+
+@given(
+    shape=st.tuples(st.integers(3, 6), st.integers(4, 9), st.integers(4, 9)),
+    spacing=spacings,
+    orientation=orientations(),
+    gaps=st.lists(st.floats(1.0, 4.0), min_size=6, max_size=6),
+    tilt=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
+    encoding=st.sampled_from(["BINARY", "LABELMAP"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@as_many_as_asked_for
+def test_any_uneven_or_tilted_stack(tmp_path_factory, shape, spacing, orientation, gaps, tilt, encoding, seed) -> None:
+    """Every frame of the result is at the position of the very slice that it belongs to; no node is made."""
+    voxels = any_voxels(shape, seed)
+    datasets = make_series(voxels, orientation=orientation, spacing_mm=spacing)
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    along = np.cumsum([0.0, *gaps])[: len(datasets)] * spacing[0]
+    for ds, distance in zip(datasets, along, strict=True):
+        position = np.cross(row, column) * distance + (tilt[0] * row + tilt[1] * column) * distance
+        ds.ImagePositionPatient = [f"{value:.8g}" for value in position]
+    volume = read_volume(save_series(datasets, tmp_path_factory.mktemp("any"))[::-1], resample=True)
+    np.testing.assert_array_equal(volume.voxels, voxels)
+
+    labels = LabelVolume(marked_labels(shape), SEGMENTS, source=volume.source, provenance=Provenance("Test", "1"))
+    segmentation = build_segmentation(labels, encoding=encoding)
+    np.testing.assert_array_equal(read_segmentation(segmentation, volume.source).labels, labels.labels)
+    planes = segmentation.pixel_array.reshape(-1, *shape[1:])
+    found = np.zeros(shape, np.uint8)
+    for plane, group in zip(planes, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        k = int(np.linalg.norm(volume.source.positions_mm - position, axis=1).argmin())
+        np.testing.assert_allclose(position, volume.source.positions_mm[k], atol=1e-4)
+        if encoding == "LABELMAP":
+            found[k] = plane
+        else:
+            found[k][plane > 0] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    np.testing.assert_array_equal(found, labels.labels)
