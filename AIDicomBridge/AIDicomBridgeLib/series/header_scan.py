@@ -9,21 +9,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .part10 import BIG_ENDIAN, DEFLATED, parse_part10_header
+from .part10 import BIG_ENDIAN, DEFLATED, LONG_VRS, SHORT_VRS, parse_part10_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.tag import BaseTag
 
-# PS3.5 section 7.1.2: those with a length of four bytes and those with one of two.
-_LONG_VRS = {vr.encode(): vr for vr in ("OB", "OW", "OF", "OD", "OL", "OV", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")}
-_SHORT_VRS = {
-    vr.encode(): vr
-    for vr in (
-        *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
-        *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
-    )
-}
 _ELEMENT, _LONG_LENGTH = struct.Struct("<HH2sH"), struct.Struct("<L")
 _IMPLICIT = "1.2.840.10008.1.2"
 _PIXEL_GROUP, _PIXEL_ELEMENTS = 0x7FE0, (0x0008, 0x0009, 0x0010)  # float, double float and integer pixel data
@@ -57,9 +48,9 @@ def scan_elements(content: bytes | bytearray, start: int) -> tuple[list[Element]
         group, element, code, length = _ELEMENT.unpack_from(content, offset)
         if group == _PIXEL_GROUP and element in _PIXEL_ELEMENTS:
             return elements, offset
-        vr, value = _SHORT_VRS.get(code), offset + 8
+        vr, value = SHORT_VRS.get(code), offset + 8
         if vr is None:
-            vr, value = _LONG_VRS.get(code), offset + 12
+            vr, value = LONG_VRS.get(code), offset + 12
             if vr is None:
                 return None
             (length,) = _LONG_LENGTH.unpack_from(content, offset + 8)

@@ -10,8 +10,15 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _IMPLEMENTATION_CLASS_UID = "2.25.83814878398562297139704753647522511366"
 _IMPLEMENTATION_VERSION = "AIDICOMBRIDGE"
-# VRs whose length takes four bytes after two reserved ones (PS3.5 section 7.1.2).
-LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+# PS3.5 section 7.1.2: those whose length takes four bytes, after two reserved ones, and those with one of two.
+LONG_VRS = {vr.encode(): vr for vr in ("OB", "OW", "OF", "OD", "OL", "OV", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")}
+SHORT_VRS = {
+    vr.encode(): vr
+    for vr in (
+        *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
+        *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,10 @@ def parse_part10_header(data: bytes | bytearray | memoryview) -> Part10Header:
         group, element = struct.unpack_from("<HH", view, offset)
         if group != 0x0002:
             break
-        if bytes(view[offset + 4 : offset + 6]) in LONG_VRS:
+        vr = bytes(view[offset + 4 : offset + 6])
+        if vr not in LONG_VRS and vr not in SHORT_VRS:
+            raise BadDicomError("the file meta information is damaged")
+        if vr in LONG_VRS:
             if len(view) - offset < 12:
                 raise BadDicomError("the file meta information is cut off")
             start, length = offset + 12, struct.unpack_from("<L", view, offset + 8)[0]
