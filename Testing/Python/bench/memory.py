@@ -1,4 +1,4 @@
-"""``python -m bench.memory``: how much memory a transfer takes while one very large multi-frame image passes through.
+"""``python -m bench.memory``, part of ``make bench``: the memory that a transfer takes while one large image passes.
 
 Each way runs in a process of its own, whose peak is held against what it had before the image came. The file has a hole
 where its pixels would be; what arrives is compared with it by digest.
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from shutil import which
 
 from AIDicomBridgeLib import InstanceStore
 from peers import free_port, listens, require_program, running
@@ -23,6 +24,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 _ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+_MOST_IN_DCMTK = 1000  # MB of a study in its archive
 # Gives the peak of the memory that one call took beyond what the process had before, with everything imported.
 _CLIENT = """
 import sys
@@ -164,6 +166,10 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=2048, help="of the image (default 2048)")
     parser.add_argument("--folder", type=Path, help="where temporary files go, e.g. a RAM disk")
     arguments = parser.parse_args()
+    lacking = [name for name in ("dcmqrscp", "dcmqridx") if not which(name)]
+    if lacking or not Path("/proc/self/clear_refs").exists():
+        print(f"Left out: memory, since this is not Linux or these programs are not installed: {', '.join(lacking)}")
+        return 0
     with tempfile.TemporaryDirectory(prefix="aidicombridge-bench-", dir=arguments.folder) as name:
         folder = Path(name)
         path, small = folder / "image.dcm", folder / "small.dcm"
@@ -180,13 +186,15 @@ def main() -> int:
         print(f"  C-STORE by our sender      {sent:6.1f} MiB")
         check(folder / "archive", path, image)
 
+        smaller, megabytes = folder / "smaller.dcm", min(arguments.megabytes, _MOST_IN_DCMTK)
+        other = write_image(smaller, megabytes)
         with dcmqrscp(folder / "dcmqrscp") as peer:
             area = folder / "dcmqrscp" / "database"
-            subprocess.run([require_program("dcmqridx"), str(area), str(path)], check=True, capture_output=True)
+            subprocess.run([require_program("dcmqridx"), str(area), str(smaller)], check=True, capture_output=True)
             address = f"dimse://{peer.ae_title}@127.0.0.1:{peer.port}"
-            taken = peak_of_client("retrieve", address, folder / "get", image, path)
-        print(f"  C-GET                      {taken:6.1f} MiB", flush=True)
-        check(folder / "get", path, image)
+            taken = peak_of_client("retrieve", address, folder / "get", other, smaller)
+        print(f"  C-GET of {megabytes:4} MiB          {taken:6.1f} MiB", flush=True)
+        check(folder / "get", smaller, other)
 
         with web(folder, path, image) as address:
             taken = peak_of_client("retrieve", address, folder / "wado", image, path)
