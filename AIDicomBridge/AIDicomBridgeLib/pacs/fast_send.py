@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 _P_DATA = 4
-_COMMAND_AND_LAST, _DATA, _LAST_DATA = 3, 0, 2
+_COMMAND, _COMMAND_AND_LAST, _DATA, _LAST_DATA = 1, 3, 0, 2
 _C_STORE_REQUEST, _C_STORE_RESPONSE = 0x0001, 0x8001
 _HAS_DATA_SET, _NO_DATA_SET = 0x0001, 0x0101
 _LARGEST_PIECE = 2**17
@@ -147,20 +147,27 @@ class FastSender:
                 waiting[at] = waiting[at][sent:]
 
     def _response(self, connection: socket.socket, message_id: int, stop: Callable[[], None]) -> int | None:
-        header = self._read(connection, 6, stop)
-        length = struct.unpack(">L", header[2:])[0]
-        if header[0] != _P_DATA or not 6 <= length <= _MOST_RESPONSE_BYTES:
-            return None  # an abort, or nothing that answers a C-STORE
-        body = self._read(connection, length, stop)
-        pdv_length, _context, flags = struct.unpack_from(">LBB", body)
-        if pdv_length != length - 4 or flags != _COMMAND_AND_LAST:
-            return None
-        elements, at = {}, 6
-        while length - at >= 8:
-            group, element, size = struct.unpack_from("<HHL", body, at)
-            if group != 0 or at + 8 + size > length:
+        command, flags = b"", 0
+        while flags != _COMMAND_AND_LAST:  # peers may cut even a response into pieces
+            header = self._read(connection, 6, stop)
+            length = struct.unpack(">L", header[2:])[0]
+            if header[0] != _P_DATA or not 6 <= length <= _MOST_RESPONSE_BYTES:
+                return None  # an abort, or nothing that answers a C-STORE
+            body, at = self._read(connection, length, stop), 0
+            while length - at >= 6:
+                pdv_length, _context, flags = struct.unpack_from(">LBB", body, at)
+                if pdv_length < 2 or at + 4 + pdv_length > length or not flags & _COMMAND:
+                    return None
+                command += body[at + 6 : at + 4 + pdv_length]
+                at += 4 + pdv_length
+            if at != length or len(command) > _MOST_RESPONSE_BYTES:
                 return None
-            elements[element] = body[at + 8 : at + 8 + size]
+        elements, at = {}, 0
+        while len(command) - at >= 8:
+            group, element, size = struct.unpack_from("<HHL", command, at)
+            if group != 0 or at + 8 + size > len(command):
+                return None
+            elements[element] = command[at + 8 : at + 8 + size]
             at += 8 + size
         try:
             field, answered, status = (struct.unpack("<H", elements[n])[0] for n in (0x0100, 0x0120, 0x0900))

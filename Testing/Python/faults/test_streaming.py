@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from AIDicomBridgeLib.errors import DiskSpaceError
+from AIDicomBridgeLib.errors import DiskSpaceError, JobCancelled
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.pacs.fast_send import FastSender
 from AIDicomBridgeLib.pacs.records import Outcome
 from AIDicomBridgeLib.pacs.scp_guard import ScpLimits
+from AIDicomBridgeLib.progress import CancelToken
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from pydicom import Dataset, dcmread, dcmwrite
 from pynetdicom import AE
@@ -169,3 +172,46 @@ def test_two_associations_may_bring_the_same_instance_at_once(archive, image) ->
 
     assert [report.complete for report in reports] == [True] * 4
     assert len(archive.store) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_the_answer_to_a_store_may_come_in_pieces(cut) -> None:
+    answer = command_set({0x0002: CT, 0x0100: 0x8001, 0x0120: 7, 0x0800: 0x0101, 0x0900: 0xB000, 0x1000: "1.2.3"})
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(pdu(pdv(COMMAND, answer[:cut])) + pdu(pdv(COMMAND | LAST, answer[cut:])))
+        association = SimpleNamespace(
+            dul=SimpleNamespace(socket=SimpleNamespace(socket=ours), _is_transport_event=lambda: False),
+            acceptor=SimpleNamespace(maximum_length=0),
+        )
+        status = FastSender(association, timeout_s=10).send(
+            1,
+            sop_class_uid=CT,
+            sop_instance_uid="1.2.3",
+            dataset=BytesIO(b"data set"),
+            byte_count=8,
+            message_id=7,
+            stop=lambda: None,
+        )
+
+    assert status == 0xB000
+
+
+def test_a_cancel_is_heeded_while_the_peer_takes_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    association = SimpleNamespace(
+        dul=SimpleNamespace(socket=SimpleNamespace(socket=ours), _is_transport_event=lambda: False),
+        acceptor=SimpleNamespace(maximum_length=0),
+    )
+    cancel = CancelToken()
+    cancel.cancel()
+    with ours, theirs, pytest.raises(JobCancelled):
+        FastSender(association, timeout_s=60).send(
+            1,
+            sop_class_uid=CT,
+            sop_instance_uid="1.2.3",
+            dataset=BytesIO(bytes(2**24)),
+            byte_count=2**24,
+            message_id=7,
+            stop=cancel.raise_if_cancelled,
+        )
