@@ -52,8 +52,8 @@ class Job:
     model
         A model's name, card or card file; or a loaded model, whose weights then stay loaded between jobs.
     outputs
-        Any of ``seg``, ``sr`` (refers to the first SEG, which is then made too), ``sc``; what the destination's profile
-        names where not given.
+        Any of ``seg``, ``sr`` (refers to the first SEG, which is then made too), ``sc``, ``pm`` (maps of the model's
+        probabilities); what the destination's profile names where not given.
     destinations
         Where the results go; none only makes them.
     study_uid, series_uid
@@ -268,12 +268,15 @@ def _load(job: Job) -> Model:
 
 
 def _wants_probabilities(job: Job) -> bool:
-    """Return True if any destination's SEG is FRACTIONAL."""
-    if job.outputs is not None and not {"seg", "sr"} & set(job.outputs):
-        return False
-    profiles = [find_profile(job.profile or endpoint.profile) for endpoint in job.destinations]
-    usual = [profile.encoding for profile in profiles or [find_profile(job.profile)]]
-    return "FRACTIONAL" in (usual if job.encodings is None else job.encodings)
+    """Return True if any destination gets probabilities: as a FRACTIONAL SEG, or as maps."""
+    endpoints = job.destinations or (None,)
+    for endpoint in endpoints:
+        profile = find_profile(job.profile or (endpoint.profile if endpoint is not None else None))
+        outputs = profile.outputs if job.outputs is None else job.outputs
+        encodings = (profile.encoding,) if job.encodings is None else job.encodings
+        if "pm" in outputs or ({"seg", "sr"} & set(outputs) and "FRACTIONAL" in encodings):
+            return True
+    return False
 
 
 def _retrieve(

@@ -22,7 +22,8 @@ OutputsOption = Annotated[
     str | None,
     typer.Option(
         "--outputs",
-        help="What to make, separated by commas: seg, sr (measurements; brings its seg along), sc (pictures). "
+        help="What to make, separated by commas: seg, sr (measurements; brings its seg along), sc (pictures), pm (maps "
+        "of the model's probabilities). "
         "By the profile if not given; the default profile makes all three.",
     ),
 ]

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConsentError, WeightsError
+from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.consent import Consents
-from ..models.loading import find_card, program_of
+from ..models.loading import find_card, programs_of
 from ..models.weights import WeightsFolder
 from .command import JsonOption, running
 
@@ -42,7 +43,7 @@ def list_models(as_json: JsonOption = False) -> None:
                 card.version,
                 ", ".join(card.modalities),
                 card.title,
-                "none needed" if card.weights is None else "present" if weights.is_present(card) else "to be fetched",
+                _whereabouts(card, weights),
             )
             for card in cards
         ]
@@ -109,9 +110,9 @@ def verify(
         failures: list[WeightsError] = []
         for card in cards:
             try:
-                if card.weights:
-                    weights.verified(card)
-                states[card.name] = "ok" if card.weights else "none needed"
+                for file in card.weights_files:
+                    weights.verified(card, file)
+                states[card.name] = _verified(card)
             except WeightsError as error:
                 states[card.name] = error.what
                 failures.append(error)
@@ -141,16 +142,35 @@ def trust(
     """Agree once that a model which is a program may run on this machine."""
     with running("models trust", as_json) as command:
         card = find_card(name)
-        sha256, file = program_of(card)
-        command.say(
-            f"{card.title} ({card.name} {card.version}): {file} is a program. It can read, change and send "
-            f"whatever you can on this machine.\nSHA-256 {sha256}"
-        )
-        if not yes and not typer.confirm("Do you trust where it comes from?"):
-            raise ConsentError(f"nobody agreed to run the model {card.name}")
-        Consents.default().agree(sha256, f"{card.name} {card.version}")
-        command.answer["sha256"] = sha256
+        programs = programs_of(card)
+        for sha256, file in programs:
+            command.say(
+                f"{card.title} ({card.name} {card.version}): {file} is a program. It can read, change and send "
+                f"whatever you can on this machine.\nSHA-256 {sha256}"
+            )
+        if not yes and (as_json or not typer.confirm("Do you trust where it comes from?")):
+            advice = "Give --yes: with --json nobody is asked." if as_json else None
+            raise ConsentError(f"nobody agreed to run the model {card.name}", advice=advice)
+        for sha256, _ in programs:
+            Consents.default().agree(sha256, f"{card.name} {card.version}")
+        command.answer["sha256"] = [sha256 for sha256, _ in programs]
         command.say("It may run from now on; a changed file asks again.")
+
+
+def _whereabouts(card: ModelCard, weights: WeightsFolder) -> str:
+    if card.weights is None:
+        return "none needed" if card.kind == "file" else "in its own folder"
+    return "present" if weights.is_present(card) else "to be fetched"
+
+
+def _verified(card: ModelCard) -> str:
+    """Return what the check of a model's weights, which found nothing wrong, was worth."""
+    if not card.weights_files:
+        return "none needed" if card.kind == "file" else "in its own folder; no card says what they must be"
+    digits = min(len(file.sha256) for file in card.weights_files)
+    if digits == 64:
+        return "ok"
+    return f"ok as far as known: the first {digits} digits of its SHA-256" if digits else "not checked: no SHA-256"
 
 
 def plain_values(value: Any) -> Any:

@@ -110,9 +110,11 @@ def network_input(
     for channel, volume in enumerate(volumes):  # one copy at a time: whole numbers go to the device, become float there
         turned = np.ascontiguousarray(framing.orientation.apply(volume.voxels)[framing.box])
         tensor[channel] = torch.from_numpy(turned).to(device)
-    # Normalised first: a percentile or a mean of the resampled volume would depend on the grid.
-    tensor = normalise(tensor, rules.intensity, [volume.modality for volume in volumes])
-    return resample(tensor, framing.grid, cubic=rules.resampling != "linear", nearest_axis=framing.nearest_axis)
+    modalities = [volume.modality for volume in volumes]
+    if not rules.resampled_first:
+        tensor = normalise(tensor, rules.intensity, modalities)
+    tensor = resample(tensor, framing.grid, cubic=rules.resampling != "linear", nearest_axis=framing.nearest_axis)
+    return normalise(tensor, rules.intensity, modalities) if rules.resampled_first else tensor
 
 
 def _whole(voxels: np.ndarray) -> Box:

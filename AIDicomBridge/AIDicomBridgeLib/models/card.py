@@ -48,7 +48,9 @@ class InputRules:
     spacing_mm
         Voxel spacing along D, H, W in millimetres, 0 for the source's own along that axis; empty for the source's own.
     intensity
-        Applied in order.
+        Applied in order, before the volume is resampled.
+    resampled_first
+        Applied after that: for rules like percentiles the result then depends on the grid, as some models expect.
     channels
         Input channels; a series is one. A model of several takes that many series on one grid.
     channel_names
@@ -66,6 +68,7 @@ class InputRules:
     channel_names: tuple[str, ...] = ()
     resampling: str = "linear"
     crop: str = "none"
+    resampled_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..checked_table import CheckedTable
 from ..errors import ModelError
@@ -98,6 +99,7 @@ def read_input(table: CheckedTable) -> InputRules:
         names,
         table.choice("resampling", ("linear", "cubic", "nnunet"), "linear"),
         table.choice("crop", ("none", "nonzero", "body"), "none"),
+        table.get("resampled_first", bool, False),
     )
 
 
@@ -203,8 +205,8 @@ def _weights(table: CheckedTable) -> WeightsFile:
         raise ModelError(f"{table.where}: 'file' must be a plain {endings} file name, not {file!r}")
     package = table.optional_table("package")
     urls = table.get_list("urls", str, default=[])
-    if any(not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) for url in urls):
-        raise ModelError(f"{table.where}: 'urls' must begin with https://")
+    if not all(map(_is_safe, urls)):
+        raise ModelError(f"{table.where}: 'urls' must begin with https:// and name a host")
     own = not (package or urls or "size" in table or "sha256" in table)  # a file beside the card
     size, sha256 = (table.get("size", int, 0), table.get("sha256", str, "")) if own else (
         table.get("size", int), table.get("sha256", str)
@@ -217,6 +219,17 @@ def _weights(table: CheckedTable) -> WeightsFile:
             "weights whose size and hash are not known may have a size of 0 and the first 8 digits or more"
         )
     return WeightsFile(file, size, sha256, kind, _packaged(package) if package else None, urls)
+
+
+def _is_safe(url: str) -> bool:
+    """Return True for https, and for http on this machine alone: a user name before the host could look like it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if "@" in parts.netloc or not parts.hostname:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"))
 
 
 def _packaged(table: CheckedTable) -> PackagedFile:

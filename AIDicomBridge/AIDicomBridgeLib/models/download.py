@@ -10,6 +10,7 @@ from ..progress import CancelToken, ProgressCallback, check_cancel, report
 TIMEOUT_S = (10, 60)  # to connect, and between two pieces
 _PIECE_BYTES = 2**16  # what a broken line loses at most
 _ATTEMPTS = 4  # each goes on where the one before was cut off
+LARGEST_UNKNOWN = 4 * 2**30  # bytes of a file whose size nobody has said: a server must not fill the disk
 
 
 def download(
@@ -28,7 +29,8 @@ def download(
     Parameters
     ----------
     size
-        Expected bytes; 0 where they are not known. A longer file is refused while it comes.
+        Expected bytes; 0 where they are not known. A longer file is refused while it comes, and an unknown one beyond
+        :data:`LARGEST_UNKNOWN`.
 
     Raises
     ------
@@ -43,6 +45,7 @@ def download(
     for _ in range(_ATTEMPTS):
         try:
             with requests.Session() as session:
+                keep_to(session, url)
                 if _take(session, url, target, size, progress, cancel):
                     return
         except requests.RequestException as error:
@@ -56,6 +59,12 @@ def download(
         advice="Try again to go on where it stopped. Check the network, HTTPS_PROXY and REQUESTS_CA_BUNDLE, or fetch "
         "the file elsewhere and give it with --from.",
     )
+
+
+def keep_to(session: Any, url: str) -> None:
+    """Let no redirect of a ``requests`` session lead from an encrypted address to one that is not."""
+    if url.startswith("https://"):
+        del session.adapters["http://"]
 
 
 def _take(
@@ -87,10 +96,9 @@ def _take(
                 check_cancel(cancel)
                 file.write(piece)
                 done += len(piece)
-                if size and done > size:
-                    raise WeightsError(
-                        f"{_host(url)} gives more than the {size} bytes that the card names", advice="Do not use it."
-                    )
+                if done > (size or LARGEST_UNKNOWN):
+                    allowed = f"the {size} bytes that the card names" if size else f"{LARGEST_UNKNOWN} bytes"
+                    raise WeightsError(f"{_host(url)} gives more than {allowed}", advice="Do not use it.")
                 report(progress, "fetch weights", done, total or None, "bytes", _host(url))
             file.flush()
             os.fsync(file.fileno())

@@ -104,11 +104,16 @@ def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue
     """Return the card that a name, a path or a card itself means."""
     if isinstance(name_or_card_or_path, ModelCard):
         return name_or_card_or_path
-    if Path(name_or_card_or_path).is_dir() or str(name_or_card_or_path).endswith(".zip"):
-        return folder_card(Path(name_or_card_or_path))
-    if str(name_or_card_or_path).endswith(".toml"):
-        return ModelCard.from_file(name_or_card_or_path)
-    return (catalogue or Catalogue.load())[str(name_or_card_or_path)]
+    path, text = Path(name_or_card_or_path), str(name_or_card_or_path)
+    if text.endswith(".toml"):
+        return ModelCard.from_file(path)
+    if text.endswith(".zip"):
+        return folder_card(path)
+    known = catalogue or Catalogue.load()
+    # A plain name is a model's also where a folder of that name, an output perhaps, lies in the working directory.
+    if path.is_dir() and text not in known:
+        return folder_card(path)
+    return known[text]
 
 
 def folder_card(folder: Path) -> ModelCard:
@@ -138,22 +143,23 @@ def model_files(card: ModelCard, weights_folder: WeightsFolder | None = None) ->
     return nnunet_files(card.folder) if card.kind == "nnunet" else bundle_files(card.folder)
 
 
-def program_of(card: ModelCard, weights_folder: WeightsFolder | None = None) -> tuple[str, str]:
-    """Return the SHA-256 and the name of the program that a model is, for the user to agree to.
+def programs_of(card: ModelCard, weights_folder: WeightsFolder | None = None) -> list[tuple[str, str]]:
+    """Return the SHA-256 and the name of every program that a model holds, for the user to agree to.
 
     Raises
     ------
     ModelError
-        It is no program: there is nothing to agree to.
+        It holds none: there is nothing to agree to.
     WeightsError
-        The file is not on this machine.
+        A file is not on this machine.
     """
     if card.kind == "monai":
-        return bundle_program(card)
-    if card.weights is None or card.weights.format not in PROGRAMS:
+        return [bundle_program(card)]
+    programs = [file for file in card.weights_files if file.format in PROGRAMS]
+    if not programs:
         raise ModelError(f"the model {card.name} is no program: there is nothing to agree to")
-    content = (weights_folder or WeightsFolder.default()).verified(card)
-    return hashlib.sha256(content).hexdigest(), card.weights.file
+    folder = weights_folder or WeightsFolder.default()
+    return [(hashlib.sha256(folder.verified(card, file)).hexdigest(), file.file) for file in programs]
 
 
 def _precision(name: str, device: "torch.device") -> "torch.dtype":

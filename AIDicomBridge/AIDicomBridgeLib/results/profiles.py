@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from ..errors import EncodingError
 
-OUTPUTS = ("seg", "sr", "sc")
+OUTPUTS = ("seg", "sr", "sc", "pm")
+USUAL_OUTPUTS = ("seg", "sr", "sc")
 ENCODINGS = ("BINARY", "LABELMAP", "FRACTIONAL")
 COMPRESSIONS = ("RLE", "JPEG-LS")
 REPORT_CLASSES = ("COMPREHENSIVE_3D", "COMPREHENSIVE", "ENHANCED")
@@ -23,7 +24,7 @@ class DestinationProfile:
     name
         What an address (``?profile=ohif``), a job or ``--profile`` calls it.
     outputs
-        Any of ``seg``, ``sr``, ``sc``: what is made where nobody asks for anything else.
+        Any of ``seg``, ``sr``, ``sc``, ``pm``: what is made where nobody asks for anything else.
     encoding
         Of the segmentation: ``BINARY``, ``LABELMAP``, ``FRACTIONAL``; or ``AUTO``: LABELMAP where the destination says
         over DIMSE that it takes it, else BINARY.
@@ -42,7 +43,7 @@ class DestinationProfile:
 
     name: str
     _: KW_ONLY
-    outputs: tuple[str, ...] = OUTPUTS
+    outputs: tuple[str, ...] = USUAL_OUTPUTS
     encoding: str = "BINARY"
     compression: str | None = None
     report_class: str = "COMPREHENSIVE_3D"

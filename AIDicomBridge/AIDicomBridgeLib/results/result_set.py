@@ -1,4 +1,4 @@
-"""The objects of one result, made, checked and written together: SEG, measurement report, secondary captures."""
+"""The objects of one result, made, checked and written together: SEG, report, secondary captures, maps."""
 
 import os
 import tempfile
@@ -15,6 +15,7 @@ from .frame_plan import has_content, split_labels
 from .labels import LabelVolume
 from .measurement_report import build_measurement_report
 from .measurements import SegmentMeasurements
+from .parametric_map import build_parametric_map
 from .profiles import OUTPUTS, DestinationProfile, find_profile
 from .result_series import ResultKind, default_description, fresh_uid, result_series_number
 from .secondary_capture import build_secondary_captures, build_summary_capture
@@ -70,8 +71,9 @@ def encode_results(
     profile
         How the destination wants them, or the name of such a profile; ``AUTO`` counts as BINARY here.
     outputs
-        Any of ``seg``, ``sr``, ``sc``; the profile's where not given. A report needs the segmentation that it refers
-        to: ``sr`` makes a SEG too. Labels without a voxel become what the profile's rule for empty results says.
+        Any of ``seg``, ``sr``, ``sc``, ``pm`` (a map of each segment's probabilities); the profile's where not given. A
+        report needs the segmentation that it refers to: ``sr`` makes a SEG too. Labels without a voxel become what the
+        profile's rule for empty results says.
     encodings
         One SEG is made for each; report and captures refer to the first. The profile's where not given. A SEG larger
         than the profile allows comes in parts by segments, each with a report of its own.
@@ -130,7 +132,32 @@ def encode_results(
                 series_description=_described(series_description, ResultKind.SUMMARY),
             )
             results.append(ResultObject("sc", page))
+    if "pm" in outputs:
+        results += [ResultObject("pm", made) for made in _probability_maps(labels, series_description)]
     return results
+
+
+def _probability_maps(labels: LabelVolume, series_description: str | None) -> "list[Dataset]":
+    """Return a parametric map for each segment."""
+    if labels.probabilities is None:
+        raise EncodingError(
+            "the labels have no probabilities, which maps are made of",
+            uid=labels.source.series_uid,
+            advice="Use a model that gives probabilities.",
+        )
+    kind, made = ResultKind.PARAMETRIC_MAP, []
+    for number, (segment, shares) in enumerate(zip(labels.segments, labels.probabilities, strict=True)):
+        text = series_description or default_description(kind, labels.provenance)
+        dataset = build_parametric_map(
+            shares,
+            labels.source,
+            description=f"{segment.name} probability",
+            provenance=labels.provenance,
+            series_description=f"{text} {segment.name}",
+            series_number=result_series_number(kind, labels.source.headers[0], labels.provenance, nth=number),
+        )
+        made.append(dataset)
+    return made
 
 
 def _described(text: str | None, kind: ResultKind) -> str | None:
@@ -225,7 +252,7 @@ def check_each(
 
 def refuse_taken_folder(folder: Path) -> None:
     """Raise :class:`ConflictError` if the folder holds a result: two results, perhaps of two patients, must not mix."""
-    for kind in (*OUTPUTS, "pm"):
+    for kind in OUTPUTS:
         taken = next(iter(sorted(folder.glob(f"{kind}-*.dcm"))), None)
         if taken is not None:
             raise ConflictError(f"the folder {folder} already holds {taken.name}", advice="Choose an empty folder.")

@@ -8,9 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from AIDicomBridgeLib import CancelToken, Catalogue, JobCancelled, ModelCard
 from AIDicomBridgeLib.errors import WeightsError
-from AIDicomBridgeLib.models.card import WeightsFile
+from AIDicomBridgeLib.models import download
+from AIDicomBridgeLib.models.card import PackagedFile, WeightsFile
+from AIDicomBridgeLib.models.package_download import PackageDownloads
 from AIDicomBridgeLib.models.weights import WeightsFolder
 
 CONTENT = bytes(range(256)) * 20000
@@ -71,7 +74,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert server.ranges[0] is None
     assert all(asked is not None for asked in server.ranges[1:])
     assert seen[-1].completed == seen[-1].total == len(CONTENT)
-    assert [item.name for item in tmp_path.iterdir()] == ["w.safetensors"]
+    assert [item.suffix for item in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_a_download_that_stays_short_is_refused_and_continued_later(server: Server, tmp_path: Path) -> None:
@@ -95,6 +98,51 @@ def test_a_longer_file_is_refused_while_it_comes(server: Server, tmp_path: Path)
     server.content = CONTENT + b"more"
     with pytest.raises(WeightsError, match="gives more than the"):
         WeightsFolder(tmp_path).fetch(card_at(server))
+
+
+def test_a_file_of_unknown_size_may_not_fill_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LARGEST_UNKNOWN", 10**6)
+    card = card_at(server)
+    assert card.weights is not None
+    card = dataclasses.replace(card, weights=dataclasses.replace(card.weights, size=0))
+    with pytest.raises(WeightsError, match="gives more than 1000000 bytes"):
+        WeightsFolder(tmp_path).fetch(card)
+
+
+def test_files_that_cards_call_alike_do_not_replace_each_other(server: Server, tmp_path: Path) -> None:
+    folder, first = WeightsFolder(tmp_path), card_at(server)
+    folder.fetch(first)
+    server.content = b"another model" * 100
+    second = card_at(server, server.content)
+    folder.fetch(second)
+    assert (folder.verified(first), folder.verified(second)) == (CONTENT, server.content)
+
+
+def test_a_wrong_file_beside_the_card_does_not_hide_what_was_fetched(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"wrong")
+    card, folder = dataclasses.replace(card_at(server), folder=tmp_path), WeightsFolder(tmp_path / "weights")
+    with pytest.raises(WeightsError, match="is not the one that the card names"):
+        folder.verified(card)
+    assert folder.fetch(card).read_bytes() == folder.verified(card) == CONTENT
+
+
+def test_a_redirect_may_not_leave_encryption() -> None:
+    with requests.Session() as session:
+        download.keep_to(session, "https://example.org/w")
+        with pytest.raises(requests.RequestException):
+            session.get("http://127.0.0.1:9/w")
+
+
+def test_cancel_stops_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "pip.py").write_text(f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # found before the real one
+    cancel = CancelToken()
+    downloads = PackageDownloads(lambda _: cancel.cancel() if started.exists() else None, cancel)
+    with downloads, pytest.raises(JobCancelled):
+        downloads.wheel(PackagedFile("toy==1.0", "toy/w.safetensors", "0" * 64))
 
 
 def test_a_refusal_is_said_at_once_and_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What MONAI bundles do around their networks: done as they say, or refused by the name of the step."""
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -11,10 +12,14 @@ import torch
 from AIDicomBridgeLib.errors import ModelError
 from AIDicomBridgeLib.inference.normalisation import normalise
 from AIDicomBridgeLib.inference.postprocessing import clean_up
+from AIDicomBridgeLib.inference.preparation import frame, network_input
 from AIDicomBridgeLib.models import bundle_config
+from AIDicomBridgeLib.models.card import InputRules, IntensityStep
 from AIDicomBridgeLib.models.loading import folder_card
 from AIDicomBridgeLib.models.monai_bundle import load_bundle
+from AIDicomBridgeLib.series.volume import read_volume
 from monai_folders import INFERER, RESCALED, write_bundle
+from synthetic import make_series, save_series
 
 ORIENTED = {"_target_": "Orientationd", "keys": ["image"], "axcodes": "RAS"}
 SPACED = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"}
@@ -37,6 +42,7 @@ def test_steps_are_found_in_every_form_that_holds_no_code(tmp_path: Path, given:
     assert rules is not None
     assert (rules.orientation, rules.spacing_mm) == ("RAS", (1.5, 1.5, 2.0))
     assert [step.rule for step in rules.intensity] == ["clip", "shift-scale"]
+    assert rules.resampled_first  # in the order of the steps
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,7 @@ def test_steps_are_found_in_every_form_that_holds_no_code(tmp_path: Path, given:
         ({"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": "$2**10", "b_min": 0, "b_max": 1}, "'a_max' is an"),
         ({**SPACED, "mode": "nearest"}, "Spacing with mode = 'nearest'"),
         ({**RESCALED, "dtype": "$np.uint8"}, "ScaleIntensityRange to whole numbers"),
+        ({**ORIENTED, "axcodes": "RAX"}, "must name each body axis once"),
         ("$@more", "'preprocessing' is an expression"),
     ],
 )  # fmt: skip
@@ -143,6 +150,29 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_with_the_number(
     monkeypatch.setattr(bundle_config, "LARGEST_NETWORK", 2**19)
     with pytest.raises(ModelError, match="too large: 1048576 bytes, and 524288 are allowed"):
         load_bundle(folder_card(archive), None, "bundle.zip")  # type: ignore[arg-type]
+
+
+def test_the_order_of_the_steps_counts(tmp_path: Path) -> None:
+    first = folder_card(write_bundle(tmp_path / "a", [ORIENTED, RESCALED, SPACED])).input
+    assert first is not None
+    assert not first.resampled_first
+    for name, steps in (("b", [SPACED, ORIENTED]), ("c", [RESCALED, SPACED, RESCALED]), ("d", [SPACED, SPACED])):
+        with pytest.raises(ModelError, match="is not supported"):
+            folder_card(write_bundle(tmp_path / name, steps))
+
+
+def test_percentiles_after_resampling_are_those_of_the_resampled_volume(tmp_path: Path) -> None:
+    voxels = np.zeros((4, 8, 8), np.int16)
+    voxels[:, ::2] = 1000
+    volume = read_volume(save_series(make_series(voxels, spacing_mm=(1.0, 1.0, 1.0)), tmp_path))
+    rules = InputRules("SPL", (1.0, 2.0, 1.0), (IntensityStep("min-max"),))
+    before, after = (
+        network_input([volume], given, frame([volume], given), torch.device("cpu"))
+        for given in (rules, dataclasses.replace(rules, resampled_first=True))
+    )
+    assert float(before.max() - before.min()) < 0.01  # stripes were averaged away
+    assert float(after.max()) <= 1
+    assert not torch.equal(before, after)
 
 
 def test_a_series_that_no_step_turns_is_seen_as_it_lies(tmp_path: Path) -> None:

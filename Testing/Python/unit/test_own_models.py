@@ -155,10 +155,15 @@ def test_every_coded_name_is_known_to_pydicom() -> None:
     from AIDicomBridgeLib.models.anatomy import SHIPPED
     from pydicom.sr.codedict import codes
 
-    known = {getattr(codes.SCT, name).value for name in codes.SCT.dir()}
+    meanings: dict[str, set[str]] = {}
+    for name in codes.SCT.dir():
+        code, words = getattr(codes.SCT, name), re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+        meanings.setdefault(code.value, set()).update({code.meaning.lower(), words.lower()})
     with (SHIPPED / "anatomy.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["type"] for row in rows} <= known
+    assert not [row for row in rows if row["meaning"].lower() not in meanings[row["type"]]]
+    said = {row["name"]: row["meaning"] for row in rows}
+    assert (said["airways"], said["hip_left"]) == ("Airway structure", "Bone structure of pelvis")
     assert all(row["laterality"] == side for row in rows for side in ("left", "right") if f"_{side}" in row["name"]
                and row["name"] not in ("lung_middle_lobe_right", "atrial_appendage_left"))  # fmt: skip
 

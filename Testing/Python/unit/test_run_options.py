@@ -37,6 +37,18 @@ def test_a_fractional_segmentation_holds_the_models_probabilities(ct_files: list
     assert binary.SegmentationType == "BINARY"
 
 
+def test_maps_hold_the_models_probabilities(ct_files: list[Path], tmp_path: Path) -> None:
+    card = write_toy_card(tmp_path)
+    job = Job(ct_files[0].parent, card, outputs=("pm",))
+    done = run_job(job)
+    assert done.labels is not None
+    assert done.labels.probabilities is not None
+    (found,) = done.results
+    assert (found.kind, found.dataset.Modality) == ("pm", "OT")
+    values = np.frombuffer(found.dataset.FloatPixelData, np.float32).reshape(done.labels.labels.shape)
+    np.testing.assert_allclose(values, done.labels.probabilities[0], atol=1e-6)
+
+
 def test_probabilities_are_computed_where_a_profile_asks_for_them(ct_files: list[Path], tmp_path: Path) -> None:
     card = write_toy_card(tmp_path)
     profile = DestinationProfile("probable", encoding="FRACTIONAL", outputs=("seg",))

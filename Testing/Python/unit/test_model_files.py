@@ -1,0 +1,149 @@
+"""Files of models that are damaged, missing, alike, or not what they seem: each a named error, none hides another."""
+
+import io
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from AIDicomBridgeLib import Catalogue, ModelCard
+from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.errors import ModelError, WeightsError
+from AIDicomBridgeLib.models.card import WeightsFile
+from AIDicomBridgeLib.models.consent import Consents
+from AIDicomBridgeLib.models.loading import find_card, load_model, programs_of
+from AIDicomBridgeLib.models.resident import ResidentModels
+from AIDicomBridgeLib.models.state_dicts import load_into, read_checkpoint
+from AIDicomBridgeLib.models.weights import WeightsFolder
+from AIDicomBridgeLib.series.volume import read_volume
+from toy_card import CARD, write_toy_card
+from typer.testing import CliRunner
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def verify(name: object) -> tuple[int, dict]:
+    result = CliRunner().invoke(app, ["models", "verify", str(name), "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_verify_looks_at_every_file_of_a_model(own_home: Path, tmp_path: Path) -> None:
+    good, bad = b"a network", b"a finder"
+    path = tmp_path / "two.toml"
+    import hashlib
+
+    first = f'size = {len(good)}\nsha256 = "{hashlib.sha256(good).hexdigest()}"\n'
+    second = f'size = {len(bad)}\nsha256 = "{hashlib.sha256(bad).hexdigest()}"\n'
+    text = CARD.replace('file = "toy.safetensors"\n', f'file = "toy.safetensors"\n{first}')
+    path.write_text(text + f'\n[finder_weights]\nfile = "finder.safetensors"\n{second}')
+    (tmp_path / "toy.safetensors").write_bytes(good)
+    (tmp_path / "finder.safetensors").write_bytes(bad)
+    assert verify(path) == (0, {"command": "models verify", "status": "ok", "models": {"toy": "ok"}})
+    (tmp_path / "finder.safetensors").write_bytes(b"damaged!")
+    status, answer = verify(path)
+    assert status == 1
+    assert "finder.safetensors is not the one" in answer["models"]["toy"]
+
+
+def test_verify_says_what_it_could_not_check(tmp_path: Path) -> None:
+    assert verify(write_toy_card(tmp_path))[1]["models"] == {"toy": "not checked: no SHA-256"}
+
+
+@pytest.mark.parametrize("old_form", [False, True])
+def test_damaged_checkpoints_are_named_errors(old_form: bool) -> None:
+    file = io.BytesIO()
+    content = {"0.weight": torch.randn(2, 1, 1, 1, 1), "epoch": 3}
+    torch.save(content, file, _use_new_zipfile_serialization=not old_form)
+    whole, chance = file.getvalue(), random.Random(7)  # noqa: S311 - the same damage every time
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            tensors = read_checkpoint(bytes(damaged[: chance.choice((len(damaged), chance.randrange(len(damaged))))]))
+            load_into(torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1, bias=False)), tensors)
+        except WeightsError:
+            pass
+
+
+@pytest.mark.parametrize("content", [{"0.weight": 5}, {1: torch.ones(1)}, [torch.ones(1)]])
+def test_a_checkpoint_that_is_no_table_of_tensors_is_a_named_error(content: object) -> None:
+    file = io.BytesIO()
+    torch.save(content, file)
+    with pytest.raises(WeightsError, match=r"no table of tensors|'0\.weight' is no tensor"):
+        load_into(torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1)), read_checkpoint(file.getvalue()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:80@evil.example/x",
+        "http://localhost.evil.example/x",
+        "https:///x",
+        "https://a@b/x",
+        "file:///x",
+    ],
+)
+def test_an_address_that_only_looks_safe_is_refused(tmp_path: Path, url: str) -> None:
+    source = f'file = "toy.safetensors"\nsize = 1\nsha256 = "{"0" * 64}"\nurls = ["{url}"]'
+    text = CARD.replace('file = "toy.safetensors"', source)
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(ModelError, match="'urls' must begin with https://"):
+        ModelCard.from_file(tmp_path / "card.toml")
+
+
+def test_weights_without_a_hash_are_taken_from_beside_the_card_only(own_home: Path, tmp_path: Path) -> None:
+    card = ModelCard.from_file(write_toy_card(tmp_path))
+    (own_home / "weights").mkdir(parents=True)
+    (tmp_path / "toy.safetensors").rename(own_home / "weights" / "toy.safetensors")
+    with pytest.raises(WeightsError, match=r"Put the file toy\.safetensors beside the card"):
+        load_model(card, "cpu")
+    with pytest.raises(WeightsError, match=r"Put the file toy\.safetensors beside the card"):
+        WeightsFolder.default().fetch(card, from_file=own_home / "weights" / "toy.safetensors")
+
+
+def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mindgrab").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_card("mindgrab").name == "mindgrab"
+    with pytest.raises(ModelError, match="folder mindgrab is no model"):
+        find_card(tmp_path / "mindgrab")
+
+
+def test_every_program_of_a_model_is_agreed_to(own_home: Path, tmp_path: Path) -> None:
+    files = []
+    for name in ("network", "finder"):
+        torch.jit.trace(torch.nn.Conv3d(1, 2, 1), torch.zeros(1, 1, 8, 8, 8)).save(str(tmp_path / f"{name}.pt"))
+        files.append(WeightsFile(f"{name}.pt", 0, "", "torchscript"))
+    (tmp_path / "card.toml").write_text(
+        CARD.replace('file = "toy.safetensors"', 'file = "network.pt"\nformat = "torchscript"').replace(
+            'architecture = "meshnet"\nchannels = 4\ndilations = [1]\n', ""
+        )
+        + '\n[finder_weights]\nfile = "finder.pt"\nformat = "torchscript"\n'
+    )
+    card = ModelCard.from_file(tmp_path / "card.toml")
+    assert [name for _, name in programs_of(card)] == ["network.pt", "finder.pt"]
+    refused = CliRunner().invoke(app, ["models", "trust", str(tmp_path / "card.toml"), "--json"])
+    assert "--yes" in json.loads(refused.stdout)["error"]["advice"]  # and nothing but JSON was printed
+    agreed = CliRunner().invoke(app, ["models", "trust", str(tmp_path / "card.toml"), "--yes", "--json"])
+    assert agreed.exit_code == 0
+    assert all(Consents.default().has(sha256) for sha256, _ in programs_of(card))
+    load_model(card, "cpu")
+
+
+def test_a_model_that_makes_room_for_another_can_still_be_used(tmp_path: Path, ct_files: list[Path]) -> None:
+    card = ModelCard.from_file(write_toy_card(tmp_path))
+    volume = read_volume(ct_files)
+    models = ResidentModels(limit=1)
+    held = models.get(card, "cpu")
+    models.get(Catalogue.load()["ct-tissues"], "cpu")
+    assert card not in models
+    assert held.segment(volume).labels.shape == volume.voxels.shape
+    held.release()
+    with pytest.raises(ModelError, match="was released"):
+        held.plan(volume)
