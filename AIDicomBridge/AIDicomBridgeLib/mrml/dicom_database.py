@@ -22,10 +22,16 @@ def file_in(database: Any, sop_instance_uid: str) -> Path | None:
     return Path(path) if path else None
 
 
+def _has_file(path: str | Path | None) -> bool:
+    """Tell whether a path of the database is a file: an instance that was only asked for at an archive has none."""
+    return bool(path) and Path(str(path)).is_file()
+
+
 class Filing:
     """Copies the instances of one series into the database, those that it does not have yet. Main thread only.
 
-    The database is asked for every instance first: one that it has would be replaced.
+    The database is asked for every instance first: one that it has would be replaced. One whose file is gone, or that
+    it knows from a query only, it does not have.
 
     Parameters
     ----------
@@ -55,16 +61,16 @@ class Filing:
     def steps(self) -> Iterator[int]:
         """File one instance a step, and yield how many were looked at.
 
-        If this is closed before its end, a series that was new to the database is taken out again: Slicer would offer
-        its part as if it were the whole.
+        If this is closed before its end, a series of which the database had no file is taken out again: Slicer would
+        offer its part as if it were the whole.
         """
         database = self._database
-        is_new = not database.filesForSeries(self._series_uid, 1)
+        is_new = not any(map(_has_file, database.filesForSeries(self._series_uid)))
         database.prepareInsert()
         done = False
         try:
             for count, (uid, path) in enumerate(self._files.items(), 1):
-                if file_in(database, uid) is not None:
+                if _has_file(file_in(database, uid)):
                     self.present.append(uid)
                 else:
                     self._file(uid, path)
@@ -79,7 +85,7 @@ class Filing:
     def _file(self, uid: str, path: Path) -> None:
         self._database.insert(str(path), True, False)  # a copy of the file, and no thumbnail
         taken = file_in(self._database, uid)
-        if taken is not None and taken != path and taken.is_file():
+        if taken is not None and taken != path and _has_file(taken):
             self.filed[uid] = taken
             if len(self.filed) % _SHOWN_AFTER == 0:
                 self._database.updateDisplayedFields()

@@ -1,7 +1,8 @@
 """Look-alike of Slicer's DICOM database, CTK's ctkDICOMDatabase: as far as the panel uses it, and without SQLite.
 
 As the real one it keeps copies of the files that it is given, and **replaces** an instance that it has when another
-file of it is inserted: whoever must not alter what is there has to ask before.
+file of it is inserted: whoever must not alter what is there has to ask before. It also lists instances that were only
+queried, without a file, and keeps listing one whose file somebody has removed.
 """
 
 import shutil
@@ -25,7 +26,8 @@ class DicomDatabase:
         self.isOpen = True
         self.inserted = self.updates = 0
         self._folder = folder
-        self._files: dict[str, tuple[str, Path]] = {}  # SOP Instance UID: Series Instance UID, file
+        # SOP Instance UID: Series Instance UID, file; None for one that was only queried.
+        self._files: dict[str, tuple[str, Path | None]] = {}
         self._prepared = False
 
     def prepareInsert(self) -> None:
@@ -43,17 +45,24 @@ class DicomDatabase:
         self._files[uid] = str(header.SeriesInstanceUID), kept
         self.inserted += 1
 
+    def query(self, path: Path) -> None:
+        """List an instance as Slicer's visual DICOM browser does when it has asked an archive for it; not in Slicer."""
+        header = dcmread(path, stop_before_pixels=True)
+        self._files[str(header.SOPInstanceUID)] = str(header.SeriesInstanceUID), None
+
     def updateDisplayedFields(self) -> None:
         self.updates += 1
 
     def fileForInstance(self, uid: str) -> str:
-        return str(self._files[uid][1]) if uid in self._files else ""
+        return str(self._files[uid][1] or "") if uid in self._files else ""
 
     def filesForSeries(self, series_uid: str, hits: int = -1) -> tuple[str, ...]:
-        files = [str(path) for series, path in self._files.values() if series == series_uid]
+        files = [str(path or "") for series, path in self._files.values() if series == series_uid]
         return tuple(files if hits < 0 else files[:hits])
 
     def removeSeries(self, series_uid: str) -> bool:
         for uid in [uid for uid, (series, _) in self._files.items() if series == series_uid]:
-            self._files.pop(uid)[1].unlink()
+            path = self._files.pop(uid)[1]
+            if path is not None:
+                path.unlink(missing_ok=True)
         return True
