@@ -63,9 +63,9 @@ def _live_bytes() -> Any:
             self._seen: set[int] = set()
 
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # Without data a norm goes through reference code, which imports the compiler: seconds, for a known shape.
-            norm = getattr(func, "__name__", "").endswith("_norm")
-            result = torch.empty_like(args[0]) if norm else func(*args, **(kwargs or {}))
+            result = _known_result(getattr(func, "__name__", ""), args, kwargs or {})
+            if result is None:
+                result = func(*args, **(kwargs or {}))
             for tensor in result if isinstance(result, list | tuple) else (result,):
                 if isinstance(tensor, torch.Tensor):
                     self._count(tensor)
@@ -86,3 +86,24 @@ def _live_bytes() -> Any:
             self.now -= size
 
     return LiveBytes()
+
+
+def _known_result(name: str, args: Any, options: Any) -> "torch.Tensor | None":
+    """Return the outcome of what torch, without data, would run its reference code for: that imports the compiler.
+
+    Seconds, for a shape that is known. None for all else.
+    """
+    import torch
+
+    if name.endswith("_norm"):
+        return torch.empty_like(args[0])
+    if name in ("leaky_relu", "elu", "gelu"):
+        in_place = options.get("inplace") is True or any(value is True for value in args[1:])
+        result: torch.Tensor = args[0] if in_place else torch.empty_like(args[0])
+        return result
+    if name == "cat":
+        dim = options.get("dim", args[1] if len(args) > 1 else 0)
+        size = list(args[0][0].shape)
+        size[dim] = sum(tensor.shape[dim] for tensor in args[0])
+        return torch.empty(size, dtype=args[0][0].dtype, device=args[0][0].device)
+    return None

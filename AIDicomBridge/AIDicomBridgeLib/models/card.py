@@ -207,7 +207,9 @@ class ModelCard:
         Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
     folder, kind
         Where the card or the model lies, and what it is: ``"file"`` for a card, ``"nnunet"`` or ``"monai"`` for a model
-        that is a folder.
+        that is a folder, ``"joined"`` for several models as one.
+    parts
+        The models that are joined; empty for most.
     sha256
         SHA-256 of the card file, or of what makes the folder's model: with it, a change is another model.
     """
@@ -235,6 +237,7 @@ class ModelCard:
     kind: str = "file"
     finder: WeightsFile | None = None
     manufacturer: str = ""
+    parts: "tuple[ModelCard, ...]" = ()
 
     @property
     def weights_files(self) -> tuple[WeightsFile, ...]:

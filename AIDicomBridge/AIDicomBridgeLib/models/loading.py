@@ -12,6 +12,7 @@ from ..inference.member import Member
 from .card import PROGRAMS, ModelCard
 from .catalogue import Catalogue, is_on_shipped_card
 from .consent import Consents
+from .joined import JoinedModel
 from .lungmask_unet import build_lungmask
 from .meshnet import build_meshnet
 from .model import Model
@@ -69,6 +70,22 @@ def load_model(
     card = find_card(name_or_card_or_path, catalogue)
     asked_as = card.name if isinstance(name_or_card_or_path, ModelCard) else str(name_or_card_or_path)
     consents = consents or Consents.default()
+    if card.parts:
+        return JoinedModel(
+            card,
+            [
+                load_model(
+                    part,
+                    device,
+                    precision=precision,
+                    mirror=mirror,
+                    compiled=compiled,
+                    weights_folder=weights_folder,
+                    consents=consents,
+                )
+                for part in card.parts
+            ],
+        )
     target = choose_device(device)
     if card.network is None:
         import torch
@@ -137,6 +154,8 @@ def folder_card(folder: Path) -> ModelCard:
 
 def model_files(card: ModelCard, weights_folder: WeightsFolder | None = None) -> list[Path]:
     """Return the files that a model is loaded from; some may be missing."""
+    if card.parts:
+        return [file for part in card.parts for file in model_files(part, weights_folder)]
     if card.kind == "file" or card.folder is None:
         folder = weights_folder or WeightsFolder.default()
         return [folder.path(card, weights) for weights in card.weights_files]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .card import ModelCard
+from .joined import joined_card
 from .nnunet_folder import is_nnunet_folder, nnunet_card
 
 # Its images are turned to RAS before training, and nnU-Net reads the slowest axis first.
 ORIENTATION = "SAR"
+TOTAL = ("291", "292", "293", "294", "295")  # organs, vertebrae, heart, muscles, ribs: in the order of its numbers
 CITATION = "Wasserthal et al. TotalSegmentator. Radiology: Artificial Intelligence 5(5), 2023, doi 10.1148/ryai.230024"
 
 
@@ -24,9 +26,11 @@ def weights_folder() -> Path:
 def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
     """Yield a card for every task whose weights are there, named ``totalsegmentator-291`` after its dataset.
 
-    The full set of 117 structures comes as five tasks, 291 to 295. Each has its own class map, read from its files. A
-    folder that cannot be used is passed over; asked for by its path, it says why.
+    The full set of 117 structures comes as five tasks, 291 to 295: where all of them are there, they are also one
+    model, ``totalsegmentator-total``, with its program's own numbers. Each has its own class map, read from its files.
+    A folder that cannot be used is passed over; asked for by its path, it says why.
     """
+    found: dict[str, ModelCard] = {}
     root = folder or weights_folder()
     for path in sorted(root.glob("Dataset*/*__*__*")) if root.is_dir() else []:
         number = path.parent.name.removeprefix("Dataset").partition("_")[0]
@@ -37,7 +41,18 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
         except ModelError:
             continue
         task = path.parent.name.partition("_")[2].replace("_", " ")
-        yield replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))
+        card = replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))
+        found.setdefault(number, card)
+        yield card
+    if all(number in found for number in TOTAL):
+        parts = [found[number] for number in TOTAL]
+        title = "all structures of the total task"
+        yield joined_card(
+            parts,
+            name="totalsegmentator-total",
+            title=title,
+            description=f"{title}, by the {len(parts)} networks of TotalSegmentator that share them.",
+        )
 
 
 def _licence(card: ModelCard) -> str:

@@ -131,6 +131,8 @@ def compare_windows(arguments: argparse.Namespace, device: torch.device) -> None
     network, patch = u_net(arguments.classes), (arguments.patch,) * 3
     kind = str(choose_precision(device)).removeprefix("torch.")
     for peer, tiling, run in (("MONAI", "monai", monai), ("nnU-Net", "nnunet", nnunet)):
+        if tiling not in arguments.peers:
+            continue
         rules = WindowRules(patch, 0.5, tiling)
         sides = {"AIDicomBridge float32": ours(network, tensor, rules, device, "float32")}
         if find_spec({"MONAI": "monai", "nnU-Net": "nnunetv2"}[peer]):
@@ -248,6 +250,8 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=6)
     parser.add_argument("--slices", type=int, default=20, help="for lungmask's network (default 20)")
     parser.add_argument("--repeat", type=int, default=3, help="passes; the least counts (default 3)")
+    parts = ["monai", "nnunet", "lungmask", "memory"]
+    parser.add_argument("--peers", nargs="+", choices=parts, default=parts, metavar="PEER", help=f"of {parts}")
     parser.add_argument("--memory", type=float, metavar="GB", help="only run 118 classes within that much memory")
     parser.add_argument("--width", type=int, default=8, help="for --memory: channels at full resolution (default 8)")
     parser.add_argument("--overlap", type=float, default=0.5, help="for --memory: of the windows (default 0.5)")
@@ -257,8 +261,9 @@ def main() -> None:
         return
     device = torch.device(arguments.device)
     compare_windows(arguments, device)
-    compare_lungmask(arguments, device)
-    if device.type == "cpu":
+    if "lungmask" in arguments.peers:
+        compare_lungmask(arguments, device)
+    if device.type == "cpu" and "memory" in arguments.peers:
         print(flush=True)
         subprocess.run([sys.executable, "-m", "bench.inference", "--memory", "8"], check=True)
     print(f"\n{os.cpu_count()} cores, torch {torch.__version__}, load average {os.getloadavg()[0]:.1f}")

@@ -7,14 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.cli.main import app
-from AIDicomBridgeLib.errors import ConsentError, ModelError
+from AIDicomBridgeLib.errors import ConsentError, MemoryLimitError, ModelError
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.model import Model
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
+from AIDicomBridgeLib.models.nnunet_networks import _unet
 from AIDicomBridgeLib.models.resident import ResidentModels
+from AIDicomBridgeLib.series.volume import read_volume
 from synthetic import body_phantom, make_series, save_series
 from typer.testing import CliRunner
 
@@ -80,8 +84,8 @@ PLANS = {
 DATASET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "kidney_left": 1, "vertebrae_L5": 2, "odd": 3}}
 
 
-def result_folder(root: Path) -> Path:
-    folder = root / "Dataset297_Some_organs" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+def result_folder(root: Path, dataset: str = "Dataset297_Some_organs") -> Path:
+    folder = root / dataset / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     (folder / "fold_0").mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(PLANS))
     (folder / "dataset.json").write_text(json.dumps(DATASET))
@@ -122,6 +126,53 @@ def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) 
     status, said = run("models list --json")
     assert status == 0
     assert "totalsegmentator-297" in [model["name"] for model in json.loads(said)["models"]]
+
+
+def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
+    stages = {"features_per_stage": [8, 8], "kernel_sizes": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
+    arguments = stages | {"n_conv_per_stage": 1, "n_conv_per_stage_decoder": 1, "conv_bias": True}
+    architecture = {"network_class_name": "PlainConvUNet", "arch_kwargs": arguments}
+    organs = ["spleen", "heart", "sacrum", "aorta", "liver"]
+    for number, organ in enumerate(organs):
+        folder = result_folder(home / "totalsegmentator", f"Dataset{291 + number}_part")
+        plans = json.loads(json.dumps(PLANS))
+        plans["configurations"]["3d_fullres"] |= {
+            "architecture": architecture, "patch_size": [8, 8, 8], "spacing": [4.0, 4.0, 4.0]
+        }  # fmt: skip
+        (folder / "plans.json").write_text(json.dumps(plans))
+        names = {"background": 0, organ: 1}
+        (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": names}))
+        torch.manual_seed(number)
+        weights = _unet(False, arguments, 1, 2).state_dict()
+        head = weights["decoder.seg_layers.0.weight"]  # one that says neither the same everywhere
+        head[0], head[1, ::2], head[1, 1::2] = 0, 1, -1
+        weights["decoder.seg_layers.0.bias"].fill_(0)
+        torch.save({"network_weights": weights}, folder / "fold_0" / "checkpoint_final.pth")
+    volume = read_volume(save_series(make_series(body_phantom((9, 16, 16)), spacing_mm=(4.0, 4.0, 4.0)), home / "DIR"))
+    catalogue = Catalogue.load()
+    expected = np.zeros(volume.voxels.shape, np.uint8)
+    for number in range(5):
+        part = load_model(f"totalsegmentator-{291 + number}", "cpu", precision="float32", catalogue=catalogue)
+        expected[part.segment(volume).labels > 0] = number + 1
+    seen: list[str] = []
+
+    model = load_model("totalsegmentator-total", "cpu", precision="float32", catalogue=catalogue)
+    result = model.segment(volume, progress=lambda event: seen.append(event.message))
+
+    assert len(np.unique(expected)) > 2
+    np.testing.assert_array_equal(result.labels, expected)
+    assert [segment.name for segment in result.segments] == [organ.capitalize() for organ in organs]
+    assert [segment.label for segment in result.segments] == [1, 2, 3, 4, 5]
+    assert result.provenance is not None
+    assert result.provenance.model == "totalsegmentator-total"
+    assert any(message.startswith("part 5 of 5") for message in seen)
+    with pytest.raises(ModelError, match=r"joins 5 networks.*its parts: totalsegmentator-291"):
+        model.segment(volume, probabilities=True)
+    with pytest.raises(MemoryLimitError, match="its leanest, the model needs"):
+        model.segment(volume, memory_limit_bytes=1000)
+    model.release()
+    with pytest.raises(ModelError, match="was released"):
+        model.segment(volume)
 
 
 def test_labels_that_others_are_taken_out_of_are_not_called_and_coded_as_the_whole(home: Path) -> None:

@@ -1,0 +1,127 @@
+"""Several models as one, such as the five that share TotalSegmentator's structures among them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..inference.memory_plan import MemoryPlan
+from ..progress import CancelToken, Progress, ProgressCallback
+from ..results.labels import LabelVolume
+from ..series.volume import ImageVolume
+from .card import ModelCard
+from .model import Model, Volumes
+
+
+def joined_card(parts: Sequence[ModelCard], *, name: str, title: str, description: str) -> ModelCard:
+    """Return the card of models that are run one after another; their labels are counted on from part to part."""
+    first, version = parts[0], "+".join(dict.fromkeys(part.version for part in parts))
+    segments = [segment for part in parts for segment in part.segments]
+    return replace(
+        first,
+        name=name,
+        version=version,
+        title=title,
+        description=description,
+        segments=tuple(
+            replace(segment, label=label, algorithm_name=f"{name} {version}")
+            for label, segment in enumerate(segments, start=1)
+        ),
+        decision=None,
+        network=None,
+        sha256=hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
+        kind="joined",
+        parts=tuple(parts),
+    )
+
+
+class JoinedModel(Model):
+    """Models that are run one after another on a volume; where they claim the same voxel the later one has it.
+
+    Parameters
+    ----------
+    card
+        As :func:`joined_card` makes it.
+    parts
+        The loaded models, in the order of the card.
+    """
+
+    def __init__(self, card: ModelCard, parts: Sequence[Model]) -> None:
+        first = parts[0]
+        digest = hashlib.sha256("".join(part.weights_sha256 for part in parts).encode()).hexdigest()
+        super().__init__(card, first.device, first.precision, {}, digest)
+        self._parts = tuple(parts)
+
+    def release(self) -> None:
+        """Give back the memory of the weights; the model cannot run afterwards."""
+        for part in self._parts:
+            part.release()
+
+    def refuse_probabilities(self) -> None:
+        """Raise :class:`ModelError`: networks that do not know of each other have no common probabilities."""
+        raise ModelError(
+            f"the model {self.card.name} gives labels only, no probabilities: it joins {len(self._parts)} networks, "
+            "and the probabilities of one say nothing of what the others see",
+            advice=f"Ask for those of its parts: {', '.join(part.card.name for part in self._parts)}.",
+        )
+
+    def plan(
+        self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
+    ) -> MemoryPlan | None:
+        """Return the plan of the part that needs most; see :meth:`Model.plan`."""
+        if probabilities:
+            self.refuse_probabilities()
+        plans = [part.plan(volume, memory_limit_bytes=memory_limit_bytes) for part in self._parts]
+        return max((plan for plan in plans if plan is not None), key=lambda plan: (plan.device_bytes, plan.host_bytes))
+
+    def segment(
+        self,
+        volume: Volumes,
+        *,
+        any_body_part: bool = False,
+        probabilities: bool = False,
+        memory_limit_bytes: int | None = None,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> LabelVolume:
+        """Return the labels of all parts; see :meth:`Model.segment`. All parts are planned before the first is run."""
+        self.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
+        shape = (volume if isinstance(volume, ImageVolume) else volume[0]).voxels.shape
+        labels = np.zeros(shape, np.uint8 if len(self.card.segments) < 256 else np.uint16)
+        found: LabelVolume | None = None
+        before = 0
+        for number, part in enumerate(self._parts, start=1):
+            found = part.segment(
+                volume,
+                any_body_part=any_body_part,
+                memory_limit_bytes=memory_limit_bytes,
+                seed=seed,
+                progress=_numbered(progress, number, len(self._parts)),
+                cancel=cancel,
+            )
+            inside = found.labels > 0
+            labels[inside] = found.labels[inside].astype(labels.dtype) + before
+            before += len(part.card.segments)
+        if found is None:
+            raise ModelError(f"the model {self.card.name} joins nothing")
+        provenance = found.provenance and replace(
+            found.provenance,
+            model=self.card.name,
+            version=self.card.version,
+            weights_sha256=self.weights_sha256,
+        )
+        return replace(found, labels=labels, segments=self.card.segments, provenance=provenance)
+
+
+def _numbered(progress: ProgressCallback | None, number: int, count: int) -> ProgressCallback | None:
+    """Return a callback that says which part it is that is running."""
+    if progress is None:
+        return None
+
+    def show(event: Progress) -> None:
+        progress(replace(event, message=f"part {number} of {count}, {event.message}"))
+
+    return show
