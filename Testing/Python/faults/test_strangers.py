@@ -194,7 +194,7 @@ def assert_serves(endpoint: DimseEndpoint, seconds: float) -> None:
 
 @pytest.mark.parametrize(("associations", "each"), [(10, 20)])
 def test_ten_associations_at_once_lose_nothing(archive_process, tmp_path, associations, each) -> None:
-    """``Testing/Python/bench/transfer.py --load`` does it with 1,000 instances each."""
+    """``python -m bench.load`` does it with 1,000 instances each."""
     process, endpoint = archive_process
     batches = [make_series(body_phantom((each, 64, 64))) for _ in range(associations)]
     connect(endpoint).store(make_series(body_phantom((1, 8, 8))))
