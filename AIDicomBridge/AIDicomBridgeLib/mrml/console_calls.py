@@ -67,7 +67,7 @@ class ConsoleCalls:
 
         volume = read_volume(folderOrPaths, stack=stack)
         self.sourceFiles.remember(volume.source)
-        return volume_node_from(volume, slicer.mrmlScene)
+        return volume_node_from(volume, slicer.mrmlScene, patients=self.sourceFiles.patients)
 
     def loadSampleSeries(self):
         """Make a synthetic CT, as DICOM, and return its volume node: to try everything without an archive or a patient.

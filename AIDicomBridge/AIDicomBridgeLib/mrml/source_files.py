@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import ConflictError, GeometryError, NotFoundError
 from ..series.source_series import SourceSeries
 from .dicom_database import file_in
+from .subject_hierarchy import Patients
 from .volume_node import shown_frames, shown_instances
 
 
@@ -17,7 +18,13 @@ class SourceFiles:
     """
 
     def __init__(self) -> None:
+        self._patients: Patients = {}
         self._known: dict[tuple[tuple[str, ...], str], SourceSeries] = {}  # by instances and frames
+
+    @property
+    def patients(self) -> Patients:
+        """Who the patient items of the subject hierarchy are, for :func:`~.volume_node.volume_node_from`."""
+        return self._patients
 
     def remember(self, source: SourceSeries) -> None:
         """Keep the source of a series that we loaded ourselves."""

@@ -1,25 +1,25 @@
 """Patient, study and series items in Slicer's subject hierarchy: as Slicer's own DICOM loader's, but nameless."""
 
-import hashlib
-import re
 import secrets
 from typing import Any
 
 from ..errors import ConflictError
 from ..series.source_series import SourceSeries
 
-# Patient items that we made: their UID is this, a salt and a digest in hexadecimal digits.
-_PSEUDONYM = re.compile(r"AIDicomBridge-([0-9a-f]{32})-([0-9a-f]{64})")
+# Patient items that we made: in place of the Patient ID their UID is this and random digits.
+_PSEUDONYM = "AIDicomBridge-"
+
+# Who the patient items of ours are, by their UID. In memory only, for the time of a session.
+Patients = dict[str, tuple[str, ...]]
 
 
 def place_series(node: Any, source: SourceSeries, patient_uid: str) -> None:
     """Make the node the series item of its source, below its patient and study.
 
     The items are those that Slicer's own DICOM loader would make, without what tells who the patient is: whatever
-    the hierarchy holds is written into saved scenes. So a patient item that is made here has a number for its name,
-    and in place of the Patient ID, as UID, a salted scrypt digest of what identifies the patient, as passwords are
-    kept: further studies find their patient by it. Items that exist, such as those of Slicer's loader, are reused as
-    they are. ``patient_uid`` is that from :func:`patient_uid_of`.
+    the hierarchy holds is written into saved scenes. So a patient item that is made here is called "Patient", and has a
+    random UID. Items that exist, such as those of Slicer's loader, are reused as they are. ``patient_uid`` is that from
+    :func:`patient_uid_of`.
     """
     import slicer
 
@@ -48,11 +48,12 @@ def place_series(node: Any, source: SourceSeries, patient_uid: str) -> None:
         hierarchy.SetItemAttribute(study, names.GetDICOMStudyDescriptionAttributeName(), description)
 
 
-def patient_uid_of(source: SourceSeries, scene: Any) -> str:
+def patient_uid_of(source: SourceSeries, scene: Any, patients: Patients) -> str:
     """Return the UID of the patient item that the series belongs below, so that two patients never become one.
 
     That is an item of the scene for the same patient: equal Patient ID and issuer, name and birth date. Without a
-    Patient ID nobody can tell: each study has a patient item of its own.
+    Patient ID nobody can tell: each study has a patient item of its own. ``patients`` learns whom a new item is for; an
+    item of ours that it does not know, of a scene that was opened, is that of its studies only.
 
     Raises
     ------
@@ -67,19 +68,25 @@ def patient_uid_of(source: SourceSeries, scene: Any) -> str:
     study_of_series = hierarchy.GetItemAncestorAtLevel(series, names.GetDICOMLevelStudy()) if series else 0
     study = hierarchy.GetItemByUID(uid_kind, source.study_uid)
     owner = hierarchy.GetItemAncestorAtLevel(study, names.GetDICOMLevelPatient()) if study else 0
-    if (study_of_series and study_of_series != study) or (owner and not _is_patient_of(source, hierarchy, owner)):
+    identity = _identity(source.headers[0])
+    is_of_opened_scene = owner and _is_unknown(hierarchy.GetItemUID(owner, uid_kind), patients)
+    is_of_another = owner and not is_of_opened_scene and not _is_patient(identity, hierarchy, owner, patients)
+    if is_of_another or (study_of_series and study_of_series != study):
         raise ConflictError(
             "the scene has the same study of another patient, or the same series in another study",
             uid=source.series_uid,
             advice="Compare name, ID and birth date in both series. To load this one, close the scene first.",
         )
-    header = source.headers[0]
-    for patient in [owner] if owner else _patient_items(hierarchy):
-        if _is_patient_of(source, hierarchy, patient):
-            return hierarchy.GetItemUID(patient, uid_kind)
-    if not _text(header, "PatientID"):
-        return f"study {source.study_uid}"
-    return _pseudonym(header, secrets.token_bytes(16))
+    if owner:
+        found = [owner]
+    elif identity[0]:
+        found = [item for item in _patient_items(hierarchy) if _is_patient(identity, hierarchy, item, patients)]
+    else:
+        found = []
+    patient_uid = hierarchy.GetItemUID(found[0], uid_kind) if found else f"{_PSEUDONYM}{secrets.token_hex(16)}"
+    if patient_uid.startswith(_PSEUDONYM):
+        patients[patient_uid] = identity
+    return patient_uid
 
 
 def _patient_items(hierarchy: Any) -> list[int]:
@@ -93,32 +100,29 @@ def _patient_items(hierarchy: Any) -> list[int]:
     return [item for item in every if hierarchy.GetItemLevel(item) == names.GetDICOMLevelPatient()]
 
 
-def _is_patient_of(source: SourceSeries, hierarchy: Any, item: int) -> bool:
-    """Return whether a patient item, of ours or of Slicer's loader, is that of the series' patient."""
+def _is_unknown(patient_uid: str, patients: Patients) -> bool:
+    return patient_uid.startswith(_PSEUDONYM) and patient_uid not in patients
+
+
+def _is_patient(identity: tuple[str, ...], hierarchy: Any, item: int, patients: Patients) -> bool:
+    """Return whether a patient item, of ours or of Slicer's loader, is known to be that of the patient."""
     import slicer
 
     names = slicer.vtkMRMLSubjectHierarchyConstants
-    header, uid = source.headers[0], hierarchy.GetItemUID(item, names.GetDICOMUIDName())
-    pseudonym = _PSEUDONYM.fullmatch(uid)
-    if pseudonym:
-        return _pseudonym(header, bytes.fromhex(pseudonym[1])) == uid
-    if not _text(header, "PatientID"):
-        return uid == f"study {source.study_uid}"
+    uid = hierarchy.GetItemUID(item, names.GetDICOMUIDName())
+    if uid.startswith(_PSEUDONYM):
+        return patients.get(uid) == identity
     name = hierarchy.GetItemAttribute(item, names.GetDICOMPatientNameAttributeName())
     birth_date = hierarchy.GetItemAttribute(item, names.GetDICOMPatientBirthDateAttributeName())
-    return (uid, _folded(name), birth_date.strip()) == (
-        _text(header, "PatientID"),
-        _folded(_text(header, "PatientName")),
-        _text(header, "PatientBirthDate"),
+    return (uid, _folded(name), birth_date.strip()) == identity[:3]
+
+
+def _identity(header: Any) -> tuple[str, ...]:
+    """Return Patient ID, name, birth date and the issuer of the ID."""
+    patient_id, name, *others = (
+        _text(header, key) for key in ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID")
     )
-
-
-def _pseudonym(header: Any, salt: bytes) -> str:
-    """Return the UID of a patient item: by it a patient can be recognised, and not be found out."""
-    keys = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
-    identity = "\0".join([_folded(_text(header, "PatientName")), *(_text(header, key) for key in keys)])
-    digest = hashlib.scrypt(identity.encode(), salt=salt, n=2**14, r=8, p=1, dklen=32)  # 40 ms, against guessing
-    return f"AIDicomBridge-{salt.hex()}-{digest.hex()}"
+    return (patient_id, _folded(name), *others)
 
 
 def _folded(text: str) -> str:

@@ -13,14 +13,14 @@ from ..series.volume import ImageVolume
 from ..series.window import stored_window
 from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_irregular, refuse_parent_transform
 from .grid_place import GridPlace, place_on_grid
-from .subject_hierarchy import patient_uid_of, place_series
+from .subject_hierarchy import Patients, patient_uid_of, place_series
 
 # As Slicer's DICOM loader writes it: SOP Instance UIDs in slice order, separated by spaces.
 INSTANCE_UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
 _FRAMES_ATTRIBUTE = "AIDicomBridge.Frames"
 
 
-def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -> Any:
+def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, patients: Patients | None = None) -> Any:
     """Return a new vtkMRMLScalarVolumeNode that shows the volume's own voxels. Main thread only.
 
     Parameters
@@ -32,6 +32,9 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
         The vtkMRMLScene: ``slicer.mrmlScene`` in Slicer, :func:`~.core_scene.open_core_scene` elsewhere.
     name
         The node's name; by default modality, series number and description, never the patient's name.
+    patients
+        Who the patient items of the subject hierarchy are, which do not say so themselves; what is learned is noted.
+        Without it every study has a patient item of its own.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None) -
         The scene has the study of another patient, or the series in another study.
     """
     refuse_irregular(volume.source)
-    patient_uid = patient_uid_of(volume.source, scene)
+    patient_uid = patient_uid_of(volume.source, scene, {} if patients is None else patients)
     name = name or _series_title(volume.source)
     header = volume.source.slices[0].header
     node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(header))

@@ -161,7 +161,7 @@ class LoadStage:
         paths, where = yield from self._file(files, series_uid, folder)
         volume = yield Call("read", paths=paths)
         self._sources.remember(volume.source)
-        node = volume_node_from(volume, slicer.mrmlScene)
+        node = volume_node_from(volume, slicer.mrmlScene, patients=self._sources.patients)
         loaded = _("Complete: {count} images by {method}, loaded as a volume.").format(
             count=len(retrieved.succeeded), method=retrieved.method
         )
