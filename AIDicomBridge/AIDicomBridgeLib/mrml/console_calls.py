@@ -1,5 +1,6 @@
 """What the module's Logic offers in Slicer's Python console; camelCase, as everywhere in Slicer."""
 
+from ..private_folder import PrivateFolder
 from .source_files import SourceFiles
 
 
@@ -11,7 +12,8 @@ class ConsoleCalls:
 
     >>> logic = slicer.util.getModuleLogic("AIDicomBridge")
     >>> study = logic.find("dimse://ORTHANC@192.168.1.20:4242", accession_number="A0001")[0]
-    >>> paths = logic.retrieve("dimse://ORTHANC@192.168.1.20:4242", study.study_uid)
+    >>> series = logic.findSeries("dimse://ORTHANC@192.168.1.20:4242", study.study_uid)[0]
+    >>> paths = logic.retrieve("dimse://ORTHANC@192.168.1.20:4242", study.study_uid, series.series_uid)
     >>> volumeNode = logic.loadSeries(paths)
     >>> segmentationNode = logic.segment(volumeNode, "mindgrab")
     >>> results = logic.exportSegmentation(segmentationNode, "/data/results")
@@ -25,7 +27,7 @@ class ConsoleCalls:
 
     def __init__(self):
         self.sourceFiles = SourceFiles()
-        self._sampleFolders = []  # each is removed with the Logic
+        self._privateFolder = PrivateFolder()  # removed with the Logic
 
     def find(self, endpoint, **keys):
         """Return the studies that match all keys, as StudyRecord objects; the keys are those of find_studies.
@@ -43,13 +45,13 @@ class ConsoleCalls:
     def retrieve(self, endpoint, studyUID, seriesUID=None, folder=None):
         """Bring a study, or one series of it, to this machine and return the paths of its files.
 
-        Without a folder they go to a new temporary one, readable by this user only; remove it when done.
+        Without a folder they go to a temporary one, which this user only can read, and which goes when Slicer ends.
         """
         import tempfile
 
         from .. import InstanceStore
 
-        folder = folder or tempfile.mkdtemp(prefix="aidicombridge-")
+        folder = folder or tempfile.mkdtemp(dir=self._privateFolder.path)
         with self._connect(endpoint) as client, InstanceStore(folder) as store:
             client.retrieve(studyUID, seriesUID, into=store).raise_if_incomplete()
             return [instance.path for instance in store.instances(studyUID, seriesUID)]
@@ -78,8 +80,7 @@ class ConsoleCalls:
 
         from ..series.sample_series import write_sample_series
 
-        self._sampleFolders.append(tempfile.TemporaryDirectory(prefix="aidicombridge-sample-"))
-        return self.loadSeries(write_sample_series(self._sampleFolders[-1].name))
+        return self.loadSeries(write_sample_series(tempfile.mkdtemp(dir=self._privateFolder.path)))
 
     def segment(
         self,

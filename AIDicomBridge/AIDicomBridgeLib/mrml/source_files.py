@@ -32,6 +32,14 @@ class SourceFiles:
         if source.frames and len(source.slices) == sum(_frame_counts(source).values()):
             self._known[source.sop_instance_uids, ""] = source  # Slicer's loader shows all frames and does not say so
 
+    def forget(self) -> None:
+        """Forget every source and every patient: their scene is closed."""
+        self._patients.clear()
+        self._known.clear()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
     def unread_files(self, node: Any, database: Any) -> list[Path]:
         """Return the files from which a volume node's source can be read, in slice order; empty if it is known already.
 

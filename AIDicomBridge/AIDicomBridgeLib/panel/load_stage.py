@@ -23,12 +23,12 @@ from ..mrml.dicom_database import Filing, open_database
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..mrml.volume_node import shown_frames, volume_node_from
+from ..private_folder import PrivateFolder
 from ..progress import Progress
 from ..series.subject import Subject
 from .availability import set_available
 from .confirmation import subject_lines
 from .find_stage import FindStage, FoundSeries
-from .private_folder import PrivateFolder
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
 from .views import show_in_slices
@@ -111,6 +111,10 @@ class LoadStage:
             paths = self._sources.unread_files(self.volume_node, database)
             if paths:
                 self._runner.start(self._source_flow(paths, shown_frames(self.volume_node)))
+
+    def forget_files(self) -> None:
+        """Remove what was retrieved, where Slicer's DICOM database did not take it."""
+        shutil.rmtree(self._folder.path / "retrieved", ignore_errors=True)
 
     def flow(self) -> Flow:
         """Retrieve, read and load the chosen series, the second time what failed; return the first volume node."""

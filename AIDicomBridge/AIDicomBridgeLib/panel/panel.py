@@ -7,11 +7,11 @@ from slicer.i18n import tr as _
 
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
+from ..private_folder import PrivateFolder
 from ..worker.client import Worker
 from .availability import set_available
 from .find_stage import FindStage
 from .load_stage import LoadStage
-from .private_folder import PrivateFolder
 from .saved_endpoints import SavedEndpoints
 from .segment_stage import SegmentStage
 from .send_stage import SendStage
@@ -30,7 +30,7 @@ class Panel:
     """
 
     def __init__(self, ui: Any, sources: SourceFiles) -> None:
-        self._ui = ui
+        self._ui, self._sources = ui, sources
         self._ready = False
         self.folder = PrivateFolder()
         self.runner = TaskRunner(on_change=self.update, worker=Worker(folder=lambda: self.folder.path))
@@ -70,8 +70,10 @@ class Panel:
         self.segment.segments.hide()
 
     def scene_about_to_close(self) -> None:
-        """Stop what runs, end the worker, which holds a volume of the scene, and let go of the nodes."""
+        """Stop what runs, end the worker, which holds a volume of the scene, and forget whose the nodes were."""
         self.runner.stop()
+        self._sources.forget()
+        self.load.forget_files()
         self.send.clear()
         self.segment.close()
         self.load.status.clear()

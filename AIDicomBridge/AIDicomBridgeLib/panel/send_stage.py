@@ -16,6 +16,7 @@ from ..mrml.segmentation_node import label_layers_from, noted_provenance, refere
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
+from ..private_folder import PrivateFolder
 from ..results.label_layers import LabelLayer
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
@@ -23,7 +24,6 @@ from .availability import set_available
 from .confirmation import Confirmation, subject_lines
 from .endpoint_chooser import EndpointChooser
 from .outbox_list import OutboxList
-from .private_folder import PrivateFolder
 from .profile_chooser import ProfileChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus

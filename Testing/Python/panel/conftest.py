@@ -51,6 +51,10 @@ def series(tmp_path) -> list[Path]:
     datasets = make_series(body_phantom((10, 64, 72)), patient_name=NAME, patient_id=PATIENT_ID)
     for dataset in datasets:
         dataset.BodyPartExamined = "HEAD"  # so that every model takes it
+        for keyword in ("IssuerOfPatientID", "PatientAddress", "PatientComments", "InstitutionName", "StudyID"):
+            setattr(dataset, keyword, f"{NAME} {keyword}"[:16])
+        for keyword in ("OtherPatientNames", "ReferringPhysicianName", "OperatorsName"):
+            setattr(dataset, keyword, NAME)
     return save_series(datasets, tmp_path / "ct")
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from synthetic import body_phantom, make_series, save_series
 
 ROUNDS = 50
 ROUNDS_THAT_COMPUTE = range(0, ROUNDS, 10)
@@ -49,6 +50,7 @@ def what_there_is(shell, temporary: Path) -> dict[str, int]:
     return {
         "observers of the scene": observers(shell.scene),
         "observers of the parameter node": observers(node),
+        "sources": len(shell.logic.sourceFiles),
         "nodes": shell.scene.GetNumberOfNodes(),
         "widgets": len(qt.QApplication.allWidgets()),
         "threads": len(list(Path("/proc/self/task").iterdir())),
@@ -62,18 +64,21 @@ def more_than_at_first(seen: list[dict[str, int]]) -> dict[str, list[int]]:
     return {name: [counts[name] for counts in seen] for name in seen[0] if seen[-1][name] > seen[1][name]}
 
 
-def test_closing_the_scene_fifty_times_leaves_nothing(ct_files, temporary):
+def test_closing_the_scene_fifty_times_leaves_nothing(tmp_path, temporary):
     from shell.window import open_window
 
     processes = children()
+    phantom = body_phantom((4, 20, 24))
     with open_window() as shell:
         seen = []
         for round_number in range(ROUNDS):
-            use(shell, ct_files, compute=round_number in ROUNDS_THAT_COMPUTE)
+            files = save_series(make_series(phantom), tmp_path / str(round_number))  # another patient each time
+            use(shell, files, compute=round_number in ROUNDS_THAT_COMPUTE)
             close_scene(shell)
             assert children() == processes, "the worker goes with the scene"
             seen.append(what_there_is(shell, temporary))
         assert more_than_at_first(seen) == {}
+        assert seen[-1]["sources"] == 0
         shell.widget.cleanup()
         assert observers(shell.scene) < seen[0]["observers of the scene"], "the panel took its observers with it"
     assert list(temporary.iterdir()) == []

@@ -48,6 +48,14 @@ def test_what_was_retrieved_is_filed_in_slicers_database(shell, archive, series,
     assert shell.ui.volumePatientLabel.text == ""
 
 
+def test_files_of_the_panels_own_go_with_the_scene(shell, archive, temporary):
+    database().isOpen = False
+    find_and_load(shell, archive)
+    assert len(own_copies(temporary)) == 10
+    shell.scene.Clear(0)
+    assert own_copies(temporary) == []
+
+
 def test_what_slicers_database_has_is_never_altered(shell, archive, series, tmp_path, temporary):
     changed = dcmread(series[3])
     changed.PatientComments, changed.PatientID = "corrected here", "CORRECTED"

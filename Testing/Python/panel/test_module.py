@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from shell.steps import (
     NAME,
     PATIENT_ID,
@@ -17,11 +18,15 @@ from shell.steps import (
     find_and_load,
     is_running,
     load,
+    paint,
     picture,
     runner_of,
     segment,
+    send,
     silent,
 )
+
+IDENTIFYING_DATES = ("PatientBirthDate", "StudyDate", "AccessionNumber")
 
 
 def test_every_disabled_control_says_why(shell, archive):
@@ -42,7 +47,7 @@ def test_every_disabled_control_says_why(shell, archive):
     assert silent(shell) == []
 
 
-def test_no_secret_and_no_patient_in_scene_and_settings(shell, archive, tmp_path):
+def test_no_secret_and_no_patient_in_scene_and_settings(shell, archive, series, tmp_path):
     import slicer
 
     find_and_load(shell, archive)
@@ -58,11 +63,21 @@ def test_no_secret_and_no_patient_in_scene_and_settings(shell, archive, tmp_path
     shell.type(shell.ui.patientNameLineEdit, NAME)
     shell.choose(shell.ui.endpointComboBox, "Archive")
     shell.type(shell.ui.descriptionLineEdit, f"of {NAME}")
+    saved = {}
+
+    def save(stage: str) -> None:
+        path = tmp_path / f"{stage}.mrb"
+        assert shell.scene.WriteToMRB(str(path), None, None)
+        with zipfile.ZipFile(path) as bundle:
+            saved.update({name: bundle.read(name) for name in bundle.namelist()})
+
+    save("loaded")
     segment(shell)
-    path = tmp_path / "scene.mrb"
-    assert shell.scene.WriteToMRB(str(path), None, None)
-    with zipfile.ZipFile(path) as bundle:
-        saved = {name: bundle.read(name) for name in bundle.namelist()}
+    paint(shell, "Bone")
+    save("edited")
+    shell.click(shell.ui.scCheckBox)
+    send(shell)
+    save("sent")
     assert [name for name in saved if name.endswith(".mrml")]
     assert [name for name in saved if name.endswith(".seg.nrrd")]
     assert [name for name in saved if name.endswith(".nrrd") and not name.endswith(".seg.nrrd")]
@@ -71,7 +86,8 @@ def test_no_secret_and_no_patient_in_scene_and_settings(shell, archive, tmp_path
     assert b"AIDB-ARCHIVE" in saved["settings"]
     shell.scene.Clear(0)
     assert shell.ui.descriptionLineEdit.text == "", "what was typed about one scene's patient is not sent of another's"
-    words = ("Canary", PATIENT_ID, SECRET, "canary-user")
+    header = dcmread(series[0])
+    words = ("Canary", PATIENT_ID, SECRET, "canary-user", *(header[key].value for key in IDENTIFYING_DATES))
     found = {(word, name) for word in words for name, content in saved.items() if word.encode() in content}
     assert found == set()
     assert not [name for name in saved for word in words if word in name]

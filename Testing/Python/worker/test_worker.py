@@ -23,7 +23,7 @@ from AIDicomBridgeLib.models.loading import load_model
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
-from AIDicomBridgeLib.panel.private_folder import PrivateFolder
+from AIDicomBridgeLib.private_folder import PrivateFolder
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.results.label_layers import LabelLayer
 from AIDicomBridgeLib.series.instance_store import InstanceStore
@@ -459,7 +459,7 @@ def test_the_child_ends_when_its_parent_is_killed(silent: SilentServer, temporar
             "-c",
             "import sys; from AIDicomBridgeLib import parse_endpoint\n"
             "from AIDicomBridgeLib.worker.client import Worker\n"
-            "from AIDicomBridgeLib.panel.private_folder import PrivateFolder\n"
+            "from AIDicomBridgeLib.private_folder import PrivateFolder\n"
             "retrieved = PrivateFolder(); (retrieved.path / 'image.dcm').write_bytes(b'of a patient')\n"
             "worker = Worker(folder=lambda: retrieved.path)\n"
             "worker.submit('verify', endpoint=parse_endpoint(sys.argv[1])); sys.stdin.read()",

@@ -1,4 +1,4 @@
-"""Where the panel keeps what it retrieved, for this session only."""
+"""Where panel and console keep what they retrieved, for this session only."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ IN_USE = "in-use"
 class PrivateFolder:
     """A temporary folder that only this user can read; made on first use, removed by :meth:`close` or at exit.
 
-    If this process dies, the worker removes it; if both die at once, as when the power fails, the next one that is made
-    for this user does.
+    If this process dies, the worker removes it, if there is one; else, as when the power fails, the next one that is
+    made for this user does.
     """
 
     def __init__(self) -> None:
