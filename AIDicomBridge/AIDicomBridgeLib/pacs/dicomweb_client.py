@@ -5,10 +5,11 @@ empty body and reports success, a 202 or a 206 raises nothing, and it escapes th
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RetrieveError, UnreachableError
+from ..errors import BridgeError, DiskSpaceError, EndpointError, JobCancelled, RetrieveError, UnreachableError
 from ..progress import CancelToken, ProgressCallback
 from ..series.instance_store import InstanceStore
 from . import query
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _ACCEPT_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 # One request per instance costs about 40 ms of delayed acknowledge at Orthanc, a series 0.25 s for 300 images.
 _FEW_INSTANCES = 8
+_METHOD = "WADO-RS"
 
 
 class DicomWebClient:
@@ -149,11 +151,18 @@ class DicomWebClient:
         cancel: CancelToken | None = None,
     ) -> RetrieveReport:
         """Bring a study, or one series of it, into a store; see :meth:`~.client.PacsClient.retrieve`."""
-        deadline = Deadline(cancel, self.endpoint.total_timeout_s)
+        deadline = self._deadline(cancel)
         series = self.find_series(study_uid, series_uid=series_uid, cancel=deadline)
         uids = [series_uid] if series_uid else [record.series_uid for record in series]
+        counted = query.counted_instances(series)
+        begun = None
+        if sop_instance_uids is None and (new := [uid for uid in uids if not into.instances(study_uid, uid)]):
+            begun = Retrieval(study_uid, into, progress, deadline, counted=counted)
+            listed = self._fetch_while_listing(begun, new, uids)
+        else:
+            listed = self._list(study_uid, uids, deadline)
         return retrieve_all(
-            [record for uid in uids for record in self.find_instances(study_uid, uid, cancel=deadline)],
+            listed,
             self._fetch,
             peer=self.endpoint.name,
             study_uid=study_uid,
@@ -161,8 +170,9 @@ class DicomWebClient:
             into=into,
             progress=progress,
             cancel=deadline,
-            counted=query.counted_instances(series),
+            counted=counted,
             sop_instance_uids=sop_instance_uids,
+            begun=begun,
         )
 
     def store(
@@ -187,19 +197,55 @@ class DicomWebClient:
         search = DicomWebSearch(self._http, path, keys, uid_keyword, self.endpoint.name, self._deadline(cancel))
         return search.run(filters, limit)
 
+    def _list(self, study_uid: str, series_uids: Iterable[str], cancel: CancelToken) -> list[InstanceRecord]:
+        return [record for uid in series_uids for record in self.find_instances(study_uid, uid, cancel=cancel)]
+
+    def _fetch_while_listing(
+        self, begun: Retrieval, new: Sequence[str], series_uids: Sequence[str]
+    ) -> list[InstanceRecord]:
+        """Ask for whole series while another thread asks which instances they have: servers need long for either."""
+        either = self._deadline(begun.cancel)  # ends, too, when there is no list to hold against what comes
+
+        def listed() -> list[InstanceRecord]:
+            try:
+                return self._list(begun.study_uid, series_uids, either)
+            except BaseException:
+                either.cancel()
+                raise
+
+        with ThreadPoolExecutor(1, thread_name_prefix="aidicombridge-listing") as thread:
+            listing = thread.submit(listed)
+            try:
+                for uid in new:
+                    self._ask(f"/studies/{begun.study_uid}/series/{uid}", begun, either)
+            except (EndpointError, DiskSpaceError):
+                either.cancel()
+                raise
+            except BridgeError as error:  # what has come counts
+                begun.round_reason = error.what
+            except JobCancelled:
+                listing.result()  # raises if it was the listing that failed
+                raise
+            finally:
+                begun.into.sync()
+            begun.methods.append(_METHOD)
+            return listing.result()
+
     def _fetch(self, retrieval: Retrieval, round_number: int) -> str:
         """Ask once for what is missing, series by series, and instance by instance for a few; see retrieval."""
-        deadline = self._deadline(retrieval.cancel)
         for path in _paths(retrieval, one_by_one=round_number == ROUNDS):
-            with self._http.request("GET", path, deadline, accept=_ACCEPT_AS_STORED) as answer:
-                if answer.status not in (200, 206):
-                    retrieval.round_reason = f"the peer answered HTTP {answer.status}"
-                    continue
-                try:
-                    self._receive(answer, retrieval)
-                except (RetrieveError, UnreachableError) as error:
-                    retrieval.round_reason = error.what
-        return "WADO-RS"
+            self._ask(path, retrieval, retrieval.cancel)
+        return _METHOD
+
+    def _ask(self, path: str, retrieval: Retrieval, cancel: CancelToken) -> None:
+        with self._http.request("GET", path, cancel, accept=_ACCEPT_AS_STORED) as answer:
+            if answer.status not in (200, 206):
+                retrieval.round_reason = f"the peer answered HTTP {answer.status}"
+                return
+            try:
+                self._receive(answer, retrieval)
+            except (RetrieveError, UnreachableError) as error:
+                retrieval.round_reason = error.what
 
     def _receive(self, answer: "HttpAnswer", retrieval: Retrieval) -> None:
         content_type = answer.header("Content-Type")

@@ -158,6 +158,8 @@ class DicomWebEndpoint:
         ``(user, password)`` for Basic, a text for a Bearer token, or None. Never shown, saved or compared.
     ca_file
         Certificates to trust instead of the system's, PEM. Certificates are always verified.
+    connections
+        Most requests at once that send; a retrieve has one, beside which it is listed.
     profile
         Name of the destination profile by which results for this peer are written; empty for the default.
     connect_timeout_s, timeout_s

@@ -25,8 +25,10 @@ class Retrieval:
 
     Attributes
     ----------
+    counted
+        How many instances the peer counts in what is asked for, where it says so.
     expected
-        The instances to bring, as the peer lists them.
+        The instances to bring, as the peer lists them; none before it has.
     whole
         Whether these are all instances of their study or series, so that it may be asked for as such.
     receiver
@@ -35,30 +37,41 @@ class Retrieval:
         SOP Instance UID -> why the last attempt did not bring it.
     round_reason
         Why the last round ended early, for those without a reason of their own.
+    methods
+        How the peer was asked, for each round.
     """
 
     def __init__(
         self,
-        expected: Sequence[InstanceRecord],
         study_uid: str,
         into: InstanceStore,
         progress: ProgressCallback | None,
-        cancel: CancelToken | None,
+        cancel: Deadline,
         *,
-        whole: bool = True,
+        counted: int | None = None,
     ) -> None:
-        self.expected = list(expected)
-        self.whole = whole
+        self.expected: list[InstanceRecord] = []
+        self.whole = True
         self.study_uid = study_uid
         self.into = into
         self.cancel = cancel
         self.receiver = Receiver(into, study_uid=study_uid, on_stored=self._stored, durable=False)
         self.reasons: dict[str, str] = {}
         self.round_reason = ""
+        self.methods: list[str] = []
+        self.started = time.monotonic()
         self._progress = progress
-        self._uids = {record.sop_instance_uid for record in expected}
-        self.present = {uid for uid in self._uids if uid in into}
+        self._counted = counted
+        self._uids: set[str] = set()
+        self.present: set[str] = set()
         self._arrived: set[str] = set()
+
+    def expect(self, records: Sequence[InstanceRecord], *, whole: bool) -> None:
+        """Set what the peer lists; what has arrived before counts too."""
+        self.expected, self.whole = list(records), whole
+        self._uids = {record.sop_instance_uid for record in records}
+        self.present = {uid for uid in self._uids - self._arrived if uid in self.into}
+        self.show_progress()
 
     @property
     def missing(self) -> list[InstanceRecord]:
@@ -68,8 +81,8 @@ class Retrieval:
 
     @property
     def arrived_count(self) -> int:
-        """Instances that arrived in this retrieve."""
-        return len(self._arrived)
+        """Expected instances that arrived in this retrieve."""
+        return len(self._arrived & self._uids)
 
     def keep(self, stream: FileStream) -> None:
         """Keep an instance that came as a Part 10 file; one that cannot be kept becomes a reason."""
@@ -87,13 +100,13 @@ class Retrieval:
 
     def _stored(self, stored: StoredInstance) -> None:
         # In a C-MOVE this runs on the receiver's threads: no progress from here.
-        if stored.sop_instance_uid in self._uids:
-            self._arrived.add(stored.sop_instance_uid)
+        self._arrived.add(stored.sop_instance_uid)
 
     def show_progress(self) -> None:
-        """Report how many of the expected instances are there."""
-        done = len(self.present | self._arrived)
-        report(self._progress, "retrieve", done, len(self._uids), "instances")
+        """Report how many of the expected instances are there, or how many came before the list of them."""
+        there = self.present | self._arrived
+        done, total = (len(there & self._uids), len(self._uids)) if self._uids else (len(there), self._counted)
+        report(self._progress, "retrieve", done, total, "instances")
 
     def outcome(self, record: InstanceRecord) -> InstanceOutcome:
         """Return what became of one expected instance."""
@@ -126,6 +139,7 @@ def retrieve_all(
     cancel: Deadline,
     counted: int | None = None,
     sop_instance_uids: Collection[str] | None = None,
+    begun: Retrieval | None = None,
 ) -> RetrieveReport:
     """Run ``fetch`` until nothing is missing, at most :data:`ROUNDS` times, and report every instance.
 
@@ -142,6 +156,8 @@ def retrieve_all(
         How many instances the peer counts in the study or series, where it says so: it may list fewer.
     sop_instance_uids
         Bring only these of the expected instances.
+    begun
+        What has come while the peer listed them: the first round.
 
     Raises
     ------
@@ -155,12 +171,10 @@ def retrieve_all(
         expected = [record for record in expected if record.sop_instance_uid in sop_instance_uids]
     if not expected:
         raise NotFoundError("the study or series holds no instances", uid=series_uid or study_uid, peer=peer)
-    started = time.monotonic()
-    retrieval = Retrieval(expected, study_uid, into, progress, cancel, whole=len(expected) == listed_count)
-    retrieval.show_progress()
-    methods: list[str] = []
+    retrieval = begun or Retrieval(study_uid, into, progress, cancel)
+    retrieval.expect(expected, whole=len(expected) == listed_count)
     try:
-        for round_number in range(1, ROUNDS + 1):
+        for round_number in range(1 if begun is None else 2, ROUNDS + 1):
             if not retrieval.missing:
                 break
             retrieval.round_reason = ""
@@ -168,7 +182,7 @@ def retrieve_all(
                 if round_number > 1:
                     wait_before_repeating(round_number, cancel)
                 check_cancel(cancel)
-                methods.append(fetch(retrieval, round_number))
+                retrieval.methods.append(fetch(retrieval, round_number))
             except (DiskSpaceError, EndpointError):
                 raise
             except BridgeError as error:
@@ -189,8 +203,8 @@ def retrieve_all(
     return RetrieveReport(
         peer=peer,
         outcomes=tuple(retrieval.outcome(record) for record in retrieval.expected),
-        method=", ".join(dict.fromkeys(methods)),
-        seconds=time.monotonic() - started,
+        method=", ".join(dict.fromkeys(retrieval.methods)),
+        seconds=time.monotonic() - retrieval.started,
         byte_count=retrieval.receiver.received_bytes,
         study_uid=study_uid,
         series_uid=series_uid,

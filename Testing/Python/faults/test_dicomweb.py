@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 
 import pytest
 from AIDicomBridgeLib.errors import (
@@ -13,6 +14,8 @@ from AIDicomBridgeLib.errors import (
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.credentials import OAuthClient
 from AIDicomBridgeLib.pacs.multipart import MultipartSplitter
+from AIDicomBridgeLib.pacs.records import Outcome
+from AIDicomBridgeLib.progress import Progress
 from peers.fault_pacs import HttpAnswer, HttpRequest, faulty_web
 from peers.web_archive import MULTIPART, body_of, web_pacs
 from pydicom.uid import generate_uid
@@ -87,6 +90,57 @@ def test_a_retrieve_that_brings_nothing_is_an_error(images, received, answer) ->
         pytest.raises(RetrieveError, match="Nothing arrived"),
     ):
         connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+
+def test_a_series_is_fetched_while_it_is_listed(images, received) -> None:
+    fetching, meanwhile = threading.Event(), []
+
+    def retrieve(_request: HttpRequest) -> HttpAnswer:
+        fetching.set()
+        return HttpAnswer(200, body_of(images), MULTIPART)
+
+    def respond(request: HttpRequest) -> HttpAnswer:
+        if request.path.endswith("/instances"):
+            meanwhile.append(fetching.wait(10))
+        return web_pacs(images, retrieve)(request)
+
+    seen: list[Progress] = []
+    with faulty_web(respond) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received, progress=seen.append)
+
+    assert meanwhile[0]
+    assert [item.outcome for item in report.outcomes] == [Outcome.RECEIVED] * 4
+    assert (report.method, len(received)) == ("WADO-RS", 4)
+    assert (seen[-1].completed, seen[-1].total) == (4, 4)
+
+
+def test_what_cannot_be_listed_is_not_waited_for(images, received) -> None:
+    def respond(request: HttpRequest) -> HttpAnswer:
+        if request.path.endswith("/instances"):
+            return HttpAnswer(500)
+        endless = HttpAnswer(200, body_of(images), MULTIPART, drip_s=600)
+        return web_pacs(images, lambda _request: endless)(request)
+
+    with faulty_web(respond) as endpoint, pytest.raises(QueryError, match="refused"):
+        connect(dataclasses.replace(endpoint, timeout_s=600)).retrieve(images[0].StudyInstanceUID, into=received)
+
+
+def test_what_the_store_holds_is_not_fetched_again(images, received) -> None:
+    paths: list[str] = []
+
+    def retrieve(request: HttpRequest) -> HttpAnswer:
+        paths.append(request.path)
+        chosen = [image for image in images if request.path.endswith(image.SOPInstanceUID)]
+        return HttpAnswer(200, body_of(chosen), MULTIPART)
+
+    for image in images[:3]:
+        received.add_file(part10(image))
+    with faulty_web(web_pacs(images, retrieve)) as endpoint:
+        report = connect(endpoint).retrieve(images[0].StudyInstanceUID, into=received)
+
+    assert [path.rpartition("/")[2] for path in paths] == [images[3].SOPInstanceUID]
+    found = {item.sop_instance_uid: item.outcome for item in report.outcomes}
+    assert [found[image.SOPInstanceUID] for image in images] == [Outcome.PRESENT] * 3 + [Outcome.RECEIVED]
 
 
 @pytest.mark.parametrize("status", [401, 403])
