@@ -77,6 +77,7 @@ def server_tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     return context, str(ca_file)
 
 
+@pytest.mark.usefixtures("dimse_way")
 def test_dimse_over_tls(images, received, server_tls) -> None:
     context, ca_file = server_tls
     with faulty_pacs(images, tls=context) as pacs:

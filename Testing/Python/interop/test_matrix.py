@@ -166,6 +166,19 @@ def test_retrieve(peer, kinds, received, method, kind) -> None:
     assert_the_same(received, sent)
 
 
+@pytest.mark.parametrize("method", ["auto", "C-MOVE"])
+def test_pynetdicoms_own_way_stores_and_retrieves_the_same(peer, kinds, tmp_path, method, monkeypatch) -> None:
+    monkeypatch.setenv("AIDICOMBRIDGE_ORDINARY_DIMSE", "1")
+    client = connect(dataclasses.replace(peer.dimse, retrieve=method))
+    for kind, sent in kinds.items():
+        stored = client.store(sent)
+        assert [item.outcome for item in stored.outcomes] == [item.outcome for item in peer.stored[kind].outcomes]
+        if stored.complete:
+            with InstanceStore(tmp_path / kind) as received:
+                assert client.retrieve(sent[0].StudyInstanceUID, sent[0].SeriesInstanceUID, into=received).complete
+                assert_the_same(received, sent)
+
+
 @pytest.mark.parametrize("root", ["study", "patient"])
 def test_retrieve_on_several_associations_of_either_root(peer, kinds, received, root, monkeypatch) -> None:
     monkeypatch.setattr("AIDicomBridgeLib.pacs.dimse_retrieve._LEAST_SHARE", 1)
