@@ -35,7 +35,8 @@ from .dimse import (
     send_without_delay,
 )
 from .endpoint import DimseEndpoint
-from .scp_guard import ScpLimits, guarded_server
+from .guarded_server import guarded_server
+from .scp_guard import ScpLimits
 from .storage_scp import Receiver
 
 if TYPE_CHECKING:

@@ -1,42 +1,22 @@
-"""Limits on what a connected peer can make our SCP hold or wait for.
+"""Limits on what a connected peer can make us hold or wait for.
 
 pynetdicom has none of its own: one unauthenticated socket could make it hold 300 MiB, and a dozen sockets that send
 three bytes each could block it for minutes.
 """
 
 import os
-import socket
-import socketserver
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .dimse import send_without_delay
-
 if TYPE_CHECKING:
-    import ssl
-
-    from pynetdicom import AE
     from pynetdicom.events import Event
-    from pynetdicom.transport import ThreadedAssociationServer
 
     from .fast_receive import StreamReceiver
 
 # Set to anything, this environment variable makes DIMSE go pynetdicom's own way throughout: it tells whose a fault is.
 ORDINARY_WAY = "AIDICOMBRIDGE_ORDINARY_DIMSE"
-
-
-_LOOK_SECONDS, _GARBAGE_SECONDS = 0.02, 30
-
-
-class _Shared(list[Any]):
-    """Presentation contexts that nobody changes: pynetdicom's deep copy for each association takes 0.1 s."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
-        return self
 
 
 @dataclass(frozen=True)
@@ -81,6 +61,8 @@ class ConnectionGuard:
     ----------
     most_bytes
         Of the message that is being received.
+    total_bytes
+        Of all that was read, or begun to be read.
     """
 
     def __init__(self, association: Any, limits: ScpLimits, heard: Callable[[int], None] | None = None) -> None:
@@ -89,7 +71,7 @@ class ConnectionGuard:
         self.limits = limits
         self._heard = heard
         self.most_bytes = limits.message_bytes
-        self._message_bytes = 0
+        self._message_bytes = self.total_bytes = 0
         self._put_back = b""
 
     @property
@@ -137,6 +119,7 @@ class ConnectionGuard:
     def _receive_into(self, view: memoryview) -> int:
         """Fill the view and return how many bytes came before the peer closed the connection."""
         self._message_bytes += len(view)
+        self.total_bytes += len(view)
         if self._message_bytes > self.most_bytes:
             raise OSError(f"a DIMSE message is longer than {self.most_bytes} bytes")
         read = min(len(self._put_back), len(view))
@@ -170,125 +153,7 @@ class ConnectionGuard:
         self._message_bytes = 0
 
 
-@contextmanager
-def guarded_server(
-    entity: "AE",
-    address: tuple[str, int],
-    handlers: Sequence[tuple[Any, ...]],
-    limits: ScpLimits,
-    may_connect: Callable[[str], bool] | None = None,
-    tls: "ssl.SSLContext | None" = None,
-    receiver: "StreamReceiver | None" = None,
-) -> Iterator[int]:
-    """Serve on an address for the length of a ``with`` block, within limits; gives the port.
-
-    Parameters
-    ----------
-    entity
-        The application entity, with its supported contexts; peers must call it by its AE title.
-    handlers
-        pynetdicom event handlers.
-    may_connect
-        Whether connections from an IP address are let in; all are where not given.
-    tls
-        Serve over TLS with this context.
-    receiver
-        Takes C-STORE requests straight from the socket; the handler of EVT_C_STORE gets the unusual ones.
-
-    Raises
-    ------
-    OSError
-        The address cannot be bound.
-    """
-    from pynetdicom import evt
-
-    entity.require_called_aet = True
-    entity.maximum_associations = limits.associations
-    server = entity.make_server(
-        address,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _guard_connection, [limits, may_connect, receiver]), *handlers],
-        ssl_context=tls,
-        server_class=_server_class(limits.pdu_seconds),
-    )
-    # pynetdicom's own start_server looks every 0.5 s whether to stop, which every C-MOVE would wait for. After so many
-    # looks it collects garbage: twice a minute, not once a second, since all threads wait for it.
-    server._gc[1] = round(_GARBAGE_SECONDS / _LOOK_SECONDS)
-    server.contexts = _Shared(server.contexts)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _LOOK_SECONDS}, daemon=True)
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        socketserver.BaseServer.shutdown(server)
-        server.server_close()
-        for association in entity.active_associations:
-            if association.is_established:
-                association.abort()
-            else:
-                _hang_up(association)  # an abort before the request or after a rejection breaks pynetdicom's thread
-
-
-def _server_class(handshake_seconds: float) -> "type[ThreadedAssociationServer]":
-    """Return pynetdicom's server, which here makes a TLS handshake on the thread of its own connection.
-
-    pynetdicom makes it on the thread that accepts connections: one silent socket would keep everybody else out.
-    """
-    from pynetdicom.transport import ThreadedAssociationServer
-
-    class Server(ThreadedAssociationServer):
-        def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-            listening: Any = self.socket
-            connection, address = listening.accept()
-            if self.ssl_context is not None:
-                connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            return connection, address
-
-        def finish_request(self, request: Any, client_address: Any) -> None:
-            if self.ssl_context is not None:
-                try:
-                    listening: Any = self.socket
-                    _shake_hands(request, time.monotonic() + handshake_seconds, lambda: listening.fileno() < 0)
-                except OSError:  # ssl.SSLError is one
-                    self.shutdown_request(request)
-                    return
-            super().finish_request(request, client_address)
-
-    return Server
-
-
-def _shake_hands(connection: "ssl.SSLSocket", deadline: float, ended: Callable[[], bool]) -> None:
-    """Finish a TLS handshake; raises OSError if it fails, takes longer than the deadline, or the server ends."""
-    connection.settimeout(0.1)
-    while not ended() and time.monotonic() < deadline:
-        with suppress(TimeoutError):  # the next call goes on where this one was
-            connection.do_handshake()
-            connection.settimeout(None)
-            return
-    raise TimeoutError("the TLS handshake was not finished")
-
-
-def _guard_connection(
-    event: "Event",
-    limits: ScpLimits,
-    may_connect: Callable[[str], bool] | None,
-    receiver: "StreamReceiver | None",
-) -> None:
-    """Put a guard between a new connection and pynetdicom (handler of EVT_CONN_OPEN)."""
-    send_without_delay(event)
-    address: Any = event.address  # type: ignore[attr-defined]
-    if may_connect is not None and not may_connect(str(address[0])):
-        _hang_up(event.assoc)  # the guard below then reads its end
-    guard_association(event.assoc, limits, receiver)
-
-
-def _hang_up(association: Any) -> None:
-    connection = association.dul.socket.socket
-    if connection is not None:  # else it is closed already
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def guard_association(association: Any, limits: ScpLimits, receiver: "StreamReceiver | None") -> None:
+def guard_association(association: Any, limits: ScpLimits, receiver: "StreamReceiver | None") -> ConnectionGuard:
     """Put a guard between an association's connection and pynetdicom, and the fast way in where there is a receiver."""
     from pynetdicom import evt
 
@@ -297,6 +162,9 @@ def guard_association(association: Any, limits: ScpLimits, receiver: "StreamRece
     guard = ConnectionGuard(association, limits, receiver.heard if receiver is not None else None)
     association.dul.socket.recv = guard.receive
     association.bind(evt.EVT_DIMSE_RECV, guard.message_received)
-    if receiver is not None and not os.environ.get(ORDINARY_WAY):
+    ordinary = bool(os.environ.get(ORDINARY_WAY))
+    if receiver is None or not ordinary:
         guard.most_bytes = limits.buffered_bytes
+    if receiver is not None and not ordinary:
         FastReceive(association, receiver, guard)
+    return guard

@@ -13,7 +13,8 @@ from .association import associate
 from .deadline import Deadline
 from .dimse import STORAGE_COMMITMENT, UNCOMPRESSED, application_entity, status_meaning
 from .endpoint import DimseEndpoint
-from .scp_guard import ScpLimits, guarded_server
+from .guarded_server import guarded_server
+from .scp_guard import ScpLimits
 from .tls import receiving_context
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from ..series.dicom_file import is_uid
 from ..series.incoming import IncomingInstance
 from ..series.instance_store import InstanceStore
 from .dimse import application_entity, is_storage_class, offered_syntaxes, public_storage_classes
-from .scp_guard import ScpLimits, guarded_server
+from .guarded_server import guarded_server
+from .scp_guard import ScpLimits
 
 if TYPE_CHECKING:
     import ssl

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from AIDicomBridgeLib.errors import AssociationError, UnreachableError
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.pacs.dimse import STUDY_ROOT_FIND
 from AIDicomBridgeLib.pacs.endpoint import DimseEndpoint
 from AIDicomBridgeLib.pacs.records import Outcome
 from AIDicomBridgeLib.pacs.scp_guard import ScpLimits
@@ -25,7 +26,11 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.sop_class import Verification
 from synthetic import body_phantom, make_series, part10
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+ENDLESS = 200 * 2**20
 
 
 @pytest.fixture
@@ -126,6 +131,7 @@ def test_a_uid_that_looks_like_a_path_is_refused(archive, images, uid) -> None:
     assert [path for path in (archive.store.folder / "instances").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.usefixtures("dimse_way")
 def test_a_full_archive_says_so_and_recovers(tmp_path, images) -> None:
     with InstanceStore(tmp_path / "small", quota_bytes=2500) as store, Archive(store) as archive:
         report = connect(archive.endpoint).store(images)
@@ -134,52 +140,146 @@ def test_a_full_archive_says_so_and_recovers(tmp_path, images) -> None:
     assert {outcome.status for outcome in report.failed} == {"0xA700"}
 
 
+def test_polite_strangers_do_not_keep_their_places_for_ever(archive) -> None:
+    """They are never silent for long, and send next to nothing."""
+    entity = AE(ae_title="STRANGER")
+    entity.add_requested_context(Verification)
+    strangers = [entity.associate("127.0.0.1", archive.port, ae_title=archive.ae_title) for _ in range(3)]
+    assert all(stranger.is_established for stranger in strangers)
+    for stranger in strangers:
+        stranger._reactor_checkpoint.clear()  # the test sends itself, and looks at no answer
+    deadline, next_word = time.monotonic() + 20, 0.0
+    while True:
+        if time.monotonic() > next_word:
+            next_word = time.monotonic() + 0.7
+            for stranger in strangers:
+                with suppress(OSError, AttributeError):  # its connection may be gone
+                    stranger.dul.socket.socket.sendall(command(Verification, 0x0030))
+        try:
+            connect(archive.endpoint).verify()
+            break
+        except (AssociationError, UnreachableError):
+            assert time.monotonic() < deadline
+    for stranger in strangers:
+        stranger._reactor_checkpoint.set()
+        stranger.abort()
+
+
 # The archive in a process of its own, where its memory can be seen
 
 
-@pytest.fixture
-def archive_process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], DimseEndpoint]]:
-    command = [sys.executable, "-m", "AIDicomBridgeLib.pacs.archive", str(tmp_path / "archive"), "--ae-title", "OURS"]
+@pytest.fixture(scope="module")
+def archive_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("strangers") / "archive"
+
+
+@pytest.fixture(scope="module")
+def archive_process(archive_folder) -> Iterator[tuple[subprocess.Popen[str], DimseEndpoint]]:
+    command = [sys.executable, "-m", "AIDicomBridgeLib.pacs.archive", str(archive_folder), "--ae-title", "OURS"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         port = int(process.stdout.readline())
-        yield process, DimseEndpoint("", "127.0.0.1", port, "OURS")
+        endpoint = DimseEndpoint("", "127.0.0.1", port, "OURS")
+        connect(endpoint).store(make_series(body_phantom((1, 8, 8))))
+        yield process, endpoint
         process.terminate()
 
 
-def resident_bytes(process: subprocess.Popen[str]) -> int:
+def memory_of(process: subprocess.Popen[str], what: str) -> int:
+    """Return the bytes that the process holds now (``VmRSS``), or held at most since it began (``VmHWM``)."""
     text = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+    return int(re.search(rf"{what}:\s+(\d+) kB", text)[1]) * 1024
 
 
-def stranger_sends(port: int, data: bytes, most: int) -> None:
-    """Send the same bytes over and over until the archive has had enough."""
-    with socket.create_connection(("127.0.0.1", port)) as stranger:
-        stranger.settimeout(20)
-        with suppress(OSError):
-            for _ in range(most // len(data)):
-                stranger.sendall(data)
+def giant_pdu(endpoint: DimseEndpoint, _held: ExitStack) -> None:
+    send_over_and_over(endpoint, struct.pack(">BBL", 1, 0, 300 * 2**20), bytes(2**20))
+
+
+def slow_sockets(endpoint: DimseEndpoint, held: ExitStack) -> None:
+    for _ in range(12):
+        stranger = held.enter_context(socket.create_connection(("127.0.0.1", endpoint.port)))
+        stranger.sendall(b"\x01\x00\x00")
+
+
+def silent_sockets(endpoint: DimseEndpoint, held: ExitStack) -> None:
+    for _ in range(150):
+        held.enter_context(socket.create_connection(("127.0.0.1", endpoint.port)))
+
+
+def wrong_ae_titles(endpoint: DimseEndpoint, _held: ExitStack) -> None:
+    for wrong in ("WRONG", "../../x", "*"):
+        with pytest.raises(AssociationError):
+            connect(dataclasses.replace(endpoint, ae_title=wrong)).verify()
+
+
+def endless_identifier(endpoint: DimseEndpoint, _held: ExitStack) -> None:
+    send_message_without_end(endpoint, STUDY_ROOT_FIND, [command(STUDY_ROOT_FIND, 0x0020)], flags=0)
+
+
+def endless_command(endpoint: DimseEndpoint, _held: ExitStack) -> None:
+    send_message_without_end(endpoint, STUDY_ROOT_FIND, [], flags=1)
+
+
+def endless_data_of_an_evil_uid(endpoint: DimseEndpoint, _held: ExitStack) -> None:
+    send_message_without_end(endpoint, CT, [command(CT, 0x0001, "../../../etc/x")], flags=0)
+
+
+def send_over_and_over(endpoint: DimseEndpoint, first: bytes, rest: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as stranger, suppress(OSError):
+        stranger.sendall(first)
+        for _ in range(ENDLESS // len(rest)):
+            stranger.sendall(rest)
+
+
+def send_message_without_end(endpoint: DimseEndpoint, sop_class: str, begin: list[bytes], *, flags: int) -> None:
+    """Send a DIMSE message whose last fragment never comes, until the archive has had enough."""
+    entity = AE(ae_title="STRANGER")
+    entity.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", endpoint.port, ae_title=endpoint.ae_title)
+    assert association.is_established
+    connection = association.dul.socket.socket
+    connection.settimeout(20)
+    fragment = p_data(bytes(120_000), flags)
+    with suppress(OSError):
+        for pdu in (*begin, *[fragment] * (ENDLESS // len(fragment))):
+            connection.sendall(pdu)
+    association.abort()
+
+
+def p_data(content: bytes, flags: int) -> bytes:
+    return struct.pack(">BBLLBB", 4, 0, len(content) + 6, len(content) + 2, 1, flags) + content
+
+
+def command(sop_class: str, field: int, sop_instance_uid: str = "") -> bytes:
+    """Return the P-DATA-TF PDU of a request; of all but C-ECHO it says that a data set follows."""
+
+    def element(number: int, value: bytes) -> bytes:
+        padded = value + b"\0" * (len(value) % 2)
+        return struct.pack("<HHL", 0, number, len(padded)) + padded
+
+    short = struct.Struct("<H").pack
+    body = element(0x0002, sop_class.encode()) + element(0x0100, short(field)) + element(0x0110, short(1))
+    body += element(0x0700, short(0)) + element(0x0800, short(0x0101 if field == 0x0030 else 1))
+    body += element(0x1000, sop_instance_uid.encode()) if sop_instance_uid else b""
+    return p_data(element(0x0000, struct.pack("<L", len(body))) + body, 3)
+
+
+ATTACKS = [
+    *(giant_pdu, slow_sockets, silent_sockets, wrong_ae_titles),
+    *(endless_identifier, endless_command, endless_data_of_an_evil_uid),
+]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc shows the memory of a process on Linux only")
-def test_memory_stays_flat_and_an_honest_peer_is_served(archive_process, images) -> None:
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.__name__ for attack in ATTACKS])
+def test_memory_stays_flat_and_an_honest_peer_is_served(archive_process, archive_folder, attack) -> None:
     process, endpoint = archive_process
-    connect(endpoint).store(images)
-    before = resident_bytes(process)
-    slow = [socket.create_connection(("127.0.0.1", endpoint.port)) for _ in range(12)]
-    try:
-        for stranger in slow:
-            stranger.sendall(b"\x01\x00\x00")
-        for _ in range(3):
-            stranger_sends(endpoint.port, struct.pack(">BBL", 1, 0, 300 * 2**20) + bytes(2**20), 64 * 2**20)
-        for wrong in ("WRONG", "../../x"):
-            with pytest.raises(AssociationError):
-                connect(dataclasses.replace(endpoint, ae_title=wrong, association_timeout_s=40)).verify()
-        assert resident_bytes(process) - before < 100 * 2**20
+    before = memory_of(process, "VmRSS")
+    with ExitStack() as held:
+        attack(endpoint, held)
         assert_serves(endpoint, seconds=30)
-    finally:
-        for stranger in slow:
-            stranger.close()
-    assert resident_bytes(process) - before < 100 * 2**20
+
+    assert memory_of(process, "VmHWM") - before < 100 * 2**20
+    assert len([path for path in (archive_folder / "instances").rglob("*.dcm") if path.is_file()]) == 1
 
 
 def assert_serves(endpoint: DimseEndpoint, seconds: float) -> None:
@@ -190,23 +290,23 @@ def assert_serves(endpoint: DimseEndpoint, seconds: float) -> None:
         except (AssociationError, UnreachableError):
             if time.monotonic() > deadline:
                 raise
+            time.sleep(0.3)  # as a peer in earnest does: each attempt takes a place for a moment
 
 
 @pytest.mark.parametrize(("associations", "each"), [(10, 20)])
-def test_ten_associations_at_once_lose_nothing(archive_process, tmp_path, associations, each) -> None:
-    """``python -m bench.load`` does it with 1,000 instances each."""
+def test_ten_associations_at_once_lose_nothing(archive_process, archive_folder, associations, each) -> None:
+    """The last test of this file: it ends the archive. ``python -m bench.load`` sends 10 x 1,000."""
     process, endpoint = archive_process
     batches = [make_series(body_phantom((each, 64, 64))) for _ in range(associations)]
-    connect(endpoint).store(make_series(body_phantom((1, 8, 8))))
-    before = resident_bytes(process)
+    before = memory_of(process, "VmRSS")
     with ThreadPoolExecutor(associations) as pool:
         reports = list(pool.map(lambda batch: connect(endpoint).store(batch), batches))
 
     assert all(report.complete for report in reports)
-    assert resident_bytes(process) - before < 100 * 2**20
+    assert memory_of(process, "VmHWM") - before < 100 * 2**20
     process.terminate()
     process.wait(20)
-    with InstanceStore(tmp_path / "archive") as store:
+    with InstanceStore(archive_folder) as store:
         kept = {item.sop_instance_uid: dcmread(item.path).PixelData for item in store}
     for dataset in (dataset for batch in batches for dataset in batch):
         assert kept[dataset.SOPInstanceUID] == dataset.PixelData

@@ -52,12 +52,8 @@ def running(
                 time.sleep(0.05)
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_SECONDS)
+            process.kill()  # it keeps nothing that anybody needs, and some take seconds for a farewell
+            process.wait(STOP_SECONDS)
 
 
 def listens(port: int) -> bool:
