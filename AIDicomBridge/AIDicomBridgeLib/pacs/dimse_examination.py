@@ -26,6 +26,7 @@ from .dimse_client import DimseClient
 from .doctor_report import Examination
 from .doctor_samples import fetch_one, first_instance, tiny_object
 from .endpoint import DimseEndpoint, TlsFiles
+from .endpoint_rules import is_loopback
 from .records import InstanceRecord
 from .tls import calling_context
 
@@ -222,7 +223,9 @@ class DimseExamination:
         return f"Please allow C-GET for our {self._us}, or tell us that you prefer C-MOVE to a port that we name."
 
     def _move_request(self) -> str:
-        host = self._own_host if self._endpoint.move_host in ("", "0.0.0.0", "::") else self._endpoint.move_host  # noqa: S104
+        # What the PACS has to call; a receiver on loopback only is our own fault, and named as such beside it.
+        anywhere = self._endpoint.move_host in ("", "0.0.0.0", "::") or is_loopback(self._endpoint.move_host)  # noqa: S104
+        host = self._own_host if anywhere else self._endpoint.move_host
         return (
             f"Please enter our node as a C-MOVE destination at the PACS {self._pacs}:"
             f" AE title {self._endpoint.calling_ae_title}, host {host}, port {self._endpoint.move_port}; and"

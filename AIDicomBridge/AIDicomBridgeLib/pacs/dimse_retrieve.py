@@ -25,6 +25,7 @@ from .dimse import (
     storage_contexts,
 )
 from .endpoint import DimseEndpoint
+from .endpoint_rules import check_reachable
 from .parallel import run_parallel, shares
 from .retrieval import Retrieval
 from .scp_guard import ScpLimits
@@ -136,6 +137,7 @@ class DimseRetriever:
         from pynetdicom import build_context
 
         endpoint = self._endpoint
+        check_reachable(endpoint)
         with (
             StorageScp(
                 retrieval.receiver,
