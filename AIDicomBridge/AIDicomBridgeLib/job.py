@@ -19,7 +19,7 @@ from .models.weights import WeightsFolder
 from .pacs.client import connect
 from .pacs.endpoint import Endpoint
 from .pacs.records import RetrieveReport
-from .pacs.selection import RankedSeries, choose_series, rank_series
+from .pacs.selection import RankedSeries, best_series, choose_series, rank_series, rank_series_on_disk
 from .progress import CancelToken, ProgressCallback, check_cancel, report
 from .results.conformance import Finding
 from .results.labels import LabelVolume
@@ -35,9 +35,11 @@ from .results.result_set import (
 )
 from .results.segment_description import with_tracking_uids
 from .series.instance_store import InstanceStore
+from .series.series_in_folder import SeriesTraits, series_in_folder
 from .series.source_series import SourceSeries
 from .series.volume import ImageVolume, find_series, read_volume
 
+AUTO = "auto"
 Review = Callable[[ImageVolume, LabelVolume], LabelVolume]
 
 
@@ -58,7 +60,7 @@ class Job:
         Where the results go; none only makes them.
     study_uid, series_uid
         What to take from a PACS; without a series, the one that the model is meant for is chosen. The series also
-        chooses among several in a folder.
+        chooses among several in a folder, where ``"auto"`` means the one that the model is meant for.
     profile
         Destination profile, or its name, for all destinations; each endpoint's own where not given. Destinations of
         different profiles get objects of their own.
@@ -200,7 +202,8 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
     done = JobReport()
     with ExitStack() as temporary:
         source = job.source
-        if not isinstance(source, Endpoint):  # a wrong folder is found before the time is spent on the model
+        if not isinstance(source, Endpoint) and job.series_uid != AUTO:
+            # A wrong folder is found before the time is spent on the model.
             with done.stage("read", progress):
                 source = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
         with done.stage("load model", progress):
@@ -208,6 +211,9 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             done.model = f"{model.card.name} {model.card.version}"
             if probabilities := _wants_probabilities(job):
                 model.refuse_probabilities()  # before the time is spent on retrieving and segmenting
+        if job.series_uid == AUTO and isinstance(source, Path | str):
+            with done.stage("read", progress):
+                source = _chosen_in_folder(job, Path(source), model, done)
         if isinstance(source, Endpoint):
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
             store = temporary.enter_context(InstanceStore(folder))
@@ -279,6 +285,16 @@ def _wants_probabilities(job: Job) -> bool:
     return False
 
 
+def _chosen_in_folder(job: Job, folder: Path, model: Model, done: JobReport) -> SourceSeries:
+    """Return the series of a folder that the model is meant for, and note why it is that one."""
+    found = series_in_folder(folder)
+    traits = [SeriesTraits.of(paths, stack=job.stack, resample=job.resample) for paths in found.values()]
+    parts = () if job.any_body_part else model.card.body_parts
+    done.series_ranking = rank_series_on_disk(traits, model.card.modalities, parts)
+    chosen = best_series(done.series_ranking).record
+    return SourceSeries.from_files(found[chosen.series_uid], stack=job.stack, resample=job.resample)
+
+
 def _retrieve(
     job: Job,
     endpoint: Endpoint,
@@ -292,7 +308,7 @@ def _retrieve(
     study_uid = str(job.study_uid)
     with connect(endpoint) as client:
         series_uid = job.series_uid
-        if series_uid is None:
+        if series_uid in (None, AUTO):
             listed = client.find_series(study_uid, cancel=cancel)
             if not listed:
                 raise NotFoundError(

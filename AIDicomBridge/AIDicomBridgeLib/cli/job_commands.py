@@ -93,7 +93,12 @@ def segment(
     profile: ProfileOption = None,
     outputs: OutputsOption = None,
     encoding: EncodingOption = None,
-    series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            help="If the folder holds several: Series Instance UID, or auto for the one that the model is meant for."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     mirror: MirrorOption = True,

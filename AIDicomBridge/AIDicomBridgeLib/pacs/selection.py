@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConflictError, NotFoundError
+from ..series.series_in_folder import SeriesTraits
 from .records import SeriesRecord
 
 _LOCALIZER = re.compile(r"\b(loc|localizer|localiser|scout|topogram|surview|survey|scanogram)\b", re.IGNORECASE)
@@ -27,7 +28,7 @@ class RankedSeries:
     record: SeriesRecord
     fits: bool
     reasons: tuple[str, ...]
-    rank: tuple[int, int] = (0, 0)
+    rank: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Return UID, description, whether it fits, and the reasons, as plain values for ``--json``."""
@@ -48,6 +49,19 @@ def rank_series(
     return sorted(ranked, key=lambda item: (item.fits, item.rank), reverse=True)
 
 
+def rank_series_on_disk(
+    series: Iterable[SeriesTraits], modalities: Iterable[str], body_parts: Iterable[str] = ()
+) -> list[RankedSeries]:
+    """Return the series of a folder, the best for a model first, those that do not fit last.
+
+    Beside what :func:`rank_series` judges by, their headers are known: if a series forms a volume at all, image type,
+    orientation, the distance of its slices, and contrast, which is told and decides nothing.
+    """
+    wanted, parts = tuple(modalities), tuple(body_parts)
+    ranked = [_judged_by_header(traits, wanted, parts) for traits in series]
+    return sorted(ranked, key=lambda item: (item.fits, item.rank), reverse=True)
+
+
 def choose_series(
     series: Sequence[SeriesRecord], modalities: Iterable[str], *, study_uid: str, body_parts: Iterable[str] = ()
 ) -> SeriesRecord:
@@ -60,7 +74,11 @@ def choose_series(
     ConflictError
         Several fit equally well, or the peer does not count their instances.
     """
-    ranked = rank_series(series, modalities, body_parts)
+    return best_series(rank_series(series, modalities, body_parts), study_uid=study_uid).record
+
+
+def best_series(ranked: Sequence[RankedSeries], *, study_uid: str | None = None) -> RankedSeries:
+    """Return the one that ranks best; raises as :func:`choose_series`."""
     fitting = [item for item in ranked if item.fits]
     if not fitting:
         why = "; ".join(f"{item.record.series_uid}: {item.reasons[0]}" for item in ranked[:20]) or "it has no series"
@@ -72,7 +90,7 @@ def choose_series(
         raise ConflictError(
             f"several series fit equally well: {listed}", uid=study_uid, advice="Name one of them with its series UID."
         )
-    return fitting[0].record
+    return fitting[0]
 
 
 def _judged(record: SeriesRecord, modalities: tuple[str, ...], body_parts: tuple[str, ...]) -> RankedSeries:
@@ -95,3 +113,30 @@ def _judged(record: SeriesRecord, modalities: tuple[str, ...], body_parts: tuple
     if turned:
         reasons.append("its description says that it is not axial")
     return RankedSeries(record, True, tuple(reasons), (-2 * derived - turned, count or 0))
+
+
+def _judged_by_header(traits: SeriesTraits, modalities: tuple[str, ...], body_parts: tuple[str, ...]) -> RankedSeries:
+    record = SeriesRecord(
+        "",
+        traits.series_uid,
+        traits.modality,
+        series_description=traits.description,
+        body_part=traits.body_part,
+        instance_count=traits.slice_count,
+    )
+    judged = _judged(record, modalities, body_parts)
+    if not judged.fits:
+        return judged
+    if "LOCALIZER" in traits.image_type:
+        return RankedSeries(record, False, ("its image type says that it is a localizer",))
+    if traits.problem:
+        return RankedSeries(record, False, (f"it is no volume: {traits.problem}",))
+    derived, turned = "DERIVED" in traits.image_type, not traits.orientation.endswith("axial")
+    reasons = (
+        *(judged.reasons),
+        f"{traits.orientation} slices, {traits.slice_spacing_mm:.3g} mm apart",
+        *(("its image type says that it is derived",) if derived else ()),
+        "with contrast agent" if traits.contrast else "no contrast agent is named",
+    )
+    worse = min(judged.rank[0], -2.0 * derived - turned)
+    return RankedSeries(record, True, reasons, (worse, traits.slice_count, -round(traits.slice_spacing_mm, 2)))

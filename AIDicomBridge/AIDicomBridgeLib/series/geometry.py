@@ -148,3 +148,13 @@ def spacing_mm(ijk_to_lps: np.ndarray) -> tuple[float, float, float]:
     """Return the voxel spacing of an affine as (k, j, i), millimetres."""
     lengths = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
     return float(lengths[2]), float(lengths[1]), float(lengths[0])
+
+
+def orientation_name(orientation: np.ndarray) -> str:
+    """Return what people call slices of this orientation, (6,) or an affine: ``"axial"``, ``"oblique coronal"``, ..."""
+    row, column = (orientation[:3], orientation[3:]) if orientation.ndim == 1 else orientation[:3, :2].T
+    normal = np.abs(np.cross(row, column))
+    normal /= np.linalg.norm(normal)
+    axis = int(normal.argmax())
+    name = ("sagittal", "coronal", "axial")[axis]
+    return name if normal[axis] > np.cos(np.radians(1)) else f"oblique {name}"

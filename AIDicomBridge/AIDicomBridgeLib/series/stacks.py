@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BadDicomError, GeometryError
 from .dicom_file import decimal, element_as_read, whole_number
-from .geometry import SliceStack, plane_numbers, stack_slices
+from .geometry import SliceStack, orientation_name, plane_numbers, stack_slices
 from .source_slice import SourceSlice
 from .stack_attributes import StackAttributes, Value
 
@@ -28,7 +28,6 @@ _ACQUISITIONS = ("AcquisitionNumber", "AcquisitionTime", "ContentTime")
 # Of the pixel spacing: how far apart the far corners of slices may lie that are given one orientation and spacing.
 _CORNER_TOLERANCE = 0.05
 _MOST_ORIENTATIONS = 256  # of one series; who should choose among more?
-_AXES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ def find_stacks(slices: Sequence[SourceSlice]) -> list[Stack]:
     stacks = []
     for family, group in enumerate(_parallel(geometry)):
         rows, columns = geometry.sizes[group[0]]
-        name = f"{_orientation_name(geometry.orientations[group[0]])}, {rows} x {columns}"
+        name = f"{orientation_name(geometry.orientations[group[0]])}, {rows} x {columns}"
         for kind in attributes.parts(group, attributes.differing(group, _NEVER_TOGETHER)):
             for keywords, part, problem in _apart(attributes, geometry, kind):
                 told_by = attributes.differing(group, (*_NEVER_TOGETHER, *keywords))
@@ -231,12 +230,6 @@ def _numbers(header: "Dataset", name: str, count: int) -> np.ndarray:
 def slice_position(header: "Dataset") -> np.ndarray:
     """Return Image Position (Patient) of a slice of a series, (3,) in LPS millimetres."""
     return _numbers(header, "ImagePositionPatient", 3)
-
-
-def _orientation_name(orientation: np.ndarray) -> str:
-    normal = np.abs(np.cross(orientation[:3], orientation[3:]))
-    axis = int(normal.argmax())
-    return _AXES[axis] if normal[axis] > np.cos(np.radians(1)) else f"oblique {_AXES[axis]}"
 
 
 def _slice_thickness(header: "Dataset") -> float:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadDicomError, ConflictError, NotFoundError
+from ..errors import ConflictError, NotFoundError
 from ..progress import CancelToken, ProgressCallback
-from .dicom_file import has_dicom_prefix, is_part10_file, looks_like_dataset, raw_text, read_header
 from .geometry import spacing_mm
 from .pixels import read_voxels
+from .series_in_folder import series_in_folder
 from .source_series import SourceSeries
-from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES
+from .source_slice import VOLUME_SOP_CLASS_NAMES
 from .suv import SuvFactors, suv_factors
 
 
@@ -110,18 +110,7 @@ def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
     """Return the files of the folder's only image series, or of the one named; what is no DICOM is passed over."""
     if folder.is_file():
         return [folder]
-    if not folder.is_dir():
-        raise NotFoundError(f"the folder {folder} does not exist")
-    by_series: dict[str, list[Path]] = {}
-    others: list[Path] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if not is_part10_file(path):
-            others.append(path)
-            continue
-        header, _ = read_header(path)
-        if raw_text(header, "SOPClassUID") in VOLUME_SOP_CLASSES:
-            by_series.setdefault(raw_text(header, "SeriesInstanceUID"), []).append(path)
-    _check_others(others, slices=[path for paths in by_series.values() for path in paths])
+    by_series = series_in_folder(folder)
     if series_uid is not None:
         if series_uid not in by_series:
             raise NotFoundError(f"the folder {folder} does not hold this image series", uid=series_uid)
@@ -129,7 +118,7 @@ def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
     if len(by_series) > 1:
         raise ConflictError(
             f"the folder holds {len(by_series)} image series: {', '.join(sorted(by_series))}",
-            advice="Choose one of them by its series UID.",
+            advice="Choose one of them by its series UID, or let the model choose (--series auto).",
         )
     if not by_series:
         raise NotFoundError(
@@ -137,27 +126,3 @@ def _image_files(folder: Path, series_uid: str | None) -> list[Path]:
             advice=VOLUME_SOP_CLASS_NAMES,
         )
     return next(iter(by_series.values()))
-
-
-def _check_others(others: Iterable[Path], *, slices: Iterable[Path]) -> None:
-    """Refuse a file that must have been a slice: left out, it would shorten the volume without a trace."""
-    named_like_slices = {(path.parent, _suffix(path)) for path in slices}
-    for path in others:
-        if path.name.startswith(".") or has_dicom_prefix(path):
-            continue
-        if ".dcm" in (suffix.lower() for suffix in path.suffixes) or (path.parent, _suffix(path)) in named_like_slices:
-            what = "named like a DICOM file and is none: "
-            what += "it is empty" if path.stat().st_size == 0 else "the prefix DICM is missing"
-        elif looks_like_dataset(path):
-            what = "a DICOM data set without the file meta information that says how to read it"
-        else:
-            continue
-        raise BadDicomError(
-            f"the file {path.name} is {what}",
-            advice="Retrieve it again, or take it out of the folder if it is no part of the series.",
-        )
-
-
-def _suffix(path: Path) -> str:
-    """Return the suffix in small letters; what follows the last dot of a UID is none."""
-    return "" if path.suffix[1:].isdigit() else path.suffix.lower()

@@ -1,9 +1,13 @@
 """The series that a model is meant for is found in a study, and each is told why or why not."""
 
+from pathlib import Path
+
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, NotFoundError
+from AIDicomBridgeLib.job import Job, run_job
 from AIDicomBridgeLib.pacs.records import SeriesRecord
 from AIDicomBridgeLib.pacs.selection import choose_series, rank_series
+from synthetic import CORONAL, body_phantom, make_series, save_series
 
 
 def record(uid: str, description: str, count: int | None, modality: str = "CT", body_part: str = "") -> SeriesRecord:
@@ -36,3 +40,40 @@ def test_no_choice_is_guessed() -> None:
         choose_series(STUDY, ["PT"], study_uid="1")
     with pytest.raises(ConflictError, match=r"1\.7.*1\.8"):
         choose_series([record("1.7", "a", None), record("1.8", "b", None)], ["CT"], study_uid="1")
+
+
+@pytest.fixture
+def study_on_disk(tmp_path: Path) -> Path:
+    """Return a folder with the series of a study: thick, thin, thin and derived, coronal, a scout, one with a gap."""
+
+    def write(name: str, slices: int, image_type: str = "ORIGINAL\\PRIMARY\\AXIAL", **keywords: object) -> None:
+        datasets = make_series(body_phantom((slices, 40, 48)), study_uid="1.2", series_uid=f"1.2.{name}", **keywords)
+        for ds in datasets:
+            ds.ImageType, ds.SeriesDescription = image_type.split("\\"), ""
+            ds.ContrastBolusAgent = "X"
+        if name == "6":
+            del datasets[3]
+        save_series(datasets, tmp_path / name)
+
+    write("1", 6, spacing_mm=(6.0, 0.8, 0.6))
+    write("2", 12)
+    write("3", 24, "DERIVED\\SECONDARY\\MPR")
+    write("4", 30, orientation=CORONAL)
+    write("5", 40, "ORIGINAL\\PRIMARY\\LOCALIZER", orientation=CORONAL)
+    write("6", 50)
+    return tmp_path
+
+
+def test_the_model_chooses_among_the_series_of_a_folder_and_says_why(study_on_disk: Path) -> None:
+    with pytest.raises(ConflictError, match=r"6 image series.*--series auto"):
+        run_job(Job(study_on_disk, "ct-tissues", outputs=("seg",), any_body_part=True))
+    done = run_job(Job(study_on_disk, "ct-tissues", outputs=("seg",), any_body_part=True, series_uid="auto"))
+    assert done.to_dict()["series_uid"] == "1.2.2"
+    ranking = done.to_dict()["series_ranking"]
+    assert [item["series_uid"] for item in ranking if item["fits"]] == ["1.2.2", "1.2.1", "1.2.4", "1.2.3"]
+    why = {item["series_uid"]: " ".join(item["reasons"]) for item in ranking}
+    assert "axial slices, 3 mm apart with contrast agent" in why["1.2.2"]
+    assert "derived" in why["1.2.3"]
+    assert "coronal slices" in why["1.2.4"]
+    assert "localizer" in why["1.2.5"]
+    assert "no volume: slices are missing" in why["1.2.6"]
