@@ -171,6 +171,15 @@ def make_enhanced(datasets: list[Dataset]) -> Dataset:
     return ds
 
 
+def make_two_echoes(voxels: np.ndarray) -> Dataset:
+    """Return one Enhanced MR instance: the slices of a first echo, then those of a second one, 100 brighter."""
+    echoes = [make_series(voxels + np.int16(100 * number), modality="MR") for number in range(2)]
+    enhanced = make_enhanced(echoes[0] + echoes[1])
+    for number, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
+        frame.FrameContentSequence[0].StackID = str(1 + number // len(voxels))
+    return enhanced
+
+
 _RESCALE = {"RescaleIntercept": "0", "RescaleSlope": "1", "RescaleType": "US"}
 
 

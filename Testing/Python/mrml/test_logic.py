@@ -11,7 +11,7 @@ from pathlib import Path
 import AIDicomBridgeLib
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import ConflictError, DependencyError, IncompleteError, NotFoundError
+from AIDicomBridgeLib.errors import ConflictError, DependencyError, GeometryError, IncompleteError, NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.self_test import SelfTest
 from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
@@ -83,6 +83,29 @@ def test_from_files_to_a_segmentation_node(logic, ct_files, phantom_model):
     assert [segmentation.GetNthSegment(n).GetName() for n in range(3)] == ["Bone", "Right lung", "Left lung"]
     layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation_node, "Segment_5")
     assert (slicer.util.arrayFromVolume(volume_node)[layer == 5] == -850).all()
+
+
+def test_one_echo_of_several_is_loaded_by_its_number(logic, phantom_model, tmp_path):
+    """The phantom model knows organs by their grey values: in the first echo only those of the phantom."""
+    from synthetic import body_phantom, make_two_echoes, save_series
+
+    files = save_series([make_two_echoes(body_phantom((6, 40, 48)))], tmp_path / "echoes")
+    with pytest.raises(GeometryError, match="holds 2 stacks"):
+        logic.loadSeries(files)
+    nodes = [logic.loadSeries(files, stack=number) for number in (2, 1)]
+    sources = [logic.sourceFiles.source_of(node) for node in nodes]
+    assert [source.slices[0].frame_number for source in sources] == [7, 1]
+    segmentation_node = logic.segment(nodes[1], "phantom")
+    paths = logic.exportSegmentation(segmentation_node, tmp_path / "results", outputs=("seg",))
+    assert frames_behind(paths[0]) <= {1, 2, 3, 4, 5, 6}
+
+
+def frames_behind(path):
+    from pydicom import dcmread
+
+    groups = dcmread(path).PerFrameFunctionalGroupsSequence
+    images = [image for group in groups for item in group.DerivationImageSequence for image in item.SourceImageSequence]
+    return {int(image.ReferencedFrameNumber) for image in images}
 
 
 def test_a_volume_that_was_changed_is_refused_and_measured_as_its_files_are(logic, ct_files, phantom_model, tmp_path):

@@ -12,7 +12,7 @@ from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.segmentation import build_segmentation
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from pydicom import dcmread
-from synthetic import body_phantom, make_enhanced, make_series, save_series
+from synthetic import body_phantom, make_two_echoes, save_series
 
 from .conftest import ANATOMY
 
@@ -33,13 +33,8 @@ class Database:
 
 @pytest.fixture
 def two_echoes(tmp_path: Path) -> Path:
-    """Return one Enhanced MR instance: six slices of a first echo, then the same slices of a second one."""
-    voxels = body_phantom(SHAPE)
-    echoes = [make_series(voxels + np.int16(100 * n), modality="MR") for n in (1, 2)]
-    enhanced = make_enhanced(echoes[0] + echoes[1])
-    for number, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
-        frame.FrameContentSequence[0].StackID = str(1 + number // 6)
-    return save_series([enhanced], tmp_path / "echoes")[0]
+    """Return a file whose frames 1 to 6 are a first echo, and 7 to 12 the same slices in a second one."""
+    return save_series([make_two_echoes(body_phantom(SHAPE))], tmp_path / "echoes")[0]
 
 
 def labels_of(volume: ImageVolume) -> LabelVolume:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from AIDicomBridgeLib.errors import ConflictError, NotFoundError
+from AIDicomBridgeLib.errors import ConflictError, GeometryError, NotFoundError
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS, Catalogue
 from AIDicomBridgeLib.progress import Progress
@@ -19,7 +19,7 @@ from AIDicomBridgeLib.worker import process
 from AIDicomBridgeLib.worker.calls import Calls
 from AIDicomBridgeLib.worker.messages import Codec
 from pydicom import dcmread
-from synthetic import body_phantom, make_series, save_series
+from synthetic import body_phantom, make_series, make_two_echoes, save_series
 
 
 @pytest.fixture
@@ -38,6 +38,17 @@ def counting(monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType = ca
 
     monkeypatch.setattr(module, name, count)
     return made
+
+
+def test_one_stack_of_an_instance_is_read_by_its_number_or_its_frames(calls: Calls, tmp_path: Path):
+    paths = save_series([make_two_echoes(body_phantom((4, 16, 20)))], tmp_path)
+    with pytest.raises(GeometryError, match="holds 2 stacks"):
+        calls.read(paths=paths)
+    second = calls.read(paths=paths, stack=2)
+    assert [piece.frame_number for piece in second.source.slices] == [5, 6, 7, 8]
+    assert (calls.read(paths=paths, frames=second.source.frames).voxels == second.voxels).all()
+    first = calls.read(paths=paths, stack=1)
+    assert (second.voxels == first.voxels + 100).all()
 
 
 def test_the_model_stays_loaded_while_card_and_device_are_the_same(
