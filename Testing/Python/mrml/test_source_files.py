@@ -139,3 +139,13 @@ def test_a_source_whose_files_were_changed_or_removed_is_not_used(core, volume_o
     removed.source.paths[3].unlink()
     with pytest.raises(ConflictError, match="changed or removed"):
         files.source_of(node)
+
+
+def test_both_echoes_hang_below_their_study(core, two_echoes):
+    import slicer
+
+    nodes = [volume_node_from(read_volume(two_echoes, stack=number), core.scene) for number in (1, 2)]
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    parents = [hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in nodes]
+    assert parents[0] == parents[1]
+    assert hierarchy.GetItemLevel(parents[0]) == "Study"
