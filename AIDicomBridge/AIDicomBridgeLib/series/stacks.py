@@ -150,7 +150,7 @@ def choose_stack(stacks: Sequence[Stack], number: int | None) -> Stack:
     )
     different = "of different orientations " if len({stack.name.partition(",")[0] for stack in stacks}) > 1 else ""
     what = f"there is no stack {number}" if number is not None else f"the series holds {len(stacks)} stacks {different}"
-    raise GeometryError(f"{what.strip()}: {listed}", advice="Choose one by its number (--stack N).")
+    raise GeometryError(f"{what.strip()}: {listed}", advice="Choose one by its number (--stack N; in Python stack=N).")
 
 
 def _parallel(geometry: _Geometry) -> list[list[int]]:
