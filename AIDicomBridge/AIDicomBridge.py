@@ -6,6 +6,7 @@ from typing import Annotated
 import slicer
 from AIDicomBridgeLib.mrml.console_calls import ConsoleCalls
 from AIDicomBridgeLib.mrml.self_test import SelfTest
+from AIDicomBridgeLib.panel.self_test import PanelSelfTest
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -87,6 +88,9 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
+        # Made anew while it is shown: Slicer calls enter() only when the person comes.
+        if getattr(self.parent, "isEntered", False):
+            self.enter()
 
     def cleanup(self):
         """End the worker and let go of the scene. Safe to call twice."""
@@ -99,12 +103,13 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Take note that the person has opened the module."""
-        self.initializeParameterNode()
-        self.panel.enter()
+        if self.panel is not None:  # Slicer also calls it after cleanup
+            self.initializeParameterNode()
+            self.panel.enter()
 
     def exit(self):
         """Take note that the person has gone to another module."""
-        if self.panel is not None:  # Slicer also calls it after cleanup
+        if self.panel is not None:
             self.panel.leave()
 
     def onReload(self):
@@ -122,13 +127,15 @@ class AIDicomBridgeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.scene_about_to_close()
 
     def onSceneEndClose(self, _caller, _event):
-        """Begin anew with the empty scene."""
-        self.initializeParameterNode()
+        """Begin anew with the empty scene, if the module is open; else when it is opened."""
+        if self.panel.entered:
+            self.initializeParameterNode()
 
     def onSceneEndImport(self, _caller, _event):
         """Take over the choices of the scene that was loaded: its parameter node has replaced ours, or its values."""
         self.disconnectParameterNode()
-        self.initializeParameterNode()
+        if self.panel.entered:
+            self.initializeParameterNode()
 
     def initializeParameterNode(self):
         """Keep the panel's choices in the scene."""
@@ -163,8 +170,8 @@ class AIDicomBridgeLogic(ScriptedLoadableModuleLogic, ConsoleCalls):
         return AIDicomBridgeParameterNode(super().getParameterNode())
 
 
-class AIDicomBridgeTest(SelfTest, ScriptedLoadableModuleTest):
-    """What "Reload and Test" and ctest run inside Slicer; the tests are those of SelfTest."""
+class AIDicomBridgeTest(SelfTest, PanelSelfTest, ScriptedLoadableModuleTest):
+    """What "Reload and Test" and ctest run inside Slicer; the tests are those of SelfTest and PanelSelfTest."""
 
     def makeLogic(self):
         """Return a Logic that knows no volume yet."""

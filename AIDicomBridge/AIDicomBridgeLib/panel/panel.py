@@ -27,11 +27,16 @@ class Panel:
         The widgets of ``AIDicomBridge.ui`` by name.
     sources
         Shared with the module's Logic, so that panel and console know each other's volumes.
+
+    Attributes
+    ----------
+    entered
+        True while the module is the one that is open. Only then does anything start by itself.
     """
 
     def __init__(self, ui: Any, sources: SourceFiles) -> None:
         self._ui, self._sources = ui, sources
-        self._ready = False
+        self._ready = self.entered = False
         self.folder = PrivateFolder()
         self.runner = TaskRunner(on_change=self.update, worker=Worker(folder=lambda: self.folder.path))
         saved = SavedEndpoints(slicer.app.userSettings())
@@ -55,18 +60,22 @@ class Panel:
         for stage in (self.find, self.load, self.segment, self.send):
             stage.update(busy)
         # What a choice asks for is fetched at once; either does nothing while something runs.
-        self.find.list_series()
-        self.load.read_source()
+        if self.entered:
+            self.find.list_series()
+            self.load.read_source()
 
     def enter(self) -> None:
         """Take note that the person has opened the module."""
+        self.entered = True
         self.find.chooser.look()
         self.send.chooser.look()
         self.send.outbox.look()
         self.segment.segments.show()
+        self.update()
 
     def leave(self) -> None:
         """Take note that the person has gone to another module."""
+        self.entered = False
         self.segment.segments.hide()
 
     def scene_about_to_close(self) -> None:

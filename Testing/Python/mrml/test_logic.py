@@ -16,6 +16,7 @@ from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.self_test import SelfTest
 from AIDicomBridgeLib.mrml.slicer_packages import ensure_packages
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, Outcome, RetrieveReport
+from AIDicomBridgeLib.panel.self_test import PanelSelfTest
 from shell import import_module_file, open_shell
 
 from .conftest import organ_labels
@@ -68,8 +69,8 @@ def test_the_modules_own_test_passes(module):
 def test_ctest_finds_the_modules_own_tests(module):
     names = unittest.TestLoader().getTestCaseNames(module.AIDicomBridgeTest)
     assert "test_whole_loop" in names
-    of_nodes = {name for name in vars(SelfTest) if name.startswith("test_")}
-    assert set(names) == of_nodes | {"test_terminology_navigator"}
+    shared = {name for one in (SelfTest, PanelSelfTest) for name in vars(one) if name.startswith("test_")}
+    assert set(names) == shared | {"test_terminology_navigator"}
 
 
 def test_from_files_to_a_segmentation_node(logic, ct_files, phantom_model):

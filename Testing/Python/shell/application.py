@@ -218,7 +218,20 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._module = module
         QVBoxLayout(self)
         self.setMRMLScene(slicer.mrmlScene)
+        self._entered = False
         self.reload()
+
+    @property
+    def isEntered(self) -> bool:
+        return self._entered
+
+    def enter(self) -> None:
+        self._entered = True
+        self._python.enter()
+
+    def exit(self) -> None:
+        self._entered = False
+        self._python.exit()
 
     def self(self) -> Any:
         return self._python

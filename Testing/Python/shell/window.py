@@ -154,7 +154,7 @@ class Window:
         self.frame.setCentralWidget(self._scroll)
         self.frame.resize(560, 900)
         self.frame.show()
-        self.widget.enter()
+        module.widgetRepresentation().enter()
         self.process()
 
     @property
@@ -187,12 +187,12 @@ class Window:
         there = slicer.app.moduleManager().module(name).widgetRepresentation()
         panel = self._module.widgetRepresentation()
         if self._scroll.widget() is panel and there is not panel:
-            self.widget.exit()
+            panel.exit()
         if there is None or there is self._scroll.widget():
             return
         self.show(there)
         if there is panel:
-            self.widget.enter()
+            panel.enter()
             self.process()
 
     def drag(self, widget: Any, start: Any, end: Any) -> None:
@@ -208,7 +208,7 @@ class Window:
         """Close the window as Slicer does at exit: the panel's ``exit`` and ``cleanup``, then its widgets."""
         if self.frame is None:
             return
-        self.widget.exit()
+        self._module.widgetRepresentation().exit()
         qt.QApplication.instance().moduleManager().moduleAboutToBeUnloaded.emit(self._module.name)
         self.frame.close()
         self.frame.deleteLater()
