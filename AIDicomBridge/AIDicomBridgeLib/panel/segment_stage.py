@@ -78,7 +78,9 @@ class SegmentStage:
         ui.segmentButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.editSegmentsButton.connect("clicked()", self._edit)
         ui.show3DCheckBox.connect("toggled(bool)", self._show_3d)
-        ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self.segments.watch)
+        ui.surfacesButton.setVisible(False)
+        ui.surfacesButton.connect("clicked()", lambda: self._show_3d(True))
+        ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._segmentation_chosen)
         ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._forget_plan())
         ui.deviceComboBox.connect("currentIndexChanged(int)", lambda _index: self._forget_plan())
         ui.anyBodyPartCheckBox.setToolTip(
@@ -143,7 +145,7 @@ class SegmentStage:
         self._ui.segmentationComboBox.setCurrentNode(node)
         self.status.say(_("Done. Correct it if need be: what you see is what is sent."))
         if may_take_longer(labels, SURFACES_S):
-            self._ui.show3DCheckBox.setChecked(False)
+            self._ui.surfacesButton.setVisible(self._ui.show3DCheckBox.checked)
         else:
             show_surfaces(node, self._ui.show3DCheckBox.checked)
         return node
@@ -244,7 +246,12 @@ class SegmentStage:
     def _edit(self) -> None:
         open_segment_editor(self._ui.segmentationComboBox.currentNode())
 
+    def _segmentation_chosen(self, node: Any) -> None:
+        self._ui.surfacesButton.setVisible(False)  # it is for the result of the last run
+        self.segments.watch(node)
+
     def _show_3d(self, shown: bool) -> None:
+        self._ui.surfacesButton.setVisible(False)
         node = self._ui.segmentationComboBox.currentNode()
         if node is not None:
             show_surfaces(node, shown)

@@ -56,9 +56,13 @@ def test_surfaces_that_take_long_are_left_to_the_person(shell, archive, monkeypa
     monkeypatch.setattr(segment_stage, "SURFACES_S", 0.001)
     large = segment_anew(shell)
     assert (large, True) not in shown
-    assert not shell.ui.show3DCheckBox.checked
-    shell.click(shell.ui.show3DCheckBox)
+    assert shell.ui.show3DCheckBox.checked, "the choice stays, for the next result and in the saved scene"
+    shell.click(shell.ui.surfacesButton)
     assert shown[-1] == (large, True)
+    assert not shell.ui.surfacesButton.isVisible()
+    monkeypatch.setattr(segment_stage, "SURFACES_S", 60.0)
+    next_one = segment_anew(shell)
+    assert shown[-1] == (next_one, True)
 
 
 def segment_anew(shell) -> object:
