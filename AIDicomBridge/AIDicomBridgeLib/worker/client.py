@@ -1,7 +1,6 @@
 """The parent's side: :class:`Worker` starts the child process, asks it, and never waits for it."""
 
 import contextlib
-import inspect
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import BadDicomError, BridgeError, WorkerError
 from ..progress import Progress
 from . import process_tree
+from .call_table import refuse_wrong_call
 from .messages import Codec, Lines, MessageError, ReadHeader, encoded_slices, from_line, to_line
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Worker:
         ValueError
             The arguments are longer than any message may be.
         """
-        _check_call(call, arguments)
+        refuse_wrong_call(call, arguments)
         child = self._running_child()
         encoded = {name: child.codec.encode(value) for name, value in arguments.items()}
         child.send({"task": self._last_task + 1, "call": call, "arguments": encoded})
@@ -318,15 +318,6 @@ def _child_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     library = str(Path(__file__).resolve().parents[2])
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, (library, variables.get("PYTHONPATH"))))
     return variables
-
-
-def _check_call(call: str, arguments: Mapping[str, object]) -> None:
-    from .calls import Calls
-
-    method = getattr(Calls, call, None) if not call.startswith("_") else None
-    if not inspect.isfunction(method):
-        raise TypeError(f"the worker has no call {call!r}")
-    inspect.signature(method).bind(None, **arguments)
 
 
 def _checked(value: object, kind: type[_Kind]) -> _Kind:
