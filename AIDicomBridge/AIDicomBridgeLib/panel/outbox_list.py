@@ -19,7 +19,7 @@ from .endpoint_chooser import EndpointChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
 from .tables import prepare_table, show_rows
-from .task_runner import Call, Flow, TaskRunner
+from .task_runner import Call, Flow, Stopped, TaskRunner
 
 _KIND_OF_SOP_CLASS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
@@ -108,12 +108,16 @@ class OutboxList:
 
     def _look_flow(self, left: bool) -> Flow:
         try:
-            yield from self.refresh_flow()
+            with self._status.working():
+                yield from self.refresh_flow()
         except BridgeError as error:
             self._status.fail(error)
             raise
-        except JobCancelled:
+        except Stopped:
             self._stale = left  # the scene was closed just now: what a flow has left is still to be listed
+            raise
+        except JobCancelled:
+            self._status.add(_("Whether objects wait in the outbox was not found out; open the module anew to look."))
             raise
         if left and self._waiting:
             self._status.add(

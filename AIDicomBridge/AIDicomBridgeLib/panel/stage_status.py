@@ -115,6 +115,15 @@ class StageStatus:
             self._show_activity(False)
             self._runner.on_progress = None
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Show by bar and Cancel that something runs; the sentence of what was before stays."""
+        self._show_activity(True)
+        try:
+            yield
+        finally:
+            self._show_activity(False)
+
     def _show_activity(self, shown: bool) -> None:
         self.bar.setRange(0, 0)
         self.bar.setFormat("")

@@ -33,6 +33,10 @@ class Call:
         self.arguments = arguments
 
 
+class Stopped(JobCancelled):
+    """A flow was stopped because the scene or the module goes, not because somebody pressed Cancel."""
+
+
 class TaskRunner:
     """Runs one flow at a time on one resident worker.
 
@@ -86,17 +90,20 @@ class TaskRunner:
 
     def cancel(self) -> None:
         """Stop the running flow at once: it sees JobCancelled, and if it waits for the worker, that is killed."""
+        self._break_off(JobCancelled("Cancelled."))
+
+    def _break_off(self, why: JobCancelled) -> None:
         flow = self._flow
         if flow is None:
             return
         if not self._paused:  # else the worker has nothing to do, and may keep what it has loaded
             self.worker.cancel()
         self._task, self._paused = None, False
-        self._advance(lambda: flow.throw(JobCancelled("Cancelled.")))
+        self._advance(lambda: flow.throw(why))
 
     def stop(self) -> None:
         """Cancel, and end the worker's process with all that it holds in memory; the next call starts a new one."""
-        self.cancel()
+        self._break_off(Stopped("Cancelled."))
         self.worker.cancel()
 
     def close(self) -> None:
@@ -123,7 +130,7 @@ class TaskRunner:
             if event.kind == "done":
                 self._advance(lambda flow=flow, result=event.result: flow.send(result))
             else:
-                failure = event.error or JobCancelled("Cancelled.")
+                failure = event.error or Stopped("Cancelled.")
                 self._advance(lambda flow=flow, failure=failure: flow.throw(failure))
 
     def _advance(self, step: Callable[[], "Call | None"]) -> None:

@@ -33,8 +33,8 @@ def cancelled(shell, stage: str, temporary: Path) -> None:
     child = child_of(shell)
     shell.click(getattr(shell.ui, f"{stage}CancelButton"))
     assert getattr(shell.ui, f"{stage}StatusLabel").text == "Cancelled."
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the panel at rest, the outbox listed")
     assert not getattr(shell.ui, f"{stage}ProgressBar").isVisible()
-    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S, "the panel at rest")
     shell.wait_until(lambda: not is_running(child), what="the end of the worker")
     assert silent(shell) == []
     # One worker's folder at most: that of a new worker, which lists the outbox.
