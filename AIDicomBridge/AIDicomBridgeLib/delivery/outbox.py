@@ -3,7 +3,8 @@
 State lives in one SQLite file beside the objects. A delivery is *waiting* until the peer has answered for it, *sent*
 once the peer accepted it, *refused* if the peer said no; it leaves the outbox, with a receipt, only when the
 destination has shown that it holds the object. Because an object keeps its SOP Instance UID, sending it again after
-a crash doubles nothing.
+a crash doubles nothing. Several processes may share an outbox: a file gets its name, and loses it, only while the
+journal is held for writing, so that no row is ever without its file.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _SWEEP_AFTER_S = 3600.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS delivery (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     sop_instance_uid TEXT NOT NULL, sop_class_uid TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
     destination TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     status TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', created TEXT NOT NULL,
@@ -148,12 +149,9 @@ class Outbox:
         placed = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for dataset in datasets:
-            self._write(dataset)
-            uids = tuple(
-                str(dataset[name].value)
-                for name in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-            )
-            with self._journal() as journal:
+            uids = _uids(dataset)
+            with self._written(dataset) as temporary, self._journal(writing=True) as journal:
+                self._place(temporary, uids[0], journal)
                 journal.execute(
                     "INSERT OR IGNORE INTO delivery (sop_instance_uid, sop_class_uid, study_uid, series_uid,"
                     " destination, state, created) VALUES (?, ?, ?, ?, ?, 'waiting', ?)",
@@ -182,7 +180,8 @@ class Outbox:
         """Count one more attempt, before the first byte is sent."""
         with self._journal() as journal:
             journal.executemany(
-                "UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", [(d.id,) for d in deliveries]
+                "UPDATE delivery SET attempts = attempts + 1 WHERE sop_instance_uid = ? AND destination = ?",
+                [_key(d) for d in deliveries],
             )
 
     def redirect(self, deliveries: Iterable[Delivery], destination: str) -> None:
@@ -191,23 +190,23 @@ class Outbox:
             for delivery in deliveries:
                 journal.execute(
                     "UPDATE OR REPLACE delivery SET destination = ?, state = 'waiting', status = '', reason = ''"
-                    " WHERE id = ?",
-                    (destination, delivery.id),
+                    " WHERE sop_instance_uid = ? AND destination = ?",
+                    (destination, *_key(delivery)),
                 )
 
     def discard(self, deliveries: Iterable[Delivery]) -> None:
         """Throw objects away that have not arrived; where one is on its way to another destination too, it stays."""
         for delivery in deliveries:
             with self._journal() as journal:
-                journal.execute("DELETE FROM delivery WHERE id = ?", (delivery.id,))
+                journal.execute("DELETE FROM delivery WHERE sop_instance_uid = ? AND destination = ?", _key(delivery))
             self._remove_unless_named(delivery)
 
     def mark(self, delivery: Delivery, state: DeliveryState, status: str, reason: str) -> None:
         """Enter what the peer answered for one object."""
         with self._journal() as journal:
             journal.execute(
-                "UPDATE delivery SET state = ?, status = ?, reason = ? WHERE id = ?",
-                (state.value, status, reason, delivery.id),
+                "UPDATE delivery SET state = ?, status = ?, reason = ? WHERE sop_instance_uid = ? AND destination = ?",
+                (state.value, status, reason, *_key(delivery)),
             )
 
     def settle(self, delivery: Delivery, *, proof: str, note: str = "") -> Receipt:
@@ -228,57 +227,79 @@ class Outbox:
                 " :destination, :proof, :note, :verified)",
                 vars(receipt),
             )
-            journal.execute("DELETE FROM delivery WHERE id = ?", (delivery.id,))
+            journal.execute("DELETE FROM delivery WHERE sop_instance_uid = ? AND destination = ?", _key(delivery))
         self._remove_unless_named(delivery)
         return receipt
 
     def _remove_unless_named(self, delivery: Delivery) -> None:
-        """Remove an object's file, unless the object is on its way to another destination."""
-        if not any(other.sop_instance_uid == delivery.sop_instance_uid for other in self.deliveries()):
-            delivery.path.unlink(missing_ok=True)
+        """Remove an object's file, unless the object is on its way to another destination.
+
+        After its row, so that a crash between the two leaves a file too many, never a row without a file.
+        """
+        with self._journal(writing=True) as journal:
+            if delivery.path not in self._named(journal):
+                delivery.path.unlink(missing_ok=True)
 
     def _path(self, sop_instance_uid: str) -> Path:
         return self._objects / (hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32] + ".dcm")
 
-    def _write(self, dataset: "Dataset") -> None:
-        path, uid = self._path(str(dataset.SOPInstanceUID)), str(dataset.SOPInstanceUID)
-        descriptor, name = tempfile.mkstemp(dir=self._objects, suffix=".part")  # mode 0600
-        temporary = Path(name)
+    def _named(self, journal: sqlite3.Connection) -> set[Path]:
+        """Return the files that a delivery names."""
+        return {self._path(uid) for (uid,) in journal.execute("SELECT DISTINCT sop_instance_uid FROM delivery")}
+
+    @contextmanager
+    def _written(self, dataset: "Dataset") -> Iterator[Path]:
+        """Write an object durably under a temporary name, which is gone afterwards unless the file got another."""
+        temporary = None
         try:
+            descriptor, name = tempfile.mkstemp(dir=self._objects, suffix=".part")  # mode 0600
+            temporary = Path(name)
             with os.fdopen(descriptor, "wb") as file:
-                dataset.save_as(file, enforce_file_format=True)
+                try:
+                    dataset.save_as(file, enforce_file_format=True)
+                except (ValueError, TypeError, AttributeError, KeyError) as error:  # pydicom's, of an incomplete one
+                    raise EncodingError(
+                        "a result cannot be written as a DICOM file", uid=str(dataset.SOPInstanceUID)
+                    ) from error
                 file.flush()
                 os.fsync(file.fileno())
-            if not path.exists():
-                temporary.replace(path)
-                sync_folder(self._objects)
-            elif path.read_bytes() != temporary.read_bytes():
-                raise ConflictError(
-                    "another object with this SOP Instance UID waits in the outbox",
-                    uid=uid,
-                    advice="A corrected result needs a new SOP Instance UID.",
-                )
+            yield temporary
         except OSError as error:
             raise DiskSpaceError(
                 f"a result cannot be written to the outbox {self.folder}: {error.strerror}",
-                uid=uid,
+                uid=str(dataset.SOPInstanceUID),
                 advice="Free some space there and run the job again.",
             ) from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:  # pydicom's, of an incomplete data set
-            raise EncodingError("a result cannot be written as a DICOM file", uid=uid) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+    def _place(self, temporary: Path, sop_instance_uid: str, journal: sqlite3.Connection) -> None:
+        """Give a written object its name, durably; the same object may wait there for another destination."""
+        path = self._path(sop_instance_uid)
+        if path.exists() and path in self._named(journal):
+            if path.read_bytes() != temporary.read_bytes():
+                raise ConflictError(
+                    "another object with this SOP Instance UID waits in the outbox",
+                    uid=sop_instance_uid,
+                    advice="A corrected result needs a new SOP Instance UID.",
+                )
+            return
+        temporary.replace(path)
+        sync_folder(self._objects)
 
     def _sweep(self) -> None:
         """Remove what a crash left behind: temporary files, and objects that no delivery names."""
-        named = {self._path(delivery.sop_instance_uid) for delivery in self.deliveries()}
-        for path in self._objects.iterdir():
-            # A younger file may be another process's, on its way into the journal.
-            if path not in named and time.time() - path.stat().st_mtime > _SWEEP_AFTER_S:
-                path.unlink(missing_ok=True)
+        # A younger file may be another process's, which is still writing it.
+        old = [path for path in self._objects.iterdir() if _age_s(path) > _SWEEP_AFTER_S]
+        if old:
+            with self._journal(writing=True) as journal:
+                for path in set(old) - self._named(journal):
+                    path.unlink(missing_ok=True)
 
     @contextmanager
-    def _journal(self) -> Iterator[sqlite3.Connection]:
+    def _journal(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open the journal for one transaction; one that is ``writing`` keeps all others from it from its beginning."""
         try:
             connection = sqlite3.connect(self.folder / "journal.sqlite", timeout=30)
         except sqlite3.Error as error:
@@ -287,8 +308,35 @@ class Outbox:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
+                if writing:
+                    connection.execute("BEGIN IMMEDIATE")
                 yield connection
         except sqlite3.Error as error:
             raise DeliveryError(f"the journal of the outbox {self.folder} cannot be used: {error}") from error
         finally:
             connection.close()
+
+
+def _uids(dataset: "Dataset") -> tuple[str, str, str, str]:
+    """Return an object's SOP Instance, SOP Class, Study Instance and Series Instance UID."""
+    names = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+    missing = [name for name in names if not dataset.get(name)]
+    if missing:
+        raise EncodingError(
+            f"a result has no {' and no '.join(missing)}", uid=str(dataset.get("SOPInstanceUID") or "") or None
+        )
+    instance, sop_class, study, series = (str(dataset[name].value) for name in names)
+    return instance, sop_class, study, series
+
+
+def _key(delivery: Delivery) -> tuple[str, str]:
+    """Return what finds a delivery's row: its number could be another's by now, or its object go elsewhere."""
+    return delivery.sop_instance_uid, delivery.destination
+
+
+def _age_s(path: Path) -> float:
+    """Return the seconds since a file was written; none for one that is just gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,5 +1,6 @@
 """DIMSE peers that refuse, warn and break off while we store: every instance has its own outcome."""
 
+import copy
 import dataclasses
 import threading
 import time
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AIDicomBridgeLib.delivery.deliver import deliver
+from AIDicomBridgeLib.delivery.outbox import DeliveryState, Outbox
 from AIDicomBridgeLib.errors import BadDicomError
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
@@ -115,6 +118,25 @@ def test_compressed_pixels_are_decompressed_for_a_peer_that_takes_no_others(imag
     assert report.complete
     assert {dataset.file_meta.TransferSyntaxUID for dataset in sent} <= {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
     assert all(np.array_equal(one.pixel_array, pixels) for one, pixels in zip(sent, before, strict=True))
+
+
+def test_a_duplicate_that_is_accepted_but_dropped_has_not_arrived(images, tmp_path) -> None:
+    """The peer answers 0x0000 to each C-STORE, and keeps what it had under the UID."""
+    corrected = copy.deepcopy(images)
+    pixels = corrected[1].pixel_array.copy()
+    pixels[0, 0] += 1
+    corrected[1].PixelData = pixels.tobytes()
+    outbox = Outbox(tmp_path / "outbox")
+    with faulty_pacs(images, DimseFaults(lists_late=True)) as pacs:
+        outbox.put(corrected, pacs.endpoint.address)
+        report = deliver(outbox, pacs.endpoint)
+
+    assert len(pacs.stored) == len(images)
+    assert len(report.receipts) == len(images) - 1
+    (left,) = report.remaining
+    assert (left.sop_instance_uid, left.state) == (corrected[1].SOPInstanceUID, DeliveryState.REFUSED)
+    assert "another object under this UID (differs in PixelData)" in left.reason
+    assert left.path.is_file()
 
 
 def test_private_value_representations_survive(images, tmp_path) -> None:

@@ -61,6 +61,8 @@ class DimseFaults:
         SOP Instance UID that it lists instead of the first real one.
     listed_class
         SOP Class UID that it lists instead of the first real one.
+    lists_late
+        List nothing before something was stored.
     counted
         How many instances it says that a series has.
     """
@@ -80,6 +82,7 @@ class DimseFaults:
     move_port: int = 0
     listed_uid: str = ""
     listed_class: str = ""
+    lists_late: bool = False
     counted: int = 0
 
 
@@ -102,6 +105,8 @@ class FaultyPacs:
             self._released.wait(30)
         if self.faults.find_status:
             yield self.faults.find_status, None
+            return
+        if self.faults.lists_late and not self.stored:
             return
         wanted = event.identifier
         for number, dataset in enumerate(self.datasets):  # one answer per instance at every level, as qrscp does

@@ -2,13 +2,22 @@
 
 import errno
 import os
+import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from AIDicomBridgeLib.delivery.deliver import deliver
 from AIDicomBridgeLib.delivery.outbox import DeliveryState, Outbox
-from AIDicomBridgeLib.errors import ConflictError, DiskSpaceError, NotOfferedError, RetrieveError, UnreachableError
+from AIDicomBridgeLib.errors import (
+    ConflictError,
+    DeliveryError,
+    DiskSpaceError,
+    NotOfferedError,
+    RetrieveError,
+    UnreachableError,
+)
 from AIDicomBridgeLib.pacs.endpoint import parse_endpoint
 from AIDicomBridgeLib.pacs.records import InstanceOutcome, InstanceRecord, Outcome, RetrieveReport, StoreReport
 from AIDicomBridgeLib.series.dicom_file import read_dicom
@@ -16,6 +25,7 @@ from pydicom import Dataset
 from synthetic import body_phantom, make_series
 
 ENDPOINT = parse_endpoint("dimse://PACS@127.0.0.1:104")
+SECOND = parse_endpoint("dimse://OTHER@127.0.0.1:105")
 
 
 @dataclass
@@ -230,15 +240,14 @@ def test_attributes_that_an_archive_adds_are_noted_not_refused(outbox: Outbox, r
 
 
 def test_one_object_for_two_destinations_stays_until_both_hold_it(outbox: Outbox, results: list[Dataset]) -> None:
-    second = parse_endpoint("dimse://OTHER@127.0.0.1:105")
     outbox.put(results[:1], ENDPOINT.address)
-    outbox.put(results[:1], second.address)
+    outbox.put(results[:1], SECOND.address)
 
     deliver(outbox, ENDPOINT, open_client=lambda _: FaultyPacs())
     (left,) = outbox.deliveries()
-    assert left.destination == second.address
+    assert left.destination == SECOND.address
     assert left.path.exists()
-    deliver(outbox, second, open_client=lambda _: FaultyPacs())
+    deliver(outbox, SECOND, open_client=lambda _: FaultyPacs())
     assert not left.path.exists()
 
 
@@ -264,3 +273,83 @@ def test_a_full_disk_leaves_nothing_half_written(
         outbox.put(results, ENDPOINT.address)
     assert outbox.deliveries() == []
     assert not list((outbox.folder / "objects").iterdir())
+
+
+@pytest.mark.parametrize("leaving", ["settled", "discarded", "swept"])
+def test_an_object_that_leaves_while_another_process_puts_it_in_stays(
+    outbox: Outbox, results: list[Dataset], monkeypatch: pytest.MonkeyPatch, leaving: str
+) -> None:
+    (first,) = outbox.put(results[:1], ENDPOINT.address)
+    if leaving == "swept":  # what a crash after the row was taken out leaves
+        first_content = first.path.read_bytes()
+        outbox.discard([first])
+        first.path.write_bytes(first_content)
+        os.utime(first.path, (0, 0))
+    other = Outbox.__new__(Outbox)
+    other.__dict__.update(vars(outbox))  # opened before; its sweep is over
+    leave: list[Callable[[], object]] = [
+        {
+            "settled": lambda: outbox.settle(first, proof="compared"),
+            "discarded": lambda: outbox.discard([first]),
+            "swept": lambda: Outbox(outbox.folder),
+        }[leaving]
+    ]
+    connect = sqlite3.connect
+
+    def connect_later(*arguments, **options) -> sqlite3.Connection:
+        if leave:
+            leave.pop()()
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_later)
+    (second,) = other.put(results[:1], SECOND.address)
+
+    assert read_dicom(second.path) == results[0]
+
+
+def test_an_object_put_in_while_another_process_removes_it_stays(
+    outbox: Outbox, results: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = outbox.put(results[:1], ENDPOINT.address)
+    other, tries, held_off = Outbox(outbox.folder), [1], []
+    connect, unlink = sqlite3.connect, Path.unlink
+
+    def unlink_later(path: Path, missing_ok: bool = False) -> None:
+        if path == first.path and tries:
+            tries.pop()
+            try:
+                other.put(results[:1], SECOND.address)
+            except DeliveryError as error:  # the journal is held: a real process waits until it is free
+                held_off.append(error)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **_options: connect(path, timeout=0))
+    monkeypatch.setattr(Path, "unlink", unlink_later)
+    outbox.settle(first, proof="compared")
+    if held_off:
+        other.put(results[:1], SECOND.address)
+
+    (second,) = outbox.deliveries()
+    assert not tries
+    assert read_dicom(second.path) == results[0]
+
+
+def test_what_two_processes_settle_at_once_takes_no_other_result_with_it(
+    outbox: Outbox, results: list[Dataset]
+) -> None:
+    (first,) = outbox.put(results[:1], ENDPOINT.address)
+    outbox.settle(first, proof="compared")
+    (later,) = outbox.put(results[1:2], ENDPOINT.address)
+
+    outbox.settle(first, proof="compared")  # by the process that was slower
+
+    assert outbox.deliveries() == [later]
+    assert len(outbox.receipts()) == 1
+
+
+def test_a_file_left_behind_by_a_crash_does_not_keep_a_result_out(outbox: Outbox, results: list[Dataset]) -> None:
+    (first,) = outbox.put(results[:1], ENDPOINT.address)
+    outbox.discard([first])
+    first.path.write_bytes(b"left behind")
+    (again,) = outbox.put(results[:1], ENDPOINT.address)
+    assert read_dicom(again.path) == results[0]
