@@ -76,7 +76,8 @@ class _Place:
 
     def has_ended(self, association: Any, now: float) -> bool:
         """Return whether the association's thread is over; it starts a moment after its connection is entered."""
-        return not association.is_alive() and self.age(now) > _GRACE_SECONDS
+        was_started = association.ident is not None
+        return not association.is_alive() and (was_started or self.age(now) > _GRACE_SECONDS)
 
     def rate(self, now: float) -> float:
         """Return the bytes per second that have come so far; a young connection has not shown its rate yet."""

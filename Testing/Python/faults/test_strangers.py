@@ -24,7 +24,7 @@ from AIDicomBridgeLib.pacs.scp_guard import ScpLimits
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from pydicom import dcmread
 from pydicom.uid import generate_uid
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification
 from synthetic import body_phantom, make_series, part10
@@ -280,6 +280,48 @@ def test_memory_stays_flat_and_an_honest_peer_is_served(archive_process, archive
 
     assert memory_of(process, "VmHWM") - before < 100 * 2**20
     assert len([path for path in (archive_folder / "instances").rglob("*.dcm") if path.is_file()]) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc shows the memory of a process on Linux only")
+def test_hundreds_of_visits_leave_nothing_behind(archive_process) -> None:
+    """Associations that are released or aborted, and connections that a health check opens and closes."""
+    process, endpoint = archive_process
+    sent: list[bytes] = []
+    entity = AE(ae_title="VISITOR")
+    entity.add_requested_context(Verification)
+    handlers = [(evt.EVT_PDU_SENT, lambda event: sent.append(event.pdu.encode()))]
+    entity.associate("127.0.0.1", endpoint.port, ae_title=endpoint.ae_title, evt_handlers=handlers).release()
+    request, release = sent
+    abort = struct.pack(">BBLL", 7, 0, 4, 0)
+
+    def visit(times: int) -> int:
+        accepted = 0
+        for number in range(times):
+            for _ in range(3):
+                socket.create_connection(("127.0.0.1", endpoint.port)).close()
+            with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as visitor, suppress(OSError):
+                visitor.sendall(request)
+                accepted += visitor.recv(65536)[:1] == b"\x02"
+                visitor.sendall(abort if number % 2 else release)
+                visitor.recv(65536)
+        return accepted
+
+    def held() -> tuple[int, int]:
+        threads = int(re.search(r"Threads:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1])
+        return threads, len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+
+    visit(50)  # what is made once is made
+    threads, files = held()
+    before = memory_of(process, "VmRSS")
+    accepted = visit(200)
+    deadline = time.monotonic() + 20
+    while (held()[0] > threads + 3 or held()[1] > files + 3) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the last threads and sockets are on their way out
+
+    assert held()[0] <= threads + 3
+    assert held()[1] <= files + 3
+    assert accepted > 190  # who comes often, and goes, keeps nobody out
+    assert memory_of(process, "VmRSS") - before < 4 * 2**20  # a leak of 30 kB each would be 6 MB
 
 
 def assert_serves(endpoint: DimseEndpoint, seconds: float) -> None:
