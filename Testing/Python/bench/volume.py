@@ -55,7 +55,7 @@ def _ours(folder: Path) -> np.ndarray:
 def _simpleitk(folder: Path) -> np.ndarray:
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    return sitk.GetArrayViewFromImage(reader.Execute()).copy()
+    return sitk.GetArrayFromImage(reader.Execute())
 
 
 def _least(actions: dict[str, Callable[[], object]], repeat: int) -> dict[str, tuple[float, float]]:
