@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import ConflictError, GeometryError, NotFoundError
 from ..series.source_series import SourceSeries
+from ..series.subject import Subject
 from .dicom_database import file_in
 from .subject_hierarchy import Patients
 from .volume_node import shown_frames, shown_instances
@@ -72,7 +73,8 @@ class SourceFiles:
         NotFoundError
             The node names no DICOM instances, or their files are not known here.
         ConflictError
-            The files were changed after the volume had been loaded, and the database has no others.
+            The files were changed after the volume had been loaded, and the database has no others, or they are of
+            another patient or study now.
         GeometryError
             The files stack up in another order than the node's slices, or hold several stacks.
         """
@@ -85,9 +87,8 @@ class SourceFiles:
         known = self.remembered(node)
         if known is not None and not known.has_changed_on_disk:
             return known
-        self._known = {key: source for key, source in self._known.items() if source is not known}
         try:
-            self.remember(_read(uids, shown_frames(node), database))
+            read = _read(uids, shown_frames(node), database)
         except NotFoundError as error:
             if known is None:
                 raise
@@ -96,6 +97,10 @@ class SourceFiles:
                 uid=known.series_uid,
                 advice="Load the series again: a result must come from the images that it refers to.",
             ) from error
+        if known is not None:
+            Subject.of(known.headers[0]).refuse_others([Subject.of(read.headers[0])])
+            self._known = {key: source for key, source in self._known.items() if source is not known}
+        self.remember(read)
         source = self.remembered(node)
         if source is None:
             raise GeometryError(

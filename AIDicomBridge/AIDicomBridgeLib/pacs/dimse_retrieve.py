@@ -25,7 +25,6 @@ from .dimse import (
     storage_contexts,
 )
 from .endpoint import DimseEndpoint
-from .endpoint_rules import check_reachable
 from .parallel import run_parallel, shares
 from .retrieval import Retrieval
 from .scp_guard import ScpLimits
@@ -137,7 +136,6 @@ class DimseRetriever:
         from pynetdicom import build_context
 
         endpoint = self._endpoint
-        check_reachable(endpoint)
         with (
             StorageScp(
                 retrieval.receiver,

@@ -62,12 +62,15 @@ def store_instances(
     cancel = Deadline(cancel, endpoint.total_timeout_s)
     sending = _Sending(endpoint, len(instances), outcomes, progress, cancel)
     at_once = endpoint.associations
-    for attempt in range(1, _ATTEMPTS + 1):
+    nobody_got_in = True
+    for _attempt in range(_ATTEMPTS):
         open_ones = [item for item in instances if item.sop_instance_uid not in outcomes]
         batches = [share for batch in _batches_by_kind(open_ones) for share in shares(batch, at_once, _LEAST_SHARE)]
         run_parallel([partial(sending.try_batch, batch) for batch in batches], at_once, sending.show_progress)
-        if attempt == 1 and sending.first_failure is not None and not outcomes:
+        may_be_too_many = at_once > 1 and sending.turned_away > 0
+        if nobody_got_in and sending.first_failure is not None and not outcomes and not may_be_too_many:
             raise sending.first_failure
+        nobody_got_in = nobody_got_in and sending.turned_away == len(batches)
         if sending.out_of_time:
             break
         at_once, sending.turned_away = max(1, at_once - sending.turned_away), 0  # peers limit how many they accept

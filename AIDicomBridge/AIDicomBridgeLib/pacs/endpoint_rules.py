@@ -8,7 +8,7 @@ from ..errors import EncodingError, EndpointError
 from ..results.profiles import find_profile
 
 if TYPE_CHECKING:
-    from .endpoint import DimseEndpoint, Endpoint
+    from .endpoint import Endpoint
 
 FORMS = "Write dimse://AETITLE@host:port, or https://host/dicom-web."
 
@@ -84,17 +84,6 @@ def check_timeouts(endpoint: "Endpoint") -> None:
     for item in fields(endpoint):
         if item.name.endswith("timeout_s") and not 0 < getattr(endpoint, item.name) < 1e6:
             raise EndpointError(f"{item.name} must be a number of seconds above 0", peer=endpoint.name)
-
-
-def check_reachable(endpoint: "DimseEndpoint") -> None:
-    """Refuse to wait for a peer on another machine where only this one can connect."""
-    sender = endpoint.move_from or endpoint.host
-    if is_loopback(endpoint.move_host) and not is_loopback(sender):
-        raise EndpointError(
-            f"our receiver listens on {endpoint.move_host} only, where {sender} cannot reach it",
-            peer=endpoint.name,
-            advice="Add move_host=0.0.0.0 to the address, or this machine's own address towards the PACS.",
-        )
 
 
 def is_loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BridgeError
 from ..progress import CancelToken
+from .tls import web_context
 
 if TYPE_CHECKING:
     import requests
@@ -219,11 +220,11 @@ def _watched_adapter(current: threading.local) -> "HTTPAdapter":
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
+            super().init_poolmanager(*args, **kwargs, ssl_context=web_context())
             self.poolmanager.pool_classes_by_scheme = pools
 
         def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(proxy, **kwargs)
+            manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=web_context())
             manager.pool_classes_by_scheme = pools
             return manager
 

@@ -1,4 +1,4 @@
-"""TLS of DIMSE by the BCP 195 profile of PS3.15 B.12, in both directions: what we call, and what calls us back."""
+"""TLS by the BCP 195 profile of PS3.15 B.12: what we call, by DIMSE and DICOMweb, and what calls us back."""
 
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,15 @@ def receiving_context(files: TlsFiles | None, peer: str) -> "ssl.SSLContext | No
     context = _context(files, peer, ssl.Purpose.CLIENT_AUTH)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def web_context() -> "ssl.SSLContext":
+    """Return what urllib3 verifies servers with, once it has put the certificates to trust into it."""
+    import ssl
+
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    return create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2, ciphers=_CIPHERS)
 
 
 def _context(files: TlsFiles, peer: str, purpose: "ssl.Purpose") -> "ssl.SSLContext":

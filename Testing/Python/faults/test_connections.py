@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from AIDicomBridgeLib.errors import (
     AssociationError,
-    EndpointError,
     UnreachableError,
 )
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint, TlsFiles, parse_endpoint
-from AIDicomBridgeLib.pacs.endpoint_rules import check_reachable
 from peers import free_port
 from peers.fault_pacs import HttpAnswer, faulty_pacs, faulty_web
 from peers.tls_front import make_certificates
@@ -131,15 +129,3 @@ def test_user_and_passcode_are_shown_to_the_peer_and_checked(images, server_tls)
         connect(dataclasses.replace(endpoint, auth=("doctor", "canary"))).verify()
         with pytest.raises((AssociationError, UnreachableError)):
             connect(dataclasses.replace(endpoint, auth=("doctor", "wrong"))).verify()
-
-
-@pytest.mark.parametrize("host", ["pacs.example", "192.0.2.7"])
-def test_a_receiver_that_the_peer_cannot_reach_is_said_before_anything_is_sent(host) -> None:
-    endpoint = DimseEndpoint("", host, 104, "PACS", retrieve="C-MOVE", move_port=11112)
-
-    with pytest.raises(EndpointError, match=f"listens on 127.0.0.1 only, where {host} cannot reach it") as caught:
-        check_reachable(endpoint)
-
-    assert "move_host=0.0.0.0" in caught.value.advice
-    check_reachable(dataclasses.replace(endpoint, move_host="192.0.2.1"))
-    check_reachable(dataclasses.replace(endpoint, move_from="127.0.0.1"))  # through a tunnel

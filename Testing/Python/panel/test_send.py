@@ -80,7 +80,8 @@ def test_images_that_became_another_patients_after_loading_are_not_sent(shell, a
     find_and_load(shell, archive)
     segment(shell)
     rewrite_database(archive, PatientName="Somebody^Else", PatientID="OTHER-1")
-    send(shell)
+    shell.click(shell.ui.sendButton)
+    assert not shell.ui.confirmGroupBox.isVisible()
     said = shell.ui.sendStatusLabel.text
     assert "not of the patient and study that they were loaded as" in said
     assert "PatientName, PatientID" in said
