@@ -76,7 +76,8 @@ def labels_by_dcmqi(segmentation: Dataset, labels: LabelVolume, folder: Path) ->
     found = np.zeros(labels.labels.shape, np.uint8)
     if segmentation.SegmentationType == "LABELMAP" and len(images) == 1:
         return on_grid(images[0], found.shape, labels.ijk_to_lps).astype(np.uint8)
-    for image, segment in zip(images, labels.segments, strict=True):
+    drawn = [segment for segment in labels.segments if (labels.labels == segment.label).any()]  # others have no frames
+    for image, segment in zip(images, drawn, strict=True):
         found[on_grid(image, found.shape, labels.ijk_to_lps) > 0] = segment.label
     return found
 
