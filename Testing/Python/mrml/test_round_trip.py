@@ -175,7 +175,8 @@ def orientations(draw: st.DrawFn) -> tuple[float, ...]:
     about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
     about_y = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
     row, column, _ = (about_z @ about_x @ about_y).T
-    return (*row, *(-column if left_handed else column))
+    cosines = (*row, *(-column if left_handed else column))
+    return tuple(round(float(cosine), 12) for cosine in cosines)  # DCMTK, and so dcmqi, cannot read 5e-324
 
 
 def any_voxels(shape: tuple[int, int, int], seed: int) -> np.ndarray:
