@@ -8,7 +8,10 @@ import pytest
 
 VARIABLE = "AIDICOMBRIDGE_SLICER_CORE_VENV"
 HERE = Path(__file__).parent
-SUITE = ("volume_node", "source_files", "segmentation_node", "edited_node", "mirrored_volume", "round_trip")
+SUITE = (
+    *("volume_node", "subject_hierarchy", "source_files", "segmentation_node", "edited_node"),
+    *("mirrored_volume", "round_trip"),
+)
 
 
 @pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no environment with another slicer-core")
