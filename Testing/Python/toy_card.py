@@ -1,8 +1,13 @@
-"""A model card as a person writes it, beside a tiny network with random weights: any CT, windows of 16 voxels."""
+"""Model cards beside tiny networks with random weights: one as a person writes it, and one in code."""
 
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import torch
+from AIDicomBridgeLib import Catalogue, ModelCard
+from AIDicomBridgeLib.inference.rules import Decision, InputRules, IntensityStep, WindowRules
+from AIDicomBridgeLib.models.card import NetworkRules, WeightsFile
 
 CARD = """\
 name = "toy"
@@ -56,3 +61,28 @@ def write_toy_card(folder: Path, *, nonsense: bool = False) -> Path:
     save_file({"0.weight": torch.randn(4, 1, 3, 3, 3), "3.weight": last}, folder / "toy.safetensors")
     (folder / "toy.toml").write_text(CARD)
     return folder / "toy.toml"
+
+
+def own_card(folder: Path) -> ModelCard:
+    """Write a small MeshNet with random weights and its card, windows of 16, three classes."""
+    from safetensors.torch import save
+
+    torch.manual_seed(5)
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3, bias=False), torch.nn.Conv3d(4, 3, 1, bias=False))
+    names = {"0.weight": network[0].weight, "3.weight": network[1].weight}
+    content = save({name: tensor.detach().contiguous() for name, tensor in names.items()})
+    (folder / "own.safetensors").write_bytes(content)
+    shipped = Catalogue.load()["mindgrab"]
+    segment = shipped.segments[0]
+    return dataclasses.replace(
+        shipped,
+        name="own",
+        segments=(segment, dataclasses.replace(segment, label=2, name="Other")),
+        cleanups=(),
+        decision=Decision((0, 1, 2)),
+        modalities=("CT",),
+        network=NetworkRules("meshnet", 3, 4, (1,)),
+        input=InputRules("SPL", (2.0, 2.0, 2.0), (IntensityStep("window", -1000, 1000),)),
+        windows=WindowRules((16, 16, 16)),
+        weights=WeightsFile("own.safetensors", len(content), hashlib.sha256(content).hexdigest()),
+    )

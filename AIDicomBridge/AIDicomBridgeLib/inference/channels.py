@@ -1,21 +1,18 @@
 """The volumes that a network sees together, one for each of its input channels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ConflictError, GeometryError, ModelError
 from ..series.volume import ImageVolume
-
-if TYPE_CHECKING:
-    from ..models.card import InputRules
+from .rules import InputRules
 
 _SAME_PLACE_MM = 0.01  # how far apart the corners of two grids may lie that count as one
 
 
 def channels_of(
-    volume: ImageVolume | Sequence[ImageVolume], rules: "InputRules | None", model: str
+    volume: ImageVolume | Sequence[ImageVolume], rules: InputRules | None, model: str
 ) -> tuple[ImageVolume, ...]:
     """Return the volumes, one for each input channel, in the order of the channels.
 

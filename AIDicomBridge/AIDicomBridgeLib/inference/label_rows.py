@@ -2,51 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ModelError
+from .rules import Decision
 from .windows import Triple
 
 if TYPE_CHECKING:
     import torch
 
 _BLOCK_VOXELS = 1 << 17  # decided at once on the CPU: what is held of them stays in the cores' caches
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How outputs become labels.
-
-    Attributes
-    ----------
-    values
-        The label of every output channel; 0 is background.
-    activation
-        ``"softmax"``: the channels compete, the largest wins. ``"sigmoid"``: each channel is a segment of its own.
-    outputs_are_probabilities
-        The network applies its activation itself.
-    threshold
-        For sigmoid: the probability from which a voxel belongs to a segment.
-    overlap_rule
-        For sigmoid, where several segments claim a voxel: ``"highest"`` probability, or the ``"last"`` channel.
-    """
-
-    values: tuple[int, ...]
-    activation: str = "softmax"
-    outputs_are_probabilities: bool = False
-    threshold: float = 0.5
-    overlap_rule: str = "highest"
-
-    @property
-    def cut(self) -> float:
-        """The output from which a sigmoid channel claims a voxel."""
-        if self.outputs_are_probabilities:
-            return self.threshold
-        return math.log(self.threshold / (1 - self.threshold))
 
 
 class LabelRows:

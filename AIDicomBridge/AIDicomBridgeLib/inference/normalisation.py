@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .rules import IntensityStep
+
 if TYPE_CHECKING:
     import torch
-
-    from ..models.card import IntensityStep
 
 # What each rule of a model card needs: the card is checked against this table.
 INTENSITY_RULES: dict[str, tuple[str, ...]] = {
@@ -23,7 +23,7 @@ INTENSITY_RULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def normalise(tensor: "torch.Tensor", steps: "tuple[IntensityStep, ...]", modalities: Sequence[str]) -> "torch.Tensor":
+def normalise(tensor: "torch.Tensor", steps: tuple[IntensityStep, ...], modalities: Sequence[str]) -> "torch.Tensor":
     """Return volumes (C, D, H, W) with the steps of a card applied in order, float32; the input may be changed.
 
     Each channel is a volume by itself, of its own modality.
@@ -53,7 +53,7 @@ def normalise(tensor: "torch.Tensor", steps: "tuple[IntensityStep, ...]", modali
 
 
 def _apply(  # noqa: PLR0911 - one return per rule
-    tensor: "torch.Tensor", step: "IntensityStep", inside: "torch.Tensor | None"
+    tensor: "torch.Tensor", step: IntensityStep, inside: "torch.Tensor | None"
 ) -> "torch.Tensor":
     if step.rule == "window":
         return _scale(tensor, step.low, step.high).clamp_(0, 1)

@@ -1,17 +1,15 @@
 """Cleaning up labels: holes, the largest component, specks."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..models.card import Cleanup
+from .rules import Cleanup
 
 Box = tuple[slice, ...]
 
 
-def clean_up(labels: np.ndarray, cleanup: "Cleanup", voxel_ml: float) -> np.ndarray:
+def clean_up(labels: np.ndarray, cleanup: Cleanup, voxel_ml: float) -> np.ndarray:
     """Return the labels with what a card asks for one of them done, in the order of its keys; a copy.
 
     Parameters

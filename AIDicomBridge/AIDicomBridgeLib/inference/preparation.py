@@ -10,12 +10,11 @@ from ..series.volume import ImageVolume
 from .normalisation import normalise
 from .orientation import Orientation
 from .resampling import resample, resampled_shape, separate_axis
+from .rules import InputRules
 from .windows import Triple
 
 if TYPE_CHECKING:
     import torch
-
-    from ..models.card import InputRules
 
 Box = tuple[slice, slice, slice]
 
@@ -67,7 +66,7 @@ class Framing:
         return np.ascontiguousarray(self.orientation.invert(array))
 
 
-def frame(volumes: Sequence[ImageVolume], rules: "InputRules") -> Framing:
+def frame(volumes: Sequence[ImageVolume], rules: InputRules) -> Framing:
     """Return how a card's input rules frame volumes on one grid; only cropping looks at the voxels.
 
     The box holds what has to be seen of any of them.
@@ -97,7 +96,7 @@ def frame(volumes: Sequence[ImageVolume], rules: "InputRules") -> Framing:
 
 
 def network_input(
-    volumes: Sequence[ImageVolume], rules: "InputRules", framing: Framing, device: "torch.device"
+    volumes: Sequence[ImageVolume], rules: InputRules, framing: Framing, device: "torch.device"
 ) -> "torch.Tensor":
     """Return what the network sees of its volumes: float32 (C, D, H, W) on the device.
 

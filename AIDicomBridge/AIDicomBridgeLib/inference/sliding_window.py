@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from .label_rows import Decision, LabelRows
+from .label_rows import LabelRows
 from .memory_plan import MemoryPlan
+from .rules import Decision, WindowRules
 from .slab import RollingSlab
 from .windows import Triple, importance_map, padding_to_patch, window_starts
 
 if TYPE_CHECKING:
     import torch
-
-    from ..models.card import WindowRules
 
 _CERTAIN = 15.0  # an output whose softmax or sigmoid is 1 in float16
 Predict = Callable[["torch.Tensor"], "torch.Tensor"]  # (N, C, d, h, w) -> (N, classes, d, h, w)
@@ -26,7 +25,7 @@ def padded_shape(grid: Triple, patch: Triple) -> Triple:
     return first, second, third
 
 
-def count_windows(grid: Triple, patch: Triple, rules: "WindowRules") -> int:
+def count_windows(grid: Triple, patch: Triple, rules: WindowRules) -> int:
     """Return how many windows cover a grid."""
     starts = _starts(padded_shape(grid, patch), patch, rules)
     return len(starts[0]) * len(starts[1]) * len(starts[2])
@@ -36,7 +35,7 @@ def run_windows(
     predict: Predict,
     tensor: "torch.Tensor",
     rows: LabelRows,
-    rules: "WindowRules",
+    rules: WindowRules,
     patch: Triple,
     plan: MemoryPlan,
     *,
@@ -95,7 +94,7 @@ def run_windows(
     _put_finished(slab, grid[axis], rows, rules, padding)
 
 
-def _starts(grid: Triple, patch: Triple, rules: "WindowRules") -> list[list[int]]:
+def _starts(grid: Triple, patch: Triple, rules: WindowRules) -> list[list[int]]:
     return [window_starts(size, extent, rules.overlap, rules.tiling) for size, extent in zip(grid, patch, strict=True)]
 
 
@@ -104,7 +103,7 @@ def _window(tensor: "torch.Tensor", start: Triple, patch: Triple) -> "torch.Tens
     return tensor[:, first, second, third]
 
 
-def _is_worth_running(window: "torch.Tensor", rules: "WindowRules") -> bool:
+def _is_worth_running(window: "torch.Tensor", rules: WindowRules) -> bool:
     return rules.skip_empty_up_to is None or float(window.max()) > rules.skip_empty_up_to
 
 
@@ -129,7 +128,7 @@ def _fill_with_background(sums: "torch.Tensor", weights: "torch.Tensor", decisio
 
 
 def _put_finished(
-    slab: RollingSlab, until: int, rows: LabelRows, rules: "WindowRules", padding: list[tuple[int, int]]
+    slab: RollingSlab, until: int, rows: LabelRows, rules: WindowRules, padding: list[tuple[int, int]]
 ) -> None:
     """Hand over the rows before ``until``, without those that were padded."""
     axis = slab.axis

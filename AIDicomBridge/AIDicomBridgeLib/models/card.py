@@ -3,103 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..inference.label_rows import Decision
+from ..inference.rules import Cleanup, Decision, InputRules, WindowRules
 from ..results.labels import Segment
-
-
-@dataclass(frozen=True)
-class IntensityStep:
-    """One step of :func:`..inference.normalisation.normalise`: a rule, its numbers, and the modalities that it is for.
-
-    Attributes
-    ----------
-    low, high, mean, std
-        The rule's numbers, those that it takes.
-    nonzero_only
-        For z-score: only the voxels that are not 0 count and change.
-    holes_too
-        With ``nonzero_only``: voxels of 0 that others enclose count and change too.
-    modalities
-        The step is left out for others; empty for all.
-    channels
-        Input channels, from 0, that it is for; empty for all, one by one.
-    """
-
-    rule: str
-    low: float = 0.0
-    high: float = 1.0
-    mean: float = 0.0
-    std: float = 1.0
-    nonzero_only: bool = False
-    holes_too: bool = False
-    modalities: tuple[str, ...] = ()
-    channels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class InputRules:
-    """What a network wants to see.
-
-    Attributes
-    ----------
-    orientation
-        Direction of increasing index along the tensor's D, H, W, as three of L R A P S I: ``"LIA"``. Of a series'
-        own axes as three of k j i (slices, rows, columns): ``"kji"``, which empty stands for too.
-    spacing_mm
-        Voxel spacing along D, H, W in millimetres, 0 for the source's own along that axis; empty for the source's own.
-    intensity
-        Applied in order, before the volume is resampled.
-    resampled_first
-        Applied after that: for rules like percentiles the result then depends on the grid, as some models expect.
-    channels
-        Input channels; a series is one. A model of several takes that many series on one grid.
-    channel_names
-        What they are, in order: ``("T1", "FLAIR")``; empty where nothing is known.
-    resampling
-        ``"linear"``, ``"cubic"``, or ``"nnunet"`` (cubic; the nearest slice along a much coarser axis).
-    crop
-        ``"none"``; ``"nonzero"``, the box of the voxels that are not 0; ``"body"``, the box of a CT's body.
-    """
-
-    orientation: str
-    spacing_mm: tuple[float, ...] = ()
-    intensity: tuple[IntensityStep, ...] = ()
-    channels: int = 1
-    channel_names: tuple[str, ...] = ()
-    resampling: str = "linear"
-    crop: str = "none"
-    resampled_first: bool = False
-
-
-@dataclass(frozen=True)
-class WindowRules:
-    """How a network is run over a volume.
-
-    Attributes
-    ----------
-    patch
-        (D, H, W) of a window; (H, W) for a 2D network, which then runs slice by slice; empty for the whole volume.
-    overlap
-        Share of a window that the next one covers again.
-    tiling
-        ``"nnunet"`` or ``"monai"``, see :func:`..inference.windows.window_starts`.
-    importance
-        ``"gaussian"`` or ``"constant"``.
-    padding_value
-        What surrounds a volume smaller than a window, after normalisation.
-    mirror_axes
-        Axes, among those of the patch, along which mirrored windows are averaged in: 2 to 8 times the work.
-    skip_empty_up_to
-        Windows without a larger value are background and not run; None to run all.
-    """
-
-    patch: tuple[int, ...] = ()
-    overlap: float = 0.5
-    tiling: str = "nnunet"
-    importance: str = "gaussian"
-    padding_value: float = 0.0
-    mirror_axes: tuple[int, ...] = ()
-    skip_empty_up_to: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,20 +28,6 @@ class NetworkRules:
 
 
 ARCHITECTURES = ("meshnet", "lungmask-unet")
-
-
-@dataclass(frozen=True)
-class Cleanup:
-    """What is done to one label at the end, in this order.
-
-    With ``by_corners``, what touches by an edge or a corner is one component; else only what shares a face.
-    """
-
-    label: int
-    fill_holes: bool = False
-    keep_largest_component: bool = False
-    minimum_ml: float = 0.0
-    by_corners: bool = False
 
 
 @dataclass(frozen=True)

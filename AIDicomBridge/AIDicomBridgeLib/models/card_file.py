@@ -9,22 +9,18 @@ from urllib.parse import urlsplit
 
 from ..checked_table import CheckedTable
 from ..errors import ModelError
-from ..inference.label_rows import Decision
 from ..inference.normalisation import INTENSITY_RULES
+from ..inference.rules import Cleanup, Decision, InputRules, IntensityStep, WindowRules
 from ..results.labels import Code, Segment
 from .card import (
     ARCHITECTURES,
     FORMATS,
     PROGRAMS,
     SUFFIXES,
-    Cleanup,
-    InputRules,
-    IntensityStep,
     ModelCard,
     NetworkRules,
     PackagedFile,
     WeightsFile,
-    WindowRules,
 )
 
 PROCEDURES = ("ct-tissues", "deepbet", "lungmask")

@@ -18,13 +18,14 @@ from ..inference.label_rows import LabelRows
 from ..inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from ..inference.postprocessing import clean_up
 from ..inference.preparation import Framing, frame, network_input
+from ..inference.rules import InputRules, WindowRules
 from ..inference.sliding_window import count_windows, padded_shape, run_windows
 from ..inference.windows import Triple
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..results.labels import LabelVolume, Provenance
 from ..series.regular_grid import labels_on_slices, regular_volume
 from ..series.volume import ImageVolume
-from .card import InputRules, ModelCard, WindowRules
+from .card import ModelCard
 from .procedures import PROCEDURES, RunContext
 
 if TYPE_CHECKING:

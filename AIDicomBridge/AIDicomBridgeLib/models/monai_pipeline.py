@@ -7,9 +7,8 @@ that sees other intensities than it was trained on answers all the same, and wro
 from collections.abc import Callable, Mapping
 
 from ..errors import ModelError
-from ..inference.label_rows import Decision
+from ..inference.rules import Cleanup, Decision, InputRules, IntensityStep, WindowRules
 from .bundle_config import Configuration
-from .card import Cleanup, InputRules, IntensityStep, WindowRules
 from .card_file import checked_orientation
 from .monai_steps import ADVICE, Step, steps_for
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..checked_table import CheckedTable
 from ..errors import ModelError, WeightsError
-from ..inference.label_rows import Decision
+from ..inference.rules import Decision, InputRules, IntensityStep, WindowRules
 from .anatomy import segment_of
-from .card import InputRules, IntensityStep, ModelCard, NetworkRules, WindowRules
+from .card import ModelCard, NetworkRules
 from .card_file import checked_orientation
 from .nnunet_networks import build_nnunet
 from .state_dicts import read_checkpoint

@@ -24,10 +24,10 @@ import torch
 from AIDicomBridgeLib import load_model, read_volume
 from AIDicomBridgeLib.inference.device import choose_precision
 from AIDicomBridgeLib.inference.ensemble import Ensemble
-from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
+from AIDicomBridgeLib.inference.label_rows import LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task
+from AIDicomBridgeLib.inference.rules import Decision, WindowRules
 from AIDicomBridgeLib.inference.sliding_window import count_windows, run_windows
-from AIDicomBridgeLib.models.card import WindowRules
 from AIDicomBridgeLib.models.loading import find_card
 from AIDicomBridgeLib.progress import Progress
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from AIDicomBridgeLib.inference.ensemble import Ensemble
-from AIDicomBridgeLib.inference.label_rows import Decision, LabelRows
+from AIDicomBridgeLib.inference.label_rows import LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan
+from AIDicomBridgeLib.inference.rules import Decision, WindowRules
 from AIDicomBridgeLib.inference.sliding_window import run_windows
-from AIDicomBridgeLib.models.card import WindowRules
 
 pytest.importorskip("monai", reason="monai is not installed (extra peers)")
 

@@ -13,8 +13,8 @@ from AIDicomBridgeLib.errors import ModelError
 from AIDicomBridgeLib.inference.normalisation import normalise
 from AIDicomBridgeLib.inference.postprocessing import clean_up
 from AIDicomBridgeLib.inference.preparation import frame, network_input
+from AIDicomBridgeLib.inference.rules import InputRules, IntensityStep
 from AIDicomBridgeLib.models import bundle_config
-from AIDicomBridgeLib.models.card import InputRules, IntensityStep
 from AIDicomBridgeLib.models.loading import folder_card
 from AIDicomBridgeLib.models.monai_bundle import load_bundle
 from AIDicomBridgeLib.series.volume import read_volume

@@ -12,8 +12,8 @@ import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.errors import BridgeError, ConsentError, ModelError, WeightsError
-from AIDicomBridgeLib.inference.label_rows import Decision
-from AIDicomBridgeLib.models.card import InputRules, NetworkRules, WeightsFile, WindowRules
+from AIDicomBridgeLib.inference.rules import Decision, InputRules, WindowRules
+from AIDicomBridgeLib.models.card import NetworkRules, WeightsFile
 from AIDicomBridgeLib.models.catalogue import SHIPPED_CARDS
 from AIDicomBridgeLib.models.consent import Consents
 from AIDicomBridgeLib.models.state_dicts import read_checkpoint
