@@ -75,7 +75,8 @@ class Job:
         Which stack to take of a series that holds several, and whether to accept an irregular one: see
         :meth:`SourceSeries.from_files`.
     suv
-        Give the model a PET series as SUV by body weight; its measurements are then in SUV too.
+        Give the model a PET series as SUV by body weight; its measurements are then in SUV too. A model whose card
+        wants SUV gets it in any case.
     any_body_part
         Run the model also where the header names a body part that is not on its card.
     series_description
@@ -220,7 +221,9 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             with done.stage("retrieve", progress):
                 source = _retrieve(job, source, model, store, done, progress, cancel)
         with done.stage("read", progress):
-            done.volume = read_volume(source, suv=job.suv, progress=progress, cancel=cancel)
+            series = find_series(source)
+            suv = job.suv or model.card.wants_suv(series.modality)
+            done.volume = read_volume(series, suv=suv, progress=progress, cancel=cancel)
         with done.stage("segment", progress):
             done.labels = model.segment(
                 done.volume,

@@ -33,7 +33,7 @@ def batch(
         Path,
         typer.Option(
             help="TOML file: source, model, and to or out; also outputs, encodings, profile, device, stack, resample, "
-            "any_body_part, series_description.",
+            "suv, any_body_part, series_description.",
             metavar="JOB.toml",
             show_default=False,
         ),

@@ -60,7 +60,9 @@ ResampleOption = Annotated[
 SuvOption = Annotated[
     bool,
     typer.Option(
-        "--suv", help="Give the model a PET series as SUV by body weight, and measure in SUV; the factors are kept."
+        "--suv",
+        help="Give the model a PET series as SUV by body weight, and measure in SUV; the factors are kept. A model "
+        "whose card wants SUV gets it in any case.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]

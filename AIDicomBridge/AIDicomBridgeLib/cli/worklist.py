@@ -112,6 +112,7 @@ def read_batch_job(path: Path, endpoint_from: Callable[[str], Endpoint]) -> Batc
         "profile": table.get("profile", str, "") or None,
         "stack": table.get("stack", int, 0) or None,
         "resample": table.get("resample", bool, False),
+        "suv": table.get("suv", bool, False),
         "any_body_part": table.get("any_body_part", bool, False),
         "series_description": table.get("series_description", str, "") or None,
     }

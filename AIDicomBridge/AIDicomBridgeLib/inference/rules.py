@@ -56,6 +56,9 @@ class InputRules:
         ``"linear"``, ``"cubic"``, or ``"nnunet"`` (cubic; the nearest slice along a much coarser axis).
     crop
         ``"none"``; ``"nonzero"``, the box of the voxels that are not 0; ``"body"``, the box of a CT's body.
+    suv
+        True for PET as SUV by body weight, False for PET in its series' own unit; None where nobody has said it: PET
+        is then refused unless the person asks for SUV.
     """
 
     orientation: str
@@ -66,6 +69,7 @@ class InputRules:
     resampling: str = "linear"
     crop: str = "none"
     resampled_first: bool = False
+    suv: bool | None = None
 
 
 @dataclass(frozen=True)

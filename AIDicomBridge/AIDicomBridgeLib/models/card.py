@@ -135,6 +135,10 @@ class ModelCard:
         """All files of weights."""
         return tuple(file for file in (self.weights, self.finder) if file is not None)
 
+    def wants_suv(self, modality: str) -> bool:
+        """Return True if a series of this modality is to be read as SUV (:func:`..series.volume.read_volume`)."""
+        return modality == "PT" and self.input is not None and self.input.suv is True
+
     @classmethod
     def from_file(cls, path: Path | str) -> "ModelCard":
         """Read and check a card.

@@ -96,6 +96,7 @@ def read_input(table: CheckedTable) -> InputRules:
         table.choice("resampling", ("linear", "cubic", "nnunet"), "linear"),
         table.choice("crop", ("none", "nonzero", "body"), "none"),
         table.get("resampled_first", bool, False),
+        table.get("suv", bool) if "suv" in table else None,
     )
 
 

@@ -76,13 +76,14 @@ class Model:
                 torch.cuda.empty_cache()
 
     def refuse_unfit(self, volume: ImageVolume, *, any_body_part: bool = False) -> None:
-        """Raise :class:`ModelError` if the card does not allow the volume's modality or body part."""
+        """Raise :class:`ModelError` if the card does not allow the volume's modality, unit or body part."""
         if volume.modality not in self.card.modalities:
             raise ModelError(
                 f"the model {self.card.name} works on {' and '.join(self.card.modalities)}, not on {volume.modality}",
                 uid=volume.source.series_uid,
                 advice="Choose another series or model.",
             )
+        self._refuse_unit(volume)
         body_part = str(volume.source.headers[0].get("BodyPartExamined", "") or "").upper()
         fits = not self.card.body_parts or not body_part or any(part in body_part for part in self.card.body_parts)
         if not fits and not any_body_part:
@@ -92,6 +93,24 @@ class Model:
                 uid=volume.source.series_uid,
                 advice="Choose another series or model; if the header is wrong, allow any body part (--any-body-part).",
             )
+
+    def _refuse_unit(self, volume: ImageVolume) -> None:
+        """Raise if PET is in another unit than the network was trained on: the labels would only look like some."""
+        rules = self.card.input
+        if volume.modality != "PT" or rules is None or rules.suv is (volume.suv is not None):
+            return
+        if rules.suv is None:
+            if volume.suv is not None:  # the person has said it
+                return
+            what = f"it is not known if the model {self.card.name} was trained on PET as SUV"
+            advice = "Ask for SUV (--suv), or say 'suv = true' or 'suv = false' in the card's [input]."
+        elif rules.suv:
+            what = f"the model {self.card.name} was trained on PET as SUV, and the volume is in its series' own unit"
+            advice = "Read it as SUV (--suv)."
+        else:
+            what = f"the model {self.card.name} was trained on PET in the series' own unit, and the volume is in SUV"
+            advice = "Read it without SUV."
+        raise ModelError(what, uid=volume.source.series_uid, advice=advice)
 
     def refuse_probabilities(self) -> None:
         """Raise :class:`ModelError` if the model cannot give probabilities."""
@@ -161,7 +180,7 @@ class Model:
         Raises
         ------
         ModelError
-            The card does not allow the volume's modality or body part, the number of volumes is not that of its
+            The card does not allow the volume's modality, unit or body part, the number of volumes is not that of its
             channels, or the network gives something else than the card says, or no numbers.
         ConflictError, GeometryError
             Several volumes are not of one study, or not on one grid.
@@ -197,7 +216,7 @@ class Model:
             memory_plan=plan.describe() if plan else "",
             manufacturer=self.card.manufacturer,
             further_series=tuple(channel.source.series_uid for channel in volumes[1:]),
-            suv=volume.suv.describe() if volume.suv else "",
+            suv=" and ".join(dict.fromkeys(channel.suv.describe() for channel in volumes if channel.suv)),
         )
         if shares is not None and seen is not volume:
             shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])

@@ -5,7 +5,7 @@ That is the form in which TotalSegmentator and most nnU-Net models are handed on
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint_final.pth"
 CARD = "aidicombridge.toml"  # optional beside plans.json: what nnU-Net's files do not say
 OWN_READING_ORDER = "kji"  # slices, rows, columns of the series as it is: nnU-Net's reader turns nothing
-_MODALITIES = {"CT": ("CT",), "MR": ("MR",), "T1": ("MR",), "T2": ("MR",), "FLAIR": ("MR",), "PET": ("PT",)}
+_MODALITIES = {
+    **{"CT": ("CT",), "MR": ("MR",), "T1": ("MR",), "T2": ("MR",), "FLAIR": ("MR",)},
+    **{"PET": ("PT",), "SUV": ("PT",)},
+}
 
 
 def is_nnunet_folder(folder: Path) -> bool:
@@ -36,7 +39,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     """Return the card of a result folder ``TRAINER__PLANS__CONFIGURATION``; no weights are read.
 
     A file ``aidicombridge.toml`` in it may add ``name``, ``version``, ``title``, ``description``, ``citation``,
-    ``licence``, ``orientation``, ``modalities`` and ``body_parts``.
+    ``licence``, ``orientation``, ``modalities``, ``body_parts`` and ``suv``.
 
     Parameters
     ----------
@@ -94,6 +97,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
                 channel_names=channels,
                 resampling="nnunet",
                 crop="nonzero",
+                suv=_suv(added, channels),
             ),
             windows=WindowRules(patch, mirror_axes=()),
             weights=None,
@@ -222,6 +226,13 @@ def _remainders(regions: Mapping[str, Any]) -> list[str]:
 def _modalities(channel: str) -> tuple[str, ...]:
     """Return the modalities that a channel's name stands for; of any kind where it says nothing."""
     return next((kinds for word, kinds in _MODALITIES.items() if word in channel.upper()), ("CT", "MR", "PT"))
+
+
+def _suv(added: CheckedTable, channels: Sequence[str]) -> bool | None:
+    """Return if PET is to be SUV: as the file says it, else a channel's name."""
+    if "suv" in added:
+        return bool(added.get("suv", bool))
+    return True if any("SUV" in channel.upper() for channel in channels) else None
 
 
 def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any], channel: int) -> tuple[IntensityStep, ...]:

@@ -195,6 +195,12 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
     card = nnunet_card(folder)
     assert card.input is not None
     assert (card.input.orientation, card.licence, card.body_parts) == ("ASR", "MIT", ("ABDOMEN",))
+    (folder / "aidicombridge.toml").write_text('modalities = ["PT"]\nsuv = false\n')
+    assert nnunet_card(folder).input.suv is False
+    (folder / "dataset.json").write_text(json.dumps(DATASET | {"channel_names": {"0": "SUV"}}))
+    (folder / "aidicombridge.toml").unlink()
+    assert nnunet_card(folder).wants_suv("PT")
+    assert not nnunet_card(folder).wants_suv("CT")  # of several channels one may be CT
     (folder / "aidicombridge.toml").write_text('orientatoin = "SAR"\n')
     with pytest.raises(ModelError, match="unknown key 'orientatoin'"):
         nnunet_card(folder)

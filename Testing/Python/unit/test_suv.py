@@ -6,15 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import PixelError
+import torch
+from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.cli.worklist import read_batch_job
+from AIDicomBridgeLib.errors import ModelError, PixelError
 from AIDicomBridgeLib.job import Job, run_job
+from AIDicomBridgeLib.models.loading import load_model
+from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.pacs.client import connect
+from AIDicomBridgeLib.pacs.endpoint import parse_endpoint
 from AIDicomBridgeLib.results.equipment import read_provenance
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurements import measure
+from AIDicomBridgeLib.results.segmentation import read_segmentation
+from AIDicomBridgeLib.series.instance_store import InstanceStore
+from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from pydicom import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
 from synthetic import make_enhanced, make_series, save_series
+from typer.testing import CliRunner
 
 CATALOGUE = Path(__file__).parents[3] / "AIDicomBridge" / "Resources" / "Models"
 ACTIVITY = np.arange(3 * 8 * 9, dtype=np.int16).reshape(3, 8, 9) * 50  # stored; each slice has a slope of its own
@@ -151,3 +162,104 @@ def test_measurements_and_results_are_in_suv_and_keep_the_factors(images, read, 
     segmentation = done.results[0].dataset
     item = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert read_provenance(item).suv == volume.suv.describe()
+
+
+CARD = """
+name = "hot"
+version = "1.0"
+title = "Hot"
+description = "Everything above SUV 1."
+citation = "none"
+licence = "CC0-1.0"
+learned = true
+not_for_diagnostic_use = true
+[conditions]
+modalities = ["PT"]
+[input]
+suv = true
+[network]
+classes = 2
+[weights]
+file = "hot.pt"
+format = "torchscript"
+[[segments]]
+label = 1
+name = "Hot"
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
+type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+color_rgb = [255, 0, 0]
+"""
+
+
+class AboveOne(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([1 - x, x - 1], 1)
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The card of a network that was trained on SUV and may run."""
+    monkeypatch.setenv("AIDICOMBRIDGE_HOME", str(tmp_path / "home"))
+    path = tmp_path / "hot.toml"
+    path.write_text(CARD)
+    torch.jit.trace(AboveOne(), torch.zeros(1, 1, 4, 4, 4)).save(tmp_path / "hot.pt")
+    assert CliRunner().invoke(app, ["models", "trust", str(path), "--yes"]).exit_code == 0
+    return path
+
+
+def test_a_model_that_was_trained_on_suv_gets_it_through_every_door(images, card: Path, tmp_path: Path) -> None:
+    folder = save_series(images, tmp_path / "pet")[0].parent
+    hot = int((ACTIVITY * SLOPES * EXPECTED > 1).sum())
+    assert 0 < hot < ACTIVITY.size
+    given = ["--model", str(card), "--outputs", "seg", "--precision", "float32", "--json"]
+    with Archive(InstanceStore(tmp_path / "archive")) as archive:
+        address = archive.endpoint.address
+        assert connect(archive.endpoint).store(images).complete
+        lines = {
+            "segment": ["segment", str(folder), "--out", str(tmp_path / "segmented"), *given],
+            "run": ["run", address, "--study", images[0].StudyInstanceUID, "--to", address, *given],
+        }
+        for command, line in lines.items():
+            answer = json.loads(CliRunner().invoke(app, line).stdout)
+            assert answer["status"] == "ok", (command, answer["error"])
+            assert answer["suv"]["scale"] == pytest.approx(EXPECTED), command
+            measured = answer["measurements"][0]
+            assert (measured["voxel_count"], measured["intensity_unit"]) == (hot, "g/ml{SUVbw}"), command
+        (tmp_path / "work.csv").write_text(f"study_uid\n{images[0].StudyInstanceUID}\n")
+        (tmp_path / "job.toml").write_text(
+            f'source = "{address}"\nmodel = "hot.toml"\noutputs = ["seg"]\nout = "made"\nprecision = "float32"\n'
+        )
+        line = ["batch", str(tmp_path / "work.csv"), "--job", str(tmp_path / "job.toml"), "--json"]
+        assert CliRunner().invoke(app, line).exit_code == 0
+    made = read_segmentation(
+        tmp_path / "made" / "line-00002" / "seg-001.dcm", SourceSeries.from_files(folder.iterdir())
+    )
+    assert int((made.labels > 0).sum()) == hot
+    assert "SUVbw scale" in made.provenance.suv
+
+
+@pytest.mark.parametrize(
+    ("said", "suv", "words"),
+    [
+        ("suv = true", False, "trained on PET as SUV, and the volume is in its series' own unit"),
+        ("suv = false", True, "in the series' own unit, and the volume is in SUV"),
+        ("", False, "not known if the model hot was trained on PET as SUV"),
+        ("", True, ""),
+        ("suv = false", False, ""),
+    ],
+)
+def test_a_model_never_gets_another_unit_without_a_word(images, card: Path, tmp_path: Path, said, suv, words) -> None:
+    card.write_text(CARD.replace("suv = true", said))
+    volume = read_volume(save_series(images, tmp_path / "pet"), suv=suv)
+    model = load_model(card, "cpu", precision="float32")
+    if words:
+        with pytest.raises(ModelError, match=words):
+            model.segment(volume)
+    else:
+        assert int((model.segment(volume).labels > 0).sum()) == int((volume.voxels > 1).sum())
+
+
+def test_a_batch_may_ask_for_suv(images, card: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text('source = "dimse://A@127.0.0.1:1"\nmodel = "hot.toml"\nout = "made"\nsuv = true\n')
+    assert read_batch_job(job, parse_endpoint).template.suv
