@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import PixelError
+from .lossless_jpeg import refuse_other_length
 from .pixel_format import PixelFormat
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Decoder:
         Raises
         ------
         PixelError
-            The frame is damaged or is of another size than its header says; no memory is taken before that is known.
+            The frame is of another size than its header says, known before memory is taken, or seen to be damaged.
         """
         from pydicom.uid import UID
 
@@ -80,6 +81,13 @@ class Decoder:
             raise PixelError(
                 f"the pixel data has the shape {cells.shape} instead of {(form.rows, form.columns)}", uid=uid
             )
+        if syntax in _JPEG_LOSSLESS and cells.dtype.kind == "u":  # samples as they are coded, without a sign
+            try:
+                refuse_other_length(encoded, cells)
+            except (ValueError, struct.error) as error:
+                raise PixelError(
+                    f"the pixel data (JPEG) is damaged: {error}", uid=uid, advice="Retrieve the series again."
+                ) from error
         return cells
 
 

@@ -24,6 +24,9 @@ from .source_slice import SourceSlice
 UNCOMPRESSED = "uncompressed"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+# Of a volume beyond a gibibyte: images shrink to a tenth, seldom to a fiftieth; what claims more is to fill the memory.
+_LARGEST_GROWTH, _SMALL_VOLUME_BYTES = 256, 1 << 30
+_DECODING_BYTES = 8  # of each voxel that is being decoded: its cell, and what a decoder makes of it on the way
 
 
 class _BeyondInt16(Exception):  # noqa: N818 - no failure: the volume is read once more, as float32
@@ -136,7 +139,7 @@ def _filled(
 ) -> np.ndarray:
     form = planes[0].form
     voxels = np.empty((len(planes), form.rows, form.columns), dtype)
-    workers = min(_cores(), 8)
+    workers = _workers()
     waiting: deque[Future[None]] = deque()
     done = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
@@ -284,7 +287,17 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
 
 
 def _check_memory(planes: list[_Plane], itemsize: int) -> None:
-    needed = len(planes) * planes[0].form.rows * planes[0].form.columns * itemsize
+    slice_voxels = planes[0].form.rows * planes[0].form.columns
+    needed = len(planes) * slice_voxels * itemsize
+    on_disk = sum((file_state(path) or (0, 0))[0] for path, _ in _by_path(planes))
+    if needed > _SMALL_VOLUME_BYTES and needed > _LARGEST_GROWTH * on_disk:
+        raise PixelError(
+            f"files of {on_disk / 2**20:.1f} MiB claim to hold a volume of {needed / 2**30:.1f} GiB",
+            uid=planes[0].uid,
+            advice="No images shrink so far: retrieve the series again, or ask where it came from.",
+        )
+    if any(plane.coding.decoder is not None for plane in planes):
+        needed += min(_workers(), len(planes)) * slice_voxels * _DECODING_BYTES
     free = machine_memory()
     if free is not None and needed > free:
         raise PixelError(
@@ -299,5 +312,6 @@ def _by_path(planes: list[_Plane]) -> Iterator[tuple[Path, list[_Plane]]]:
     yield from paths.items()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)

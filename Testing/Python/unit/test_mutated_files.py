@@ -244,7 +244,8 @@ def test_reports_give_rows_or_a_named_error(report: bytes, tmp_path: Path) -> No
     # Short elements under another value representation, or a length that does not fit: what converters stumble over.
     places = [found.start() for found in re.finditer(rb"(CS|SH|LO|DS|UI|FD|US|FL)[\x00-\x40]\x00", report[400:])]
     read, refusals = 0, ""
-    for _ in range(COUNT):
+    count = max(COUNT // 3, 100)  # each takes 20 ms
+    for _ in range(count):
         at = 400 + int(rng.choice(places))
         patch = [b"US", b"FD", b"AT", b"IS", b"DT", b"ZZ", b"SQ", b"UN"][rng.integers(8)]
         if rng.integers(2):
@@ -255,7 +256,7 @@ def test_reports_give_rows_or_a_named_error(report: bytes, tmp_path: Path) -> No
             read += 1
         except BadDicomError as error:
             refusals += str(error)
-    assert 0 < read < COUNT
+    assert 0 < read < count
     assert "Synthetic^Sample" not in refusals
 
 

@@ -1,15 +1,13 @@
 """Stored values become voxels exactly, whatever codec, sign and number of bits, or the slice is refused."""
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import BadDicomError, PixelError
 from AIDicomBridgeLib.progress import CancelToken, JobCancelled
 from AIDicomBridgeLib.series import decoders
-from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import DataElement, Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -24,21 +22,10 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from synthetic import body_phantom, make_enhanced, make_series, save_series
+from synthetic import body_phantom, make_enhanced
 
 imagecodecs = pytest.importorskip("imagecodecs")
 SHAPE = (3, 24, 28)
-
-
-@pytest.fixture
-def images() -> list[Dataset]:
-    return make_series(body_phantom(SHAPE))
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[..., ImageVolume]:
-    """Return a reader of data sets, by way of files."""
-    return lambda images: read_volume(save_series(images, tmp_path / "series"))
 
 
 def _store(images: list[Dataset], values: np.ndarray, bits: int, *, signed: bool) -> None:
