@@ -289,14 +289,15 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
 def _check_memory(planes: list[_Plane], itemsize: int) -> None:
     slice_voxels = planes[0].form.rows * planes[0].form.columns
     needed = len(planes) * slice_voxels * itemsize
+    is_compressed = any(plane.coding.decoder is not None for plane in planes)
     on_disk = sum((file_state(path) or (0, 0))[0] for path, _ in _by_path(planes))
-    if needed > _SMALL_VOLUME_BYTES and needed > _LARGEST_GROWTH * on_disk:
+    if is_compressed and needed > _SMALL_VOLUME_BYTES and needed > _LARGEST_GROWTH * on_disk:
         raise PixelError(
             f"files of {on_disk / 2**20:.1f} MiB claim to hold a volume of {needed / 2**30:.1f} GiB",
             uid=planes[0].uid,
             advice="No images shrink so far: retrieve the series again, or ask where it came from.",
         )
-    if any(plane.coding.decoder is not None for plane in planes):
+    if is_compressed:
         needed += min(_workers(), len(planes)) * slice_voxels * _DECODING_BYTES
     free = machine_memory()
     if free is not None and needed > free:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .dicom_file import raw_text, whole_number
+from .dicom_file import element_as_read, raw_text, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -166,16 +166,17 @@ def _copied(header: "Dataset") -> "Dataset":
 def _add_groups(frame: "Dataset", groups: "Dataset") -> None:
     from pydicom import DataElement
 
-    for name in _FRAME_GROUPS:
+    for name in [name for name in _FRAME_GROUPS if element_as_read(groups, name) is not None]:
         items = groups.get(name)
         if not items:
             continue
-        for element in items[0]:
-            keyword = _SINGLE_FRAME_NAMES.get(element.keyword)
-            if keyword is None:
-                frame[element.tag] = element
-            else:
-                frame.add(DataElement(keyword, element.VR, element.value, already_converted=True))
+        for tag, element in items[0].items():  # as read: of thousands of frames each conversion would be felt
+            frame[tag] = element
+        for keyword, single_frame_keyword in _SINGLE_FRAME_NAMES.items():
+            if element_as_read(items[0], keyword) is not None:
+                named = items[0][keyword]
+                del frame[keyword]
+                frame.add(DataElement(single_frame_keyword, named.VR, named.value, already_converted=True))
         directions = items[0].get("DiffusionGradientDirectionSequence")
         if directions and "DiffusionGradientOrientation" in directions[0]:
             frame["DiffusionGradientOrientation"] = directions[0]["DiffusionGradientOrientation"]

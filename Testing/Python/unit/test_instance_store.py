@@ -372,6 +372,30 @@ def test_a_duplicate_is_seen_before_the_first_one_is_safe(store, images) -> None
     assert len(files_below(store.folder)) == 1
 
 
+def test_a_durable_copy_of_what_is_still_arriving_is_safe_when_it_is_kept(store, images, monkeypatch) -> None:
+    entered, release, kept, safe = threading.Event(), threading.Event(), threading.Event(), []
+
+    def slow(_handle: int) -> None:
+        entered.set()
+        assert release.wait(30)
+
+    def keep_again() -> None:
+        received_by(store, images[0], durable=True)
+        safe.append(images[0].SOPInstanceUID in store)
+        kept.set()
+
+    monkeypatch.setattr("os.fsync", slow)
+    received_by(store, images[0])
+    thread = threading.Thread(target=keep_again)
+    thread.start()
+    assert entered.wait(30)
+    assert not kept.wait(0.1)  # nothing is safe yet
+    release.set()
+    thread.join(30)
+
+    assert safe == [True]
+
+
 def test_closing_makes_the_rest_safe(tmp_path, images) -> None:
     with InstanceStore(tmp_path / "closed") as store:
         for dataset in images:
