@@ -11,7 +11,7 @@ from typing import Any
 from .delivery.agreement import agree_on_profile
 from .delivery.deliver import DeliveryReport, deliver
 from .delivery.outbox import Outbox
-from .errors import IncompleteError, NotFoundError
+from .errors import IncompleteError
 from .models.card import ModelCard
 from .models.loading import load_model
 from .models.model import Model
@@ -19,7 +19,8 @@ from .models.weights import WeightsFolder
 from .pacs.client import connect
 from .pacs.endpoint import Endpoint
 from .pacs.records import RetrieveReport
-from .pacs.selection import RankedSeries, best_series, choose_series, rank_series, rank_series_on_disk
+from .pacs.selection import RankedSeries, best_series, rank_series_on_disk
+from .pacs.series_samples import rank_series_of_study
 from .progress import CancelToken, ProgressCallback, check_cancel, report
 from .results.conformance import Finding
 from .results.labels import LabelVolume
@@ -35,7 +36,8 @@ from .results.result_set import (
 )
 from .results.segment_description import with_tracking_uids
 from .series.instance_store import InstanceStore
-from .series.series_in_folder import SeriesTraits, series_in_folder
+from .series.series_in_folder import series_in_folder
+from .series.series_traits import SeriesTraits
 from .series.source_series import SourceSeries
 from .series.volume import ImageVolume, find_series, read_volume
 
@@ -312,15 +314,11 @@ def _retrieve(
     with connect(endpoint) as client:
         series_uid = job.series_uid
         if series_uid in (None, AUTO):
-            listed = client.find_series(study_uid, cancel=cancel)
-            if not listed:
-                raise NotFoundError(
-                    "no such study", uid=study_uid, peer=endpoint.name, advice="Look it up with 'aidicombridge find'."
-                )
             parts = () if job.any_body_part else model.card.body_parts
-            done.series_ranking = rank_series(listed, model.card.modalities, parts)
-            chosen = choose_series(listed, model.card.modalities, study_uid=study_uid, body_parts=parts)
-            series_uid = chosen.series_uid
+            done.series_ranking = rank_series_of_study(
+                client, study_uid, model.card.modalities, parts, progress=progress, cancel=cancel
+            )
+            series_uid = best_series(done.series_ranking, study_uid=study_uid).record.series_uid
         done.retrieved = client.retrieve(study_uid, series_uid, into=store, progress=progress, cancel=cancel)
     try:
         done.retrieved.raise_if_incomplete()

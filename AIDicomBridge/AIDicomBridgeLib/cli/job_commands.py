@@ -143,7 +143,7 @@ def run(
     model: ModelOption,
     to: Annotated[list[str], typer.Option(help="Endpoint for the results; may be repeated.", show_default=False)],
     series: Annotated[
-        str, typer.Option(help="Series Instance UID, or auto: the study's largest series that the model works on.")
+        str, typer.Option(help="Series Instance UID, or auto for the one of the study that the model is meant for.")
     ] = "auto",
     profile: ProfileOption = None,
     outputs: OutputsOption = None,
@@ -190,6 +190,9 @@ def run(
 
 def _show(command: Command, done: JobReport) -> None:
     command.answer |= done.to_dict()
+    for number, item in enumerate(done.series_ranking):
+        said = "was chosen" if number == 0 else "fits less well" if item.fits else "does not fit"
+        command.say(f"Series {item.record.series_uid} {said}: {', '.join(item.reasons)}.")
     rows = [(m.segment.name, f"{m.volume_ml:,.1f}", f"{m.voxel_count:,}") for m in done.measurements]
     command.show_table(
         ("Segment", "Volume (ml)", "Voxels"), rows, title=f"{done.model}, {sum(done.seconds.values()):.1f} s"

@@ -22,7 +22,10 @@ SERIES_KEYS = (
     *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "SeriesDate"),
     *("BodyPartExamined", "NumberOfSeriesRelatedInstances"),
 )
-INSTANCE_KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
+INSTANCE_KEYS = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber"),
+    "NumberOfFrames",
+)
 _UID_KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _DATE_KEYS = ("StudyDate", "SeriesDate", "PatientBirthDate", "ContentDate")
 _TIME_KEYS = ("StudyTime", "SeriesTime", "ContentTime")
@@ -250,6 +253,7 @@ def instance_record(attributes: Mapping[str, str], study_uid: str, series_uid: s
         sop_instance_uid=text("SOPInstanceUID", ""),
         sop_class_uid=text("SOPClassUID", ""),
         instance_number=text("InstanceNumber", ""),
+        frame_count=_count(text("NumberOfFrames", "")),
     )
 
 

@@ -59,6 +59,7 @@ class InstanceRecord:
     sop_instance_uid: str
     sop_class_uid: str = ""
     instance_number: str = ""
+    frame_count: int | None = None
 
 
 class Outcome(Enum):

@@ -10,12 +10,13 @@ from AIDicomBridgeLib.errors import AssociationError, NotFoundError, Unreachable
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.pacs.endpoint import Endpoint
 from AIDicomBridgeLib.pacs.records import Outcome
+from AIDicomBridgeLib.pacs.series_samples import rank_series_of_study
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from peers.orthanc import Orthanc, orthanc
 from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, generate_uid
-from synthetic import body_phantom, make_series
+from synthetic import CORONAL, body_phantom, make_series
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -88,6 +89,26 @@ def test_a_study_is_stored_found_and_retrieved_unchanged(endpoint, received) -> 
     assert len(report.outcomes) == 6
     assert_the_same(received, sent)
     assert (steps[-1].completed, steps[-1].total) == (6, 6)
+
+
+def test_two_slices_of_each_series_tell_for_which_one_a_model_is_meant(endpoint) -> None:
+    """The largest series are a localizer and a derived one, and nothing that the archive lists gives them away."""
+    study_uid, kinds = generate_uid(), {}
+    for image_type, slices, keywords in (
+        ("ORIGINAL\\PRIMARY\\LOCALIZER", 9, {"orientation": CORONAL}),
+        ("DERIVED\\SECONDARY\\MPR", 8, {}),
+        ("ORIGINAL\\PRIMARY\\AXIAL", 6, {"spacing_mm": (2.5, 0.8, 0.6)}),
+    ):
+        datasets = make_series(body_phantom((slices, 8, 8)), study_uid=study_uid, **keywords)
+        for dataset in datasets:
+            dataset.ImageType = image_type.split("\\")
+        kinds[datasets[0].SeriesInstanceUID] = image_type.rpartition("\\")[2]
+        assert connect(endpoint).store(datasets).complete
+    ranking = rank_series_of_study(connect(endpoint), study_uid, ["CT"])
+    assert [(kinds[item.record.series_uid], item.fits) for item in ranking] == [
+        *(("AXIAL", True), ("MPR", True), ("LOCALIZER", False)),
+    ]
+    assert "axial slices, 2.5 mm apart" in ranking[0].reasons
 
 
 def test_compressed_and_uncompressed_series_of_one_study_come_as_stored(endpoint, received) -> None:
