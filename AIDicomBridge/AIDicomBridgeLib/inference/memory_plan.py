@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 Activations = Callable[[int], int]  # a batch size -> bytes that its forward pass holds
+_KEPT_SHARE = 0.4  # of a forward pass: what lies unused between blocks of other sizes where freed memory is kept
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class MemoryPlan:
         What was free or allowed when the plan was made; None where the system does not say.
     notes
         What a person may want to know: what was estimated, and every step down.
+    keeps_freed
+        Memory that a layer frees is kept for the next one, see :func:`.kept_memory.freed_memory_kept`.
     """
 
     device: str
@@ -95,6 +98,7 @@ class MemoryPlan:
     device_available: int | None = None
     host_available: int | None = None
     notes: tuple[str, ...] = ()
+    keeps_freed: bool = False
 
     @property
     def fits(self) -> bool:
@@ -145,7 +149,8 @@ def possible_plans(
 ) -> list[MemoryPlan]:
     """Return the ways to run a task, the quickest first and the leanest last.
 
-    They differ in the batch, in the type of the sums, and on a GPU in where the volume and the sums lie.
+    They differ in the batch, in the type of the sums, and on a GPU in where the volume and the sums lie. On the CPU
+    each keeps freed memory if there is room for it.
     """
     import torch
 
@@ -158,8 +163,11 @@ def possible_plans(
                 forward = activations(batch) + batch * task.classes * math.prod(task.patch) * 8
                 network = task.weights_bytes + forward
                 beside_it = _volume_and_sums(task, sums.itemsize)
-                on_device = 0 if device.type == "cpu" else network + (beside_it if place == str(device) else 0)
-                host = _host_bytes(task) + (network if device.type == "cpu" else 0)
+                on_cpu = device.type == "cpu"
+                on_device = 0 if on_cpu else network + (beside_it if place == str(device) else 0)
+                host = _host_bytes(task) + (network if on_cpu else 0) + (beside_it if place == "cpu" else 0)
+                kept = int(_KEPT_SHARE * forward)
+                keeps_freed = on_cpu and (host_available is None or host + kept <= host_available)
                 plans.append(
                     MemoryPlan(
                         device=str(device),
@@ -171,10 +179,11 @@ def possible_plans(
                         patch=task.patch,
                         window_count=task.window_count,
                         device_bytes=on_device,
-                        host_bytes=host + (beside_it if place == "cpu" else 0),
-                        device_available=None if device.type == "cpu" else device_available,
+                        host_bytes=host + (kept if keeps_freed else 0),
+                        device_available=None if on_cpu else device_available,
                         host_available=host_available,
                         notes=notes,
+                        keeps_freed=keeps_freed,
                     )
                 )
     return plans

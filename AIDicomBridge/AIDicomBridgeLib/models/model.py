@@ -14,6 +14,7 @@ from ..free_memory import free_memory
 from ..inference.channels import channels_of
 from ..inference.device import is_out_of_memory
 from ..inference.ensemble import Ensemble
+from ..inference.kept_memory import freed_memory_kept
 from ..inference.label_rows import LabelRows
 from ..inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from ..inference.postprocessing import clean_up
@@ -243,7 +244,8 @@ class Model:
                 self._network()  # not released
             if probabilities:
                 self.refuse_probabilities()
-            return PROCEDURES[self.card.procedure](volumes[0], context), None, None
+            with freed_memory_kept():
+                return PROCEDURES[self.card.procedure](volumes[0], context), None, None
         self._network()
         report(progress, "segment", 0, None, "windows", "preparing")
         framing = frame(volumes, self._input_rules())
@@ -251,7 +253,8 @@ class Model:
         plan: MemoryPlan | None = choose_plan(plans)
         while plan is not None:
             try:
-                rows = self._label(volumes, framing, plan, probabilities, progress, cancel)
+                with freed_memory_kept(plan.keeps_freed):
+                    rows = self._label(volumes, framing, plan, probabilities, progress, cancel)
                 return self._on_source(rows, framing, plan)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -24,6 +24,7 @@ import torch
 from AIDicomBridgeLib import load_model, read_volume
 from AIDicomBridgeLib.inference.device import choose_precision
 from AIDicomBridgeLib.inference.ensemble import Ensemble
+from AIDicomBridgeLib.inference.kept_memory import freed_memory_kept
 from AIDicomBridgeLib.inference.label_rows import LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task
 from AIDicomBridgeLib.inference.rules import Decision, WindowRules
@@ -62,7 +63,7 @@ def ours(network: torch.nn.Module, tensor: torch.Tensor, rules: WindowRules, dev
 
     def run() -> np.ndarray:
         rows = LabelRows(Decision(tuple(range(classes))), grid, grid, axis=axis)
-        with torch.inference_mode():
+        with torch.inference_mode(), freed_memory_kept(device.type == "cpu"):
             run_windows(ensemble, tensor.to(device), rows, rules, patch, plan)
         return rows.labels
 
@@ -161,15 +162,18 @@ def compare_lungmask(arguments: argparse.Namespace, device: torch.device) -> Non
     network = build_lungmask(NetworkRules("lungmask-unet", 3), theirs.state_dict())
     slices = torch.randn(arguments.slices, 1, 256, 256)
 
-    def apply(module: Callable[[torch.Tensor], torch.Tensor], batch: int) -> Side:
+    def apply(module: Callable[[torch.Tensor], torch.Tensor], batch: int, is_ours: bool) -> Side:
         def run() -> np.ndarray:
-            with torch.inference_mode():
+            with torch.inference_mode(), freed_memory_kept(is_ours and device.type == "cpu"):
                 parts = [module(part.to(device)).argmax(1).to(torch.uint8).cpu() for part in slices.split(batch)]
             return torch.cat(parts).numpy()
 
         return run
 
-    sides = {"AIDicomBridge float32": apply(network.to(device), 1), "lungmask, batch 20": apply(theirs.to(device), 20)}
+    sides = {
+        "AIDicomBridge float32": apply(network.to(device), 1, is_ours=True),
+        "lungmask, batch 20": apply(theirs.to(device), 20, is_ours=False),
+    }
     compare(f"lungmask's network on {arguments.slices} slices, {device}", sides, arguments.repeat)
 
 

@@ -57,9 +57,12 @@ def test_memory_is_what_the_innermost_group_with_a_limit_leaves(tmp_path: Path) 
 def test_a_plan_takes_the_quickest_way_that_fits_and_says_what_it_gave_up() -> None:
     roomy = choose_plan(plans(64))
     assert (roomy.batch, roomy.accumulator_precision, roomy.notes) == (4, "float32", ())
+    assert roomy.keeps_freed
     tight = choose_plan(plans(8))
     assert (tight.batch, tight.accumulator_precision) == (1, "float16")
     assert tight.host_bytes < 8e9
+    tightest = choose_plan(plans(tight.host_bytes / 1e9 - 0.5))
+    assert (tight.keeps_freed, tightest.keeps_freed) == (True, False)
     assert "stepped down to batch 1 with sums in float16" in tight.notes[0]
     small_gpu = choose_plan(plans(64, "cuda:0", 4))
     assert (small_gpu.device, small_gpu.accumulator_device) == ("cuda:0", "cpu")
