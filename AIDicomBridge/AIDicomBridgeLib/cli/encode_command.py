@@ -34,6 +34,7 @@ def encode(
     series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder holds several.")] = None,
     stack: StackOption = None,
     resample: ResampleOption = False,
+    suv: Annotated[bool, typer.Option("--suv", help="Measure a PET series as SUV by body weight.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write what any program found on a series as DICOM objects of the same study.
@@ -50,7 +51,7 @@ def encode(
     with running("encode", as_json) as command:
         refuse_taken_folder(out)
         source = find_series(folder, series_uid=series, stack=stack, resample=resample)
-        results, labels = encode_files(source, kind, files, profile=profile)
+        results, labels = encode_files(source, kind, files, profile=profile, suv=suv)
         findings = check_results(results, source, labels)
         results = write_results(results, out)
         command.answer |= {

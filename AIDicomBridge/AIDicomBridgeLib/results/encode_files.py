@@ -1,6 +1,7 @@
 """Results of any program, in files, as DICOM objects: :func:`encode_files`, one call for every kind of result."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ def encode_files(
     files: Sequence[Path],
     *,
     profile: DestinationProfile | str | None = None,
+    suv: bool = False,
 ) -> tuple[list[ResultObject], LabelVolume | None]:
     """Return the objects that the files describe, and the labels that they were made from, where there are any.
 
@@ -53,9 +55,13 @@ def encode_files(
         segment (masks may overlap). Pictures may be several files.
     profile
         How the destination wants them.
+    suv
+        Measure a PET series as SUV by body weight; an algorithm's provenance then keeps the factors.
 
     Raises
     ------
+    PixelError
+        SUV cannot be computed from the header.
     EncodingError
         A file cannot be read or does not fit the kind of result; the text names file, table and key.
     GeometryError
@@ -80,7 +86,9 @@ def encode_files(
     _expect(data, 1, kind)
     labels = (_fractions if kind == "fractional" else _labels)(source, data[0], description)
     labels = with_tracking_uids(labels, fresh_uid)
-    volume = read_volume(source)
+    volume = read_volume(source, suv=suv)
+    if volume.suv is not None and labels.provenance is not None:
+        labels = replace(labels, provenance=replace(labels.provenance, suv=volume.suv.describe()))
     measured = [] if kind == "fractional" else measure(labels, volume)
     if kind == "summary":
         page = build_summary_capture(labels, volume, measured, series_description=description.series_description)

@@ -22,7 +22,7 @@ from AIDicomBridgeLib.results.segmentation import read_segmentation
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import PositronEmissionTomographyImageStorage
 from synthetic import make_enhanced, make_series, save_series
 from typer.testing import CliRunner
@@ -263,3 +263,28 @@ def test_a_batch_may_ask_for_suv(images, card: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     job.write_text('source = "dimse://A@127.0.0.1:1"\nmodel = "hot.toml"\nout = "made"\nsuv = true\n')
     assert read_batch_job(job, parse_endpoint).template.suv
+
+
+RESULT = """
+[algorithm]
+name = "lesionnet"
+version = "1"
+[[segments]]
+label = 1
+name = "Lesion"
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
+type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+"""
+
+
+def test_what_another_program_found_is_measured_in_suv_when_asked(images, tmp_path: Path) -> None:
+    folder = save_series(images, tmp_path / "pet")[0].parent
+    np.save(tmp_path / "labels.npy", np.ones(ACTIVITY.shape, np.uint8))
+    (tmp_path / "result.toml").write_text(RESULT)
+    files = [text for name in ("labels.npy", "result.toml") for text in ("--from", str(tmp_path / name))]
+    line = ["encode", str(folder), "--as", "sr", *files, "--out", str(tmp_path / "out"), "--suv"]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    assert "g/ml{SUVbw}" in str(dcmread(tmp_path / "out" / "sr-001.dcm"))
+    source = SourceSeries.from_files(folder.iterdir())
+    assert "dose 3.7e+08 Bq" in read_segmentation(tmp_path / "out" / "seg-001.dcm", source).provenance.suv
