@@ -10,7 +10,7 @@ from AIDicomBridgeLib.panel.self_test import PanelSelfTest
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -60,7 +60,11 @@ class AIDicomBridgeParameterNode:
     volume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     modelName: str
+    suv: bool = False
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    precision: Annotated[str, Choice(["auto", "float32", "bfloat16", "float16"])] = "auto"
+    memoryLimitGB: Annotated[float, WithinRange(0.0, 4096.0)] = 0.0
+    mirror: bool = True
     show3D: bool = True
 
 

@@ -4,7 +4,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from AIDicomBridgeLib.series.part10 import parse_part10_header
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -14,6 +13,7 @@ from pydicom.uid import (
     EnhancedPETImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     generate_uid,
 )
 
@@ -184,6 +184,24 @@ def make_two_echoes(voxels: np.ndarray) -> Dataset:
 _RESCALE = {"RescaleIntercept": "0", "RescaleSlope": "1", "RescaleType": "US"}
 
 
+def make_pet(voxels: np.ndarray) -> list[Dataset]:
+    """Return a PET series in Bq/ml with all that SUV needs: 70 kg, 370 MBq of F-18 an hour before the scan."""
+    datasets = make_series(voxels)
+    for ds in datasets:
+        ds.Modality, ds.SOPClassUID = "PT", PositronEmissionTomographyImageStorage
+        del ds.RescaleType
+        ds.Units, ds.DecayCorrection, ds.CorrectedImage = "BQML", "START", ["DECY", "ATTN", "SCAT"]
+        ds.PatientWeight = "70"
+        ds.RadiopharmaceuticalInformationSequence = [
+            _item(
+                RadionuclideTotalDose="370000000",
+                RadionuclideHalfLife="6586.2",
+                RadiopharmaceuticalStartDateTime="20260102091112",
+            )
+        ]
+    return datasets
+
+
 def _item(**attributes: object) -> Dataset:
     item = Dataset()
     for keyword, value in attributes.items():
@@ -205,16 +223,6 @@ def part10(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def encoded(dataset: Dataset) -> tuple[bytes, dict[str, str]]:
-    """Return a data set's bytes without file meta information, and what a C-STORE command says of it."""
-    data = part10(dataset)
-    uids = {"sop_class_uid": str(dataset.SOPClassUID), "sop_instance_uid": str(dataset.SOPInstanceUID)}
-    return (
-        data[parse_part10_header(data).dataset_offset :],
-        {**uids, "transfer_syntax_uid": str(dataset.file_meta.TransferSyntaxUID)},
-    )
 
 
 def body_phantom(shape: tuple[int, int, int] = (12, 64, 72)) -> np.ndarray:

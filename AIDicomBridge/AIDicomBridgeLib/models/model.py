@@ -219,10 +219,10 @@ class Model:
             further_series=tuple(channel.source.series_uid for channel in volumes[1:]),
             suv=" and ".join(dict.fromkeys(channel.suv.describe() for channel in volumes if channel.suv)),
         )
-        if shares is not None and seen is not volume:
-            shares = np.stack([labels_on_slices(share, seen, volume) for share in shares])
+        if shares is not None and volume.source.irregularity:
+            shares = np.stack([labels_on_slices(share, volume.source) for share in shares])
         return LabelVolume(
-            labels_on_slices(labels, seen, volume),
+            labels_on_slices(labels, volume.source),
             self.card.segments,
             source=volume.source,
             ijk_to_lps=volume.ijk_to_lps,

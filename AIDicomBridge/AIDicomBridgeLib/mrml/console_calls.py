@@ -56,18 +56,20 @@ class ConsoleCalls:
             client.retrieve(studyUID, seriesUID, into=store).raise_if_incomplete()
             return [instance.path for instance in store.instances(studyUID, seriesUID)]
 
-    def loadSeries(self, folderOrPaths, stack=None):
+    def loadSeries(self, folderOrPaths, stack=None, resample=False, suv=False):
         """Load one image series from a folder or from its files, and return its volume node.
 
         Of a series that holds several stacks (planes, phases, echoes) the one of that number is taken, from 1 on;
-        without a number it is refused with their list.
+        without a number it is refused with their list. One with missing slices, uneven spacing or gantry tilt is
+        refused too, or with resample shown and segmented on a regular grid; its results lie on the slices as they are.
+        With suv a PET series comes as SUV by body weight, and its measurements too.
         """
         import slicer
 
         from .. import read_volume
         from .volume_node import volume_node_from
 
-        volume = read_volume(folderOrPaths, stack=stack)
+        volume = read_volume(folderOrPaths, stack=stack, resample=resample, suv=suv)
         self.sourceFiles.remember(volume.source)
         return volume_node_from(volume, slicer.mrmlScene, patients=self.sourceFiles.patients)
 
@@ -96,25 +98,29 @@ class ConsoleCalls:
 
         The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
         Slicer's DICOM module; it must still show what its files hold, because a result refers to them. A series whose
-        header names a body part that the model is not for is refused, unless anyBodyPart is True. Device, precision and
-        mirror are those of AIDicomBridgeLib.load_model; what does not fit into memoryLimitBytes is refused at once.
+        header names a body part that the model is not for is refused, unless anyBodyPart is True. A model that was
+        trained on SUV gets it, whatever the volume shows. Device, precision and mirror are those of
+        AIDicomBridgeLib.load_model; what does not fit into memoryLimitBytes is refused at once.
         """
         import slicer
 
         from .. import load_model, read_volume
         from ..results.edited_segments import with_fingerprints
+        from ..series.regular_grid import regular_volume
         from .segmentation_node import segmentation_node_from
         from .slicer_packages import ensure_packages, ensure_torch
-        from .volume_node import compared_planes, place_of_volume
+        from .volume_node import compared_planes, is_shown_as_suv, place_of_volume
 
         source = self._source(volumeNode)
         place_of_volume(volumeNode, source)  # refuses a cropped one before anything is installed
         ensure_packages("platformdirs", "safetensors")
         ensure_torch()  # the models that are rules count with it too
-        volume = read_volume(source)
-        for _plane in compared_planes(volumeNode, volume):
+        volume = read_volume(source, suv=is_shown_as_suv(volumeNode))
+        for _plane in compared_planes(volumeNode, regular_volume(volume)):
             pass
         model = load_model(modelName, device=device, precision=precision, mirror=mirror)
+        if volume.suv is None and model.card.wants_suv(source.modality):
+            volume = read_volume(source, suv=True)
         labels = model.segment(volume, any_body_part=anyBodyPart, memory_limit_bytes=memoryLimitBytes)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 
@@ -130,9 +136,10 @@ class ConsoleCalls:
         """
         from .. import read_volume
         from .segmentation_files import write_segmentation_files
-        from .segmentation_node import reference_volume_node
+        from .segmentation_node import image_files_of, reference_volume_node
 
-        volume = read_volume(self._source(reference_volume_node(segmentationNode)))
+        source = self._source(reference_volume_node(segmentationNode))
+        volume = read_volume(source, suv=image_files_of(segmentationNode, source).suv)
         return write_segmentation_files(
             segmentationNode, volume, folder, outputs=outputs, encoding=encoding, profile=profile
         )

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError
-from ..series.source_series import SourceSeries
 
 
 def lps_to_ras() -> np.ndarray:
@@ -28,16 +27,6 @@ def ijk_to_lps_affine(ijk_to_ras: Any) -> np.ndarray:
     return lps_to_ras() @ np.reshape(values, (4, 4))
 
 
-def refuse_irregular(source: SourceSeries) -> None:
-    """Raise GeometryError if the slices are no regular grid: a node could not say where they lie."""
-    if source.irregularity:
-        raise GeometryError(
-            f"the series cannot be shown in Slicer's nodes: {source.irregularity}",
-            uid=source.series_uid,
-            advice="Segment it without them, by a job or on the command line.",
-        )
-
-
 def refuse_parent_transform(node: Any) -> None:
     """Raise GeometryError if the node stands under a transform: its voxels are then not where the source has them."""
     transform = node.GetParentTransformNode()
@@ -47,7 +36,8 @@ def refuse_parent_transform(node: Any) -> None:
         raise GeometryError(
             "the node is under a transform that bends its grid; Slicer's loader adds one where slices are unevenly "
             "spaced, missing or tilted",
-            advice="Segment the series from its files with --resample: the results then lie on its slices.",
+            advice="Load the series from its files, resampled (loadSeries(..., resample=True)): its results then lie "
+            "on its slices.",
         )
     raise GeometryError(
         "the node is under a transform, so its voxels no longer lie on the frames of the source",

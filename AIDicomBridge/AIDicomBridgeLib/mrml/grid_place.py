@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import GeometryError
+from ..series.regular_grid import regular_grid
 from ..series.source_series import SourceSeries
 
 # Of a voxel, at any corner. Direction cosines written with 4 decimals are made orthogonal by Slicer's reader, which
@@ -40,6 +41,8 @@ def place_on_grid(
 ) -> GridPlace:
     """Return where an array of that (k, j, i) shape and affine lies on the grid of a source.
 
+    Of an irregular source that is the regular grid, on which nodes show it.
+
     Parameters
     ----------
     what, advice
@@ -50,7 +53,7 @@ def place_on_grid(
     GeometryError
         A corner of the array lies a tenth of a voxel or more beside where a corner of the source's voxels is.
     """
-    to_source = np.linalg.solve(source.ijk_to_lps, ijk_to_lps)
+    to_source = np.linalg.solve(regular_grid(source).ijk_to_lps, ijk_to_lps)
     exact = np.round(to_source)
     turns = np.abs(exact[:3, :3])
     ends = np.array([(-0.5, length - 0.5) for length in reversed(shape)])

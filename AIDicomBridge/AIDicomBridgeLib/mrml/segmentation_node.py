@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, get_origin
 
 import numpy as np
@@ -12,13 +12,15 @@ from ..errors import ConflictError, EncodingError, NotFoundError
 from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance, Segment, label_values
 from ..results.segment_description import display_color
+from ..series.image_files import ImageFiles
+from ..series.regular_grid import labels_between_slices, regular_grid
 from ..series.source_series import SourceSeries
 from . import segment_tags as tags
-from .coordinates import ijk_to_ras_matrix, refuse_irregular, refuse_parent_transform
+from .coordinates import ijk_to_ras_matrix, refuse_parent_transform
 from .segment_layers import label_layers
 from .subject_hierarchy import place_in_study
 from .terminology import codes_of, terminology_entry
-from .volume_node import fill_image
+from .volume_node import fill_image, image_files
 
 _PROVENANCE_ATTRIBUTE = "AIDicomBridge.Provenance"
 _SOURCE_ATTRIBUTE = "AIDicomBridge.Source"  # digest of what a model was run on
@@ -31,7 +33,8 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
     ----------
     labels
         Shared, not copied: what is painted into the node's array is painted into ``labels.labels``. The Segment
-        Editor replaces the array when it grows or shrinks it; read results back with :func:`label_volume_from`.
+        Editor replaces the array when it grows or shrinks it; read results back with :func:`label_volume_from`. Those
+        of an irregular series are shown on its regular grid, in arrays of the node's own.
     scene
         The vtkMRMLScene.
     volume_node
@@ -45,13 +48,14 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
     EncodingError
         A code cannot be written as Slicer's terminology.
     GeometryError
-        The series is no regular grid (``resample``): a node could not say where its slices lie.
+        As :func:`~..series.regular_grid.labels_between_slices`.
     """
-    refuse_irregular(labels.source)
     default_name = labels.provenance.model if labels.provenance else labels.segments[0].name
     entries = {segment.label: terminology_entry(segment) for segment in labels.segments}  # before any node exists
     made_from = _source_digest(labels.source)
-    node = layer_node(labels.layers, labels.ijk_to_lps, labels.segments, scene, name or default_name)
+    arrays = [labels_between_slices(layer, labels.source) for layer in labels.layers]
+    affine = regular_grid(labels.source).ijk_to_lps
+    node = layer_node(arrays, affine, labels.segments, scene, name or default_name)
     for index, segment in enumerate(labels.segments):
         target = node.GetSegmentation().GetNthSegment(index)
         target.SetTag(target.GetTerminologyEntryTagName(), entries[segment.label])
@@ -156,6 +160,19 @@ def reference_volume_node(node: Any) -> Any:
             advice="Choose the source volume in the Segment Editor, or segment the volume again.",
         )
     return volume_node
+
+
+def image_files_of(node: Any, source: SourceSeries) -> ImageFiles:
+    """Return what is to be read of the source of a segmentation node: in the unit that is shown, or that a model saw.
+
+    Raises
+    ------
+    NotFoundError, EncodingError
+        As :func:`reference_volume_node` and :func:`noted_provenance`.
+    """
+    files = image_files(reference_volume_node(node), source.paths, source.frames)
+    provenance = noted_provenance(node)
+    return replace(files, suv=files.suv or (provenance is not None and bool(provenance.suv)))
 
 
 def layer_node(

@@ -1,26 +1,26 @@
 """Which files a volume node came from."""
 
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, GeometryError, NotFoundError
+from ..series.image_files import ImageFiles
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
 from .dicom_database import file_in
 from .subject_hierarchy import Patients
-from .volume_node import shown_frames, shown_instances
+from .volume_node import image_files, is_shown_resampled, shown_frames, shown_instances
 
 
 class SourceFiles:
     """Finds the source of volume nodes, whoever loaded them.
 
-    The node itself says which instances, and which frames of them, it shows. Looked up by those, and not by node ID, a
-    source stays right when the scene is closed and node IDs are given out anew.
+    The node itself says which instances, and which frames of them, it shows, and if it shows them resampled. Looked up
+    by those, and not by node ID, a source stays right when the scene is closed and node IDs are given out anew.
     """
 
     def __init__(self) -> None:
         self._patients: Patients = {}
-        self._known: dict[tuple[tuple[str, ...], str], SourceSeries] = {}  # by instances and frames
+        self._known: dict[tuple[tuple[str, ...], str, bool], SourceSeries] = {}  # by instances, frames, resampled
 
     @property
     def patients(self) -> Patients:
@@ -29,9 +29,10 @@ class SourceFiles:
 
     def remember(self, source: SourceSeries) -> None:
         """Keep the source of a series that we loaded ourselves."""
-        self._known[source.sop_instance_uids, source.frames] = source
+        uids, resampled = source.sop_instance_uids, bool(source.irregularity)
+        self._known[uids, source.frames, resampled] = source
         if source.frames and len(source.slices) == sum(_frame_counts(source).values()):
-            self._known[source.sop_instance_uids, ""] = source  # Slicer's loader shows all frames and does not say so
+            self._known[uids, "", resampled] = source  # Slicer's loader shows all frames and does not say so
 
     def forget(self) -> None:
         """Forget every source and every patient: their scene is closed."""
@@ -41,21 +42,21 @@ class SourceFiles:
     def __len__(self) -> int:
         return len(self._known)
 
-    def unread_files(self, node: Any, database: Any) -> list[Path]:
-        """Return the files from which a volume node's source can be read, in slice order; empty if it is known already.
+    def unread_files(self, node: Any, database: Any) -> ImageFiles | None:
+        """Return the files from which a volume node's source can be read, in slice order; None if it is known already.
 
         What is known of files that were changed since is old: they are to be read again.
 
-        Also empty where the node names no DICOM instances, or the database lacks one of them. To read the headers
-        takes a second for some hundred files: a panel has it done elsewhere, with the node's
-        :func:`~.volume_node.shown_frames`, and :meth:`remember` told.
+        Also None where the node names no DICOM instances, or the database lacks one of them. To read the headers takes
+        a second for some hundred files: a panel has it done elsewhere, and :meth:`remember` told.
         """
         known = self.remembered(node)
         uids = shown_instances(node)
         if not uids or (known is not None and not known.has_changed_on_disk):
-            return []
+            return None
         paths = [file_in(database, uid) for uid in uids]
-        return [path for path in paths if path is not None] if None not in paths else []
+        found = [path for path in paths if path is not None]
+        return image_files(node, found, shown_frames(node)) if len(found) == len(paths) else None
 
     def source_of(self, node: Any, database: Any = None) -> SourceSeries:
         """Return the source of a volume node.
@@ -88,7 +89,7 @@ class SourceFiles:
         if known is not None and not known.has_changed_on_disk:
             return known
         try:
-            read = _read(uids, shown_frames(node), database)
+            read = _read(node, uids, database)
         except NotFoundError as error:
             if known is None:
                 raise
@@ -111,15 +112,15 @@ class SourceFiles:
 
     def remembered(self, node: Any) -> SourceSeries | None:
         """Return the source of a volume node if it is known already, without looking at any file."""
-        uids, frames = shown_instances(node), shown_frames(node)
-        return self._known.get((uids, frames)) or self._known.get((uids[::-1], frames))  # Slicer's loader may reverse
+        uids, how = shown_instances(node), (shown_frames(node), is_shown_resampled(node))
+        return self._known.get((uids, *how)) or self._known.get((uids[::-1], *how))  # Slicer's loader may reverse
 
 
 def _frame_counts(source: SourceSeries) -> dict[str, int]:
     return {piece.sop_instance_uid: piece.frame_count for piece in source.slices}
 
 
-def _read(uids: tuple[str, ...], frames: str, database: Any) -> SourceSeries:
+def _read(node: Any, uids: tuple[str, ...], database: Any) -> SourceSeries:
     is_open = database is not None and database.isOpen
     paths = [file_in(database, uid) for uid in uids] if is_open else []
     missing = [uid for uid, path in zip(uids, paths, strict=False) if path is None or not path.is_file()]
@@ -129,4 +130,4 @@ def _read(uids: tuple[str, ...], frames: str, database: Any) -> SourceSeries:
             uid=(missing or uids)[0],
             advice="Load the series with loadSeries, or import it into Slicer's DICOM database.",
         )
-    return SourceSeries.from_files([path for path in paths if path is not None], frames=frames)
+    return image_files(node, (path for path in paths if path is not None), shown_frames(node)).source()

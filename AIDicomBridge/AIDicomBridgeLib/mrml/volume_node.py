@@ -1,23 +1,29 @@
 """ImageVolume to vtkMRMLScalarVolumeNode and back, sharing the voxels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import GeometryError
 from ..series.frame_ranges import frame_ranges
+from ..series.image_files import ImageFiles
+from ..series.regular_grid import regular_grid, regular_volume
 from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
-from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_irregular, refuse_parent_transform
+from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
 from .grid_place import GridPlace, place_on_grid
 from .subject_hierarchy import Patients, patient_uid_of, place_series
 
 # As Slicer's DICOM loader writes it: SOP Instance UIDs in slice order, separated by spaces.
 INSTANCE_UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
 _FRAMES_ATTRIBUTE = "AIDicomBridge.Frames"
+# How its voxels came from what the files hold, in the words "resampled" and "SUV".
+_READ_AS_ATTRIBUTE = "AIDicomBridge.ReadAs"
+_RESAMPLED, _SUV = "resampled", "SUV"
 
 
 def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, patients: Patients | None = None) -> Any:
@@ -27,7 +33,7 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, p
     ----------
     volume
         Its voxels are shared, not copied: writing into one writes into the other. An array that is not C-contiguous
-        is copied first.
+        is copied first. An irregular one is shown on its regular grid: it is resampled first, if it is not yet.
     scene
         The vtkMRMLScene: ``slicer.mrmlScene`` in Slicer, :func:`~.core_scene.open_core_scene` elsewhere.
     name
@@ -39,18 +45,23 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, p
     Raises
     ------
     GeometryError
-        The series is no regular grid (``resample``): a node could not say where its slices lie.
+        As :func:`~..series.regular_grid.regular_grid`.
     ConflictError
         The scene has the study of another patient, or the series in another study.
     """
-    refuse_irregular(volume.source)
+    volume = regular_volume(volume)
     patient_uid = patient_uid_of(volume.source, scene, {} if patients is None else patients)
-    name = name or _series_title(volume.source)
-    header = volume.source.slices[0].header
-    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, stored_window(header))
+    read_as = [word for word, holds in ((_RESAMPLED, volume.resampled), (_SUV, volume.suv is not None)) if holds]
+    name = name or " ".join([_series_title(volume.source), *(f"({word})" for word in read_as)])
+    window = stored_window(volume.source.slices[0].header)
+    if window is not None and volume.suv is not None:
+        window = window[0] * volume.suv.scale, window[1] * volume.suv.scale
+    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, window)
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
     if volume.source.frames:
         node.SetAttribute(_FRAMES_ATTRIBUTE, volume.source.frames)
+    if read_as:
+        node.SetAttribute(_READ_AS_ATTRIBUTE, " ".join(read_as))
     place_series(node, volume.source, patient_uid)
     return node
 
@@ -72,11 +83,18 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
         As :func:`place_of_volume`.
     """
     voxels = np.ascontiguousarray(place_of_volume(node, source).view(image_array(node.GetImageData())))
-    return ImageVolume(_as_image_type(voxels), source.ijk_to_lps, source)
+    return ImageVolume(
+        _as_image_type(voxels), regular_grid(source).ijk_to_lps, source, resampled=bool(source.irregularity)
+    )
 
 
 def compared_planes(node: Any, volume: ImageVolume) -> Iterator[int]:
     """Compare the node's voxels with those of its files, a plane a step, and yield how many are done.
+
+    Parameters
+    ----------
+    volume
+        As it is shown: see :func:`~..series.regular_grid.regular_volume`.
 
     Raises
     ------
@@ -109,10 +127,11 @@ def place_of_volume(node: Any, source: SourceSeries) -> GridPlace:
     shape = tuple(reversed(image.GetDimensions()))
     ijk_to_ras = ijk_to_ras_matrix(np.eye(4))
     node.GetIJKToRASMatrix(ijk_to_ras)
-    what = f"the volume node {shape} is not on the grid of its source {source.shape}"
+    whole = regular_grid(source).shape
+    what = f"the volume node {shape} is not on the grid of its source {whole}"
     advice = "Use the volume as it was loaded; a cropped or resampled one has no source frames."
     place = place_on_grid(ijk_to_lps_affine(ijk_to_ras), shape, source, what=what, advice=advice)
-    if place.offset != (0, 0, 0) or tuple(shape[axis] for axis in place.axes) != source.shape:
+    if place.offset != (0, 0, 0) or tuple(shape[axis] for axis in place.axes) != whole:
         raise GeometryError(what, uid=source.series_uid, advice=advice)
     in_node_order = source.slices[::-1] if 0 in place.reversed_axes else source.slices
     expected = tuple(dict.fromkeys(piece.sop_instance_uid for piece in in_node_order))
@@ -134,6 +153,21 @@ def shown_instances(node: Any) -> tuple[str, ...]:
 def shown_frames(node: Any) -> str:
     """Return which frames of them, as :attr:`~..series.source_series.SourceSeries.frames` has it; empty for all."""
     return node.GetAttribute(_FRAMES_ATTRIBUTE) or ""
+
+
+def is_shown_resampled(node: Any) -> bool:
+    """Return True if a volume node shows an irregular series on a regular grid."""
+    return _RESAMPLED in (node.GetAttribute(_READ_AS_ATTRIBUTE) or "").split()
+
+
+def is_shown_as_suv(node: Any) -> bool:
+    """Return True if a volume node shows PET as SUV."""
+    return _SUV in (node.GetAttribute(_READ_AS_ATTRIBUTE) or "").split()
+
+
+def image_files(node: Any, paths: Iterable[Path], frames: str) -> ImageFiles:
+    """Return what is to be read of the files behind a volume node to get its own voxels again."""
+    return ImageFiles(tuple(paths), frames, resample=is_shown_resampled(node), suv=is_shown_as_suv(node))
 
 
 def scalar_volume_node(

@@ -15,6 +15,12 @@ def panel_text(error: BridgeError) -> str:
     """Return the error's sentences, with what to do at the panel; what can be done by a command only is left out."""
     text = str(error)
     for pattern, words in (
+        (r"Choose one by its number \(--stack N; in Python stack=N\)", _("Choose one at 'Stack' in stage 2")),
+        (r"or let the network see .*\(--resample; in Python resample=True\)", _("or tick 'Resample' in stage 2")),
+        (r", resampled \(loadSeries\(\.\.\., resample=True\)\)", _(" in stage 2, with 'Resample' ticked")),
+        (r"Read it as SUV \(--suv\)", _("Load it with 'PET as SUV' ticked in stage 2")),
+        (r"Ask for SUV \(--suv\)", _("Load it with 'PET as SUV' ticked in stage 2")),
+        (r"\(--precision float32\)", _("(choose it under 'Advanced' in stage 3)")),
         (r"allow any body part \(--any-body-part\)", _("tick 'Run on this body part all the same'")),
         (r"Use --device auto or --device cpu", _("Choose the device auto or cpu in stage 3")),
         (r"Fetch them with: aidicombridge models fetch \S+", _("Press 'Fetch weights' in stage 3.")),

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from ..errors import (
 from ..mrml.dicom_database import Filing, open_database
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
-from ..mrml.volume_node import shown_frames, volume_node_from
+from ..mrml.volume_node import volume_node_from
 from ..private_folder import PrivateFolder
 from ..progress import Progress
+from ..series.image_files import ImageFiles
 from ..series.subject import Subject
+from .advice import panel_text
 from .availability import set_available
 from .confirmation import subject_lines
 from .find_stage import FindStage, FoundSeries
+from .stack_choice import StackChoice
 from .stage_status import StageStatus
 from .task_runner import Call, Flow, TaskRunner
 from .views import show_in_slices
@@ -37,6 +41,23 @@ from .views import show_in_slices
 BITE_S = 0.02
 # What is wrong with one series says nothing about the next one; a broken connection does.
 OF_ONE_SERIES = (IncompleteError, NotFoundError, BadDicomError, ConflictError, GeometryError, PixelError)
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A series on this machine.
+
+    Attributes
+    ----------
+    found
+        Where it came from; None for the files of a volume that Slicer loaded.
+    said
+        Sentences on how it arrived and where it is.
+    """
+
+    found: FoundSeries | None
+    paths: tuple[Path, ...]
+    said: tuple[str, ...] = ()
 
 
 class LoadStage:
@@ -60,7 +81,10 @@ class LoadStage:
         self._unread = True  # a volume was chosen, and nobody has looked for its source yet
         self._tried: list[FoundSeries] = []  # what was to be loaded last, and what of it is not loaded
         self._failed: list[FoundSeries] = []
+        self._asked: OnDisk | None = None  # the series about which the person is asked
+        self._asked_at: list[FoundSeries] = []  # what was chosen in stage 1 then
         self.status = StageStatus("load", ui.loadCollapsibleButton.layout(), runner)
+        self.choice = StackChoice(ui, runner.notify)
         ui.volumePatientLabel.setTextFormat(qt.Qt.PlainText)
         ui.loadButton.connect("clicked()", lambda: runner.start(self.flow()))
         ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chosen)
@@ -72,7 +96,7 @@ class LoadStage:
 
     def missing_series(self) -> str:
         """Return why no series can be retrieved, or an empty text."""
-        return "" if self._find.chosen else _("Choose a series in stage 1 first.")
+        return "" if self._find.chosen or self._asked_of_volume else _("Choose a series in stage 1 first.")
 
     def missing_single_series(self) -> str:
         """Return why there is not exactly one series to go on with, or an empty text."""
@@ -84,6 +108,8 @@ class LoadStage:
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         chosen = self._find.chosen
+        if self._asked is not None and chosen != self._asked_at:
+            self._ask_nothing()
         title = _("none")
         if len(chosen) > 1:
             title = _("{count} series: {titles}").format(
@@ -95,9 +121,13 @@ class LoadStage:
                 title = _("{title} ({count} images)").format(title=title, count=count)
         self._ui.seriesLabel.setText(title)
         again = bool(self._failed) and self._tried == chosen
-        self._ui.loadButton.setText(_("Try again") if again else _("Retrieve and load"))
+        text = _("Try again") if again else _("Retrieve and load")
+        if self._asked is not None:
+            text = _("Load anew") if self._asked_of_volume else _("Load")
+        self._ui.loadButton.setText(text)
         tip = _("Bring the series to this machine, check that it is complete, and load it as a volume.")
-        set_available(self._ui.loadButton, tip, busy, self.missing_series())
+        set_available(self._ui.loadButton, tip, busy, self.missing_series(), self.choice.missing)
+        self._ui.suvCheckBox.setVisible(any(found.series.modality == "PT" for found in chosen))
         self._ui.volumePatientLabel.setText(self._whose())
         self._ui.volumePatientLabel.setVisible(self.volume_node is not None)
 
@@ -108,17 +138,20 @@ class LoadStage:
         self._unread = False
         database = open_database()
         if self.volume_node is not None and database is not None:
-            paths = self._sources.unread_files(self.volume_node, database)
-            if paths:
-                self._runner.start(self._source_flow(paths, shown_frames(self.volume_node)))
+            files = self._sources.unread_files(self.volume_node, database)
+            if files is not None:
+                self._runner.start(self._source_flow(files))
 
     def forget_files(self) -> None:
         """Remove what was retrieved, where Slicer's DICOM database did not take it."""
+        self._ask_nothing()
         shutil.rmtree(self._folder.path / "retrieved", ignore_errors=True)
 
     def flow(self) -> Flow:
         """Retrieve, read and load the chosen series, the second time what failed; return the first volume node."""
         again = bool(self._failed) and self._tried == self._find.chosen
+        if self._asked_of_volume:
+            return (yield from self._load_anew(self._asked))
         chosen, nodes, places = self._failed if again else self._find.chosen, [], []
         errors: list[tuple[FoundSeries, BridgeError]] = []
         self._tried, self._failed = self._find.chosen, list(chosen)
@@ -132,14 +165,14 @@ class LoadStage:
                         )
                     )
                 try:
-                    node, place = yield from self._one_series(found)
+                    node, said = yield from self._one_series(found)
                 except OF_ONE_SERIES as error:
                     if len(chosen) == 1:
                         raise
                     errors.append((found, error))
                 else:
                     nodes.append(node)
-                    places.append(place)
+                    places.append(said)
                     self._failed.remove(found)
             if errors and not nodes:
                 raise errors[0][1]
@@ -147,15 +180,28 @@ class LoadStage:
         show_in_slices(nodes[0])
         if errors:
             sentence = _("{loaded} of {count} series are loaded. {error}").format(
-                loaded=len(nodes), count=len(chosen), error=errors[0][1]
+                loaded=len(nodes), count=len(chosen), error=panel_text(errors[0][1])
             )
-            self.status.warn(sentence, "\n".join(f"{found.title}: {error}" for found, error in errors))
+            self.status.warn(sentence, "\n".join(f"{found.title}: {panel_text(error)}" for found, error in errors))
         else:
             self.status.say(" ".join(dict.fromkeys(places)))
         return nodes[0]
 
+    def _load_anew(self, kept: OnDisk) -> Flow:
+        """Load a volume that Slicer has loaded once more, as the person has chosen."""
+        with self.status.running(_("Loading the volume...")):
+            node, said = yield from self._volume(kept)
+        self._ui.volumeComboBox.setCurrentNode(node)
+        show_in_slices(node)
+        self.status.say(said)
+        return node
+
     def _one_series(self, found: FoundSeries) -> Flow:
-        """Retrieve one series, file it, and load it; return its volume node and a sentence on where its files are."""
+        """Retrieve one series, file it, and load it; return its volume node and sentences on it."""
+        kept = self._asked if self._asked is not None and self._asked.found == found else None
+        return (yield from self._volume(kept or (yield from self._retrieve(found))))
+
+    def _retrieve(self, found: FoundSeries) -> Flow:
         study_uid, series_uid = found.study.study_uid, found.series.series_uid
         folder = self._folder.path / "retrieved" / hashlib.sha256(series_uid.encode()).hexdigest()[:16]
         place = {"folder": folder, "study_uid": study_uid, "series_uid": series_uid}
@@ -163,13 +209,44 @@ class LoadStage:
         retrieved.raise_if_incomplete()
         files = dict((yield Call("instances", **place)))
         paths, where = yield from self._file(files, series_uid, folder)
-        volume = yield Call("read", paths=paths)
-        self._sources.remember(volume.source)
-        node = volume_node_from(volume, slicer.mrmlScene, patients=self._sources.patients)
-        loaded = _("Complete: {count} images by {method}, loaded as a volume.").format(
+        arrived = _("Complete: {count} images by {method}, loaded as a volume.").format(
             count=len(retrieved.succeeded), method=retrieved.method
         )
-        return node, f"{loaded} {where}"
+        return OnDisk(found, tuple(paths), (arrived, where))
+
+    def _volume(self, kept: OnDisk) -> Flow:
+        """Load a series; where it is no one regular volume, ask about it and raise what the matter is."""
+        is_pet = kept.found is not None and kept.found.series.modality == "PT"
+        options = self.choice.options if kept is self._asked else {}
+        files = ImageFiles(kept.paths, **options, suv=is_pet and self._ui.suvCheckBox.checked)
+        try:
+            volume = yield Call("read", files=files)
+        except GeometryError:
+            yield from self._ask(kept)
+            raise
+        if kept is self._asked:
+            self._ask_nothing()
+        self._sources.remember(volume.source)
+        node = volume_node_from(volume, slicer.mrmlScene, patients=self._sources.patients)
+        said = kept.said
+        if volume.resampled:
+            said = (*said, _("It is shown resampled: {irregularity}.").format(irregularity=volume.source.irregularity))
+        return node, " ".join(said)
+
+    def _ask(self, kept: OnDisk) -> Flow:
+        """Ask which stack to load and if to resample, where that would help."""
+        stacks = yield Call("stacks", paths=kept.paths)
+        self._asked, self._asked_at = kept, self._find.chosen
+        if not self.choice.offer(stacks):
+            self._ask_nothing()
+
+    def _ask_nothing(self) -> None:
+        self._asked = None
+        self.choice.withdraw()
+
+    @property
+    def _asked_of_volume(self) -> bool:
+        return self._asked is not None and self._asked.found is None
 
     def _file(self, files: dict[str, Path], series_uid: str, folder: Path) -> Flow:
         """Put the files into Slicer's DICOM database, if it is open; return the files to use and where they are."""
@@ -208,10 +285,16 @@ class LoadStage:
 
     def _volume_chosen(self, _node: Any) -> None:
         self._unread = True
+        if self._asked_of_volume:
+            self._ask_nothing()
         self._runner.notify()
 
-    def _source_flow(self, paths: list[Path], frames: str) -> Flow:
+    def _source_flow(self, files: ImageFiles) -> Flow:
         with self.status.running(_("Reading where the volume comes from...")):
-            source = yield Call("source", paths=paths, frames=frames)
+            try:
+                source = yield Call("source", files=files)
+            except GeometryError:
+                yield from self._ask(OnDisk(None, files.paths))
+                raise
         self._sources.remember(source)
         self.status.clear()

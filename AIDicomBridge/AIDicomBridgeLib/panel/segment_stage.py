@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..mrml.segmentation_node import segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
 from ..mrml.surface_cost import may_take_longer
-from ..mrml.volume_node import compared_planes, place_of_volume
+from ..mrml.volume_node import compared_planes, image_files, place_of_volume
 from ..series.subject import Subject
 from ..series.volume import ImageVolume
+from ..worker.model_run import ModelRun
 from .availability import set_available
 from .load_stage import LoadStage
 from .segment_list import SegmentList
@@ -82,7 +84,10 @@ class SegmentStage:
         ui.surfacesButton.connect("clicked()", lambda: self._show_3d(True))
         ui.segmentationComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._segmentation_chosen)
         ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._forget_plan())
-        ui.deviceComboBox.connect("currentIndexChanged(int)", lambda _index: self._forget_plan())
+        for combo in (ui.deviceComboBox, ui.precisionComboBox):
+            combo.connect("currentIndexChanged(int)", lambda _index: self._forget_plan())
+        ui.mirrorCheckBox.connect("toggled(bool)", lambda _checked: self._forget_plan())
+        ui.memoryLimitSpinBox.connect("valueChanged(double)", lambda _value: self._forget_plan())
         ui.anyBodyPartCheckBox.setToolTip(
             _("The image header names another body part than the model is made for. Tick this only if it is wrong.")
         )
@@ -161,17 +166,23 @@ class SegmentStage:
         ensure_torch()  # the models that are rules count with it too
         source = self._sources.source_of(volume_node, getattr(slicer, "dicomDatabase", None))
         place_of_volume(volume_node, source)  # refuses a volume that is not on its source's grid any more
-        files = {"paths": list(source.paths), "frames": source.frames}
-        what = {
-            **files,
-            "model": self._ui.modelComboBox.currentText,
-            "device": self._ui.deviceComboBox.currentText,
-            "subject": Subject.of(source.headers[0]),  # the worker reads the files again
-        }
-        plan = yield Call("plan", **what)
-        yield from self._compare(volume_node, (yield Call("read", **files)))
-        self._show_plan(plan)
+        files = image_files(volume_node, source.paths, source.frames)
+        subject = Subject.of(source.headers[0])  # the worker reads the files again
+        suv = files.suv or (self.card is not None and self.card.wants_suv(source.modality))
+        what = {"files": replace(files, suv=suv), "run": self._run(), "subject": subject}
+        self._show_plan((yield Call("plan", **what)))
+        yield from self._compare(volume_node, (yield Call("read", files=files)))
         return what
+
+    def _run(self) -> ModelRun:
+        ui = self._ui
+        return ModelRun(
+            ui.modelComboBox.currentText,
+            device=ui.deviceComboBox.currentText,
+            precision=ui.precisionComboBox.currentText,
+            mirror=ui.mirrorCheckBox.checked,
+            memory_limit_bytes=round(ui.memoryLimitSpinBox.value * 1e9) or None,
+        )
 
     @staticmethod
     def _compare(volume_node: Any, volume: ImageVolume) -> Flow:

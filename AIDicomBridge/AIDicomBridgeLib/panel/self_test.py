@@ -14,6 +14,7 @@ class PanelSelfTest:
 
     def test_worker(self):
         """The background process answers, is cancelled, answers anew, and leaves nothing."""
+        from ..series.image_files import ImageFiles
         from ..series.sample_series import write_sample_series
         from ..worker.client import Worker
 
@@ -33,10 +34,11 @@ class PanelSelfTest:
                         time.sleep(0.01)
                     raise AssertionError(f"no answer to {call} in {DEADLINE_S:g} s")
 
-                source = last_event("source", paths=paths)
+                files = ImageFiles(tuple(map(Path, paths)))
+                source = last_event("source", files=files)
                 assert source.error is None, source.error
-                assert sorted(source.result.paths) == sorted(map(Path, paths))
-                worker.submit("read", paths=paths)
+                assert sorted(source.result.paths) == sorted(files.paths)
+                worker.submit("read", files=files)
                 worker.cancel()
                 assert [event.kind for event in worker.poll()] == ["cancelled"]
                 assert list(place.iterdir()) == []
@@ -51,6 +53,7 @@ class PanelSelfTest:
         if not hasattr(slicer, "app"):
             raise SkipTest("there is no application")
         from ..errors import JobCancelled
+        from ..series.image_files import ImageFiles
         from ..series.sample_series import write_sample_series
         from ..worker.client import Worker
         from .task_runner import Call, TaskRunner
@@ -58,14 +61,14 @@ class PanelSelfTest:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder, "private")
             place.mkdir()
-            paths = write_sample_series(folder)
+            files = ImageFiles(tuple(map(Path, write_sample_series(folder))))
             worker = Worker(folder=lambda: place)
             with closing(TaskRunner(on_change=lambda: None, worker=worker)) as runner:
                 seen = []
 
                 def flow():
                     try:
-                        seen.append((yield Call("read", paths=paths)))
+                        seen.append((yield Call("read", files=files)))
                     except JobCancelled:
                         seen.append("cancelled")
                         raise
@@ -80,7 +83,7 @@ class PanelSelfTest:
                 runner.start(flow())
                 assert runner.busy
                 wait()
-                assert len(seen[0].voxels) == len(paths)
+                assert len(seen[0].voxels) == len(files.paths)
                 runner.start(flow())
                 runner.cancel()
                 wait()

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ..delivery.deliver import DeliveryReport
 from ..errors import BridgeError, ConflictError, JobCancelled, NotFoundError
-from ..mrml.segmentation_node import label_layers_from, noted_provenance, reference_volume_node
+from ..mrml.segmentation_node import image_files_of, label_layers_from, noted_provenance, reference_volume_node
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
 from ..pacs.endpoint import Endpoint
@@ -158,8 +158,7 @@ class SendStage:
                 subject = Subject.of(source.headers[0])
                 results = yield Call(
                     "export",
-                    paths=list(source.paths),
-                    frames=source.frames,
+                    files=image_files_of(node, source),
                     layers=layers,
                     provenance=noted_provenance(node),
                     folder=place / "results",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import EncodingError, GeometryError
+from ..series.regular_grid import labels_on_slices, regular_grid
 from ..series.source_series import SourceSeries
 from .labels import LabelVolume, Provenance, Segment
 
@@ -14,6 +15,8 @@ from .labels import LabelVolume, Provenance, Segment
 @dataclass(frozen=True, eq=False)
 class LabelLayer:
     """One label array, where it lies on the grid of the source, and what its values mean.
+
+    Of an irregular source that is the regular grid, on which it is shown: :func:`~..series.regular_grid.regular_grid`.
 
     Attributes
     ----------
@@ -65,6 +68,7 @@ def _is_whole_grid(layers: Sequence[LabelLayer], source: SourceSeries) -> bool:
     """Return True if the one layer's array may be what is wanted already."""
     return (
         len(layers) == 1
+        and not source.irregularity
         and layers[0].offset == (0, 0, 0)
         and layers[0].array.shape == source.shape
         and layers[0].array.dtype in (np.uint8, np.uint16)
@@ -75,12 +79,13 @@ def _is_whole_grid(layers: Sequence[LabelLayer], source: SourceSeries) -> bool:
 
 def _filled_grids(layers: Sequence[LabelLayer], source: SourceSeries) -> list[np.ndarray]:
     """Return label arrays of the source that hold all layers, as few as go without two segments in one voxel."""
+    shape = regular_grid(source).shape
     largest = max((segment.label for layer in layers for segment in layer.segments), default=0)
     dtype = np.dtype(np.uint8 if largest < 256 else np.uint16)
-    grids = [np.zeros(source.shape, dtype)]
+    grids = [np.zeros(shape, dtype)]
     for layer in layers:
         found = _with_labels(layer, dtype)
-        of_layer, of_grid = _overlap(found.shape, layer.offset, source.shape)
+        of_layer, of_grid = _overlap(found.shape, layer.offset, shape)
         inside = found[of_layer]
         if np.count_nonzero(inside) < np.count_nonzero(found):
             found[of_layer] = 0
@@ -94,9 +99,9 @@ def _filled_grids(layers: Sequence[LabelLayer], source: SourceSeries) -> list[np
                 grid[of_grid] += inside
                 break
         else:
-            grids.append(np.zeros(source.shape, dtype))
+            grids.append(np.zeros(shape, dtype))
             grids[-1][of_grid] = inside
-    return grids
+    return [labels_on_slices(grid, source) for grid in grids]
 
 
 def _with_labels(layer: LabelLayer, dtype: np.dtype) -> np.ndarray:

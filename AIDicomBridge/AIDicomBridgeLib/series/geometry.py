@@ -96,8 +96,9 @@ def stack_slices(
     if irregularity and not allow_irregular:
         raise GeometryError(
             irregularity,
-            advice="Retrieve the series again, or choose a complete, straight reconstruction; --resample has the "
-            "network see a regular grid and maps its labels back to these slices.",
+            advice="Retrieve the series again, or choose a complete, straight reconstruction; or let the network see "
+            "it on a regular grid, from which its labels are mapped back to these slices (--resample; in Python "
+            "resample=True).",
         )
     affine = np.eye(4)
     affine[:3, 0] = row * pixel_spacings[0, 1]

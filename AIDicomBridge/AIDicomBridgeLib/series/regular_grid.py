@@ -3,86 +3,157 @@
 The slices stay parallel, so both ways shift and mix whole planes: no voxel is looked up by itself.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import GeometryError
+from .geometry import spacing_mm
+from .source_series import SourceSeries
 from .volume import ImageVolume
 
 
-def regular_volume(volume: ImageVolume) -> ImageVolume:
-    """Return the volume on a regular, right-angled grid that holds all its slices; itself where it is one already.
+@dataclass(frozen=True, eq=False)
+class RegularGrid:
+    """A right-angled grid of even spacing.
 
-    In-plane spacing is kept; the slice spacing is the usual one of the series. Voxels are interpolated linearly along
-    the slice normal and within the planes; where no slice reaches, they have the volume's least value.
+    Attributes
+    ----------
+    shape
+        (k, j, i).
+    ijk_to_lps
+        4x4 affine, (i, j, k, 1) to LPS millimetres.
+    """
+
+    shape: tuple[int, int, int]
+    ijk_to_lps: np.ndarray
+
+
+def regular_grid(source: SourceSeries) -> RegularGrid:
+    """Return the grid that holds all slices of a series: its own, or where it is irregular one around them.
+
+    In-plane spacing is kept; the slice spacing is the usual one of the series.
 
     Raises
     ------
     GeometryError
         The grid would be more than eight times as large as the series: a gap is too wide to be filled.
     """
-    source = volume.source
     if not source.irregularity:
-        return volume
-    offsets, (row, column, normal) = _offsets_mm(volume)
-    gaps = np.diff(offsets[:, 2])
-    dy, dx, dz = volume.spacing_mm[1], volume.spacing_mm[2], float(np.median(gaps))
+        return RegularGrid(source.shape, source.ijk_to_lps)
+    offsets, (row, column, normal) = _offsets_mm(source)
+    dy, dx, dz = source.spacing_mm[1], source.spacing_mm[2], float(np.median(np.diff(offsets[:, 2])))
     low, high = offsets.min(axis=0), offsets.max(axis=0)
     shape = (
         round((high[2] - low[2]) / dz) + 1,
-        volume.voxels.shape[1] + int(np.ceil((high[1] - low[1]) / dy - 1e-6)),
-        volume.voxels.shape[2] + int(np.ceil((high[0] - low[0]) / dx - 1e-6)),
+        source.shape[1] + int(np.ceil((high[1] - low[1]) / dy - 1e-6)),
+        source.shape[2] + int(np.ceil((high[0] - low[0]) / dx - 1e-6)),
     )
-    if np.prod(shape, dtype=float) > 8 * volume.voxels.size:
+    if np.prod(shape, dtype=float) > 8 * np.prod(source.shape, dtype=float):
         raise GeometryError(
             f"the series cannot be resampled: a regular grid would have {shape} voxels", uid=source.series_uid
         )
-    filling = volume.voxels.min()
-    result = np.full(shape, filling, volume.voxels.dtype)
-    for k in range(shape[0]):
-        at = low[2] + k * dz
-        above = int(np.clip(np.searchsorted(offsets[:, 2], at), 1, len(offsets) - 1))
-        share = float(np.clip((at - offsets[above - 1, 2]) / gaps[above - 1], 0, 1))
-        plane = np.zeros(shape[1:], np.float32)
-        for index, weight in ((above - 1, 1 - share), (above, share)):
-            if weight > 0:
-                shift = (offsets[index, 1] - low[1]) / dy, (offsets[index, 0] - low[0]) / dx
-                plane += np.float32(weight) * _placed(volume.voxels[index], shape[1:], shift, filling)
-        result[k] = np.rint(plane) if result.dtype.kind in "iu" else plane
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row * dx, column * dy, normal * dz], axis=1)
     affine[:3, 3] = source.positions_mm[0] + low[0] * row + low[1] * column + low[2] * normal
-    return replace(volume, voxels=result, ijk_to_lps=affine)
+    return RegularGrid(shape, affine)
 
 
-def labels_on_slices(labels: np.ndarray, regular: ImageVolume, volume: ImageVolume) -> np.ndarray:
-    """Return labels on the grid of ``regular``, (k, j, i), as they lie on the slices of ``volume``.
+def regular_volume(volume: ImageVolume) -> ImageVolume:
+    """Return the volume on :func:`regular_grid`; itself where it is on it already.
 
-    Each voxel of a slice has the label of the nearest voxel of the regular grid. Where ``regular`` is ``volume``, so is
-    the result the labels.
+    Voxels are interpolated linearly along the slice normal and within the planes; where no slice reaches, they have the
+    volume's least value. Raises what :func:`regular_grid` raises.
     """
-    if regular is volume:
-        return labels
-    offsets, _ = _offsets_mm(volume)
+    source = volume.source
+    if volume.resampled or not source.irregularity:
+        return volume
+    grid = regular_grid(source)
+    offsets, _ = _offsets_mm(source)
+    gaps = np.diff(offsets[:, 2])
+    dz, dy, dx = spacing_mm(grid.ijk_to_lps)
     low = offsets.min(axis=0)
-    dz, dy, dx = regular.spacing_mm
-    _, rows, columns = volume.voxels.shape
-    result = np.empty(volume.voxels.shape, labels.dtype)
-    for index, (along_row, along_column, along_normal) in enumerate(offsets - low):
-        k = min(round(along_normal / dz), len(labels) - 1)
-        j, i = round(along_column / dy), round(along_row / dx)
-        result[index] = labels[k, j : j + rows, i : i + columns]
+    filling = volume.voxels.min()
+    result = np.full(grid.shape, filling, volume.voxels.dtype)
+    for k in range(grid.shape[0]):
+        at = low[2] + k * dz
+        above = int(np.clip(np.searchsorted(offsets[:, 2], at), 1, len(offsets) - 1))
+        share = float(np.clip((at - offsets[above - 1, 2]) / gaps[above - 1], 0, 1))
+        plane = np.zeros(grid.shape[1:], np.float32)
+        for index, weight in ((above - 1, 1 - share), (above, share)):
+            if weight > 0:
+                shift = (offsets[index, 1] - low[1]) / dy, (offsets[index, 0] - low[0]) / dx
+                plane += np.float32(weight) * _placed(volume.voxels[index], grid.shape[1:], shift, filling)
+        result[k] = np.rint(plane) if result.dtype.kind in "iu" else plane
+    return replace(volume, voxels=result, ijk_to_lps=grid.ijk_to_lps, resampled=True)
+
+
+def labels_on_slices(labels: np.ndarray, source: SourceSeries) -> np.ndarray:
+    """Return labels on the regular grid of a series, (k, j, i), as they lie on its slices.
+
+    Each voxel of a slice has the label of the nearest voxel of the regular grid. Of a regular series they are the
+    labels themselves, not a copy.
+    """
+    if not source.irregularity:
+        return labels
+    result = np.empty(source.shape, labels.dtype)
+    for index, window in enumerate(_nearest_windows(source)):
+        result[index] = labels[window]
     return result
 
 
-def _offsets_mm(volume: ImageVolume) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def labels_between_slices(labels: np.ndarray, source: SourceSeries) -> np.ndarray:
+    """Return labels on the slices of a series, (k, j, i), on its regular grid, for :func:`labels_on_slices` to undo.
+
+    A plane of the grid that is no slice's nearest one has the labels of the slice that lies nearest to it. Of a regular
+    series they are the labels themselves, not a copy.
+
+    Raises
+    ------
+    GeometryError
+        Two slices share a plane of the grid and differ in their labels there, which those that a network has found
+        never do.
+    """
+    if not source.irregularity:
+        return labels
+    grid = regular_grid(source)
+    windows = _nearest_windows(source)
+    result = np.zeros(grid.shape, labels.dtype)
+    planes = np.array([window[0] for window in windows])
+    for k in set(range(grid.shape[0])) - set(planes.tolist()):
+        nearest = int(np.abs(planes - k).argmin())
+        result[(k, *windows[nearest][1:])] = labels[nearest]
+    for index, window in enumerate(windows):
+        result[window] = labels[index]
+    if not (labels_on_slices(result, source) == labels).all():
+        raise GeometryError(
+            "slices that lie too close to each other have different labels: they cannot be shown on a regular grid",
+            uid=source.series_uid,
+        )
+    return result
+
+
+def _nearest_windows(source: SourceSeries) -> list[tuple[int, slice, slice]]:
+    """Return which voxels of the regular grid (plane, rows, columns) lie nearest to those of each slice."""
+    grid = regular_grid(source)
+    offsets, _ = _offsets_mm(source)
+    dz, dy, dx = spacing_mm(grid.ijk_to_lps)
+    _, rows, columns = source.shape
+    windows = []
+    for along_row, along_column, along_normal in offsets - offsets.min(axis=0):
+        k = min(round(along_normal / dz), grid.shape[0] - 1)
+        j, i = round(along_column / dy), round(along_row / dx)
+        windows.append((k, slice(j, j + rows), slice(i, i + columns)))
+    return windows
+
+
+def _offsets_mm(source: SourceSeries) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return each slice's position from the first one's along row, column and normal, (n, 3), and those directions."""
-    affine = volume.source.ijk_to_lps
+    affine = source.ijk_to_lps
     row = affine[:3, 0] / np.linalg.norm(affine[:3, 0])
     column = affine[:3, 1] / np.linalg.norm(affine[:3, 1])
     normal = np.cross(row, column)
-    positions = volume.source.positions_mm
+    positions = source.positions_mm
     return (positions - positions[0]) @ np.stack([row, column, normal], axis=1), (row, column, normal)
 
 

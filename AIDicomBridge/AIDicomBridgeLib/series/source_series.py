@@ -78,23 +78,13 @@ class SourceSeries:
             No file is a slice of a volume.
         """
         files = tuple(dict.fromkeys(Path(path) for path in paths))
-        states = {path: file_state(path) for path in files}  # before they are read: what changes meanwhile is refused
-        found = _without_copies((path, *read_header(path)) for path in files)
-        images = [item for item in found if raw_text(item[1], "SOPClassUID") in VOLUME_SOP_CLASSES]
-        if not images:
-            raise NotFoundError(
-                "there is no image series",
-                uid=str(found[0][1].SeriesInstanceUID) if found else None,
-                advice=VOLUME_SOP_CLASS_NAMES,
-            )
-        _check_one_series([header for _, header, _ in images])
-        slices = [piece for item in images for piece in slices_of(*item, states[item[0]])]
+        slices = read_slices(files)
         try:
             slices = slices_within(slices, frames) if frames else slices
             chosen = choose_stack(find_stacks(slices), stack)
             ordered = chosen.ordered(allow_irregular=resample)
         except GeometryError as error:
-            raise GeometryError(error.what, uid=str(images[0][1].SeriesInstanceUID), advice=error.advice) from error
+            raise GeometryError(error.what, uid=str(slices[0].header.SeriesInstanceUID), advice=error.advice) from error
         used = {piece.path for piece in chosen.slices}
         return cls(
             tuple(chosen.slices[index] for index in ordered.order),
@@ -180,6 +170,22 @@ class SourceSeries:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel spacing (k, j, i), millimetres."""
         return spacing_mm(self.ijk_to_lps)
+
+
+def read_slices(files: Iterable[Path]) -> list[SourceSlice]:
+    """Return the slices in the files of one series, unsorted; raises what :meth:`SourceSeries.from_files` does."""
+    files = list(files)
+    states = {path: file_state(path) for path in files}  # before they are read: what changes meanwhile is refused
+    found = _without_copies((path, *read_header(path)) for path in files)
+    images = [item for item in found if raw_text(item[1], "SOPClassUID") in VOLUME_SOP_CLASSES]
+    if not images:
+        raise NotFoundError(
+            "there is no image series",
+            uid=str(found[0][1].SeriesInstanceUID) if found else None,
+            advice=VOLUME_SOP_CLASS_NAMES,
+        )
+    _check_one_series([header for _, header, _ in images])
+    return [piece for item in images for piece in slices_of(*item, states[item[0]])]
 
 
 def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple[Path, Dataset, int]]":

@@ -33,6 +33,8 @@ class ImageVolume:
         What decoded the pixel data; ``"uncompressed"`` where it only had to be read.
     suv
         The factors of a PET volume that is in SUV (g/ml, by body weight), not in its series' own unit.
+    resampled
+        True on the regular grid of an irregular series: its planes are then none of the source's slices.
     """
 
     voxels: np.ndarray
@@ -40,6 +42,7 @@ class ImageVolume:
     source: SourceSeries
     decoder: str = ""
     suv: SuvFactors | None = None
+    resampled: bool = False
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -26,11 +26,15 @@ from ..results.result_series import fresh_uid
 from ..results.result_set import check_each, encode_results, refuse_taken_folder, write_results
 from ..results.segment_description import with_tracking_uids
 from ..series.dicom_file import file_state, read_dicom
+from ..series.image_files import ImageFiles
 from ..series.instance_store import InstanceStore
+from ..series.offered_stacks import OfferedStack, offered_stacks
+from ..series.regular_grid import regular_volume
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
-from ..series.volume import ImageVolume, read_volume
+from ..series.volume import ImageVolume
 from .messages import ResultFile
+from .model_run import ModelRun
 
 Paths = Sequence[Path | str]
 ModelName = str | Path | ModelCard
@@ -83,67 +87,39 @@ class Calls:
         with InstanceStore(folder) as store:
             return [(found.sop_instance_uid, found.path) for found in store.instances(study_uid, series_uid)]
 
-    def source(self, *, paths: Paths, frames: str = "", stack: int | None = None) -> SourceSeries:
-        """Return the series that files are, sorted and checked, without its voxels.
+    def source(self, *, files: ImageFiles) -> SourceSeries:
+        """Return the series that files are, sorted and checked, without its voxels."""
+        return files.source()
 
-        ``frames`` and ``stack`` are those of :meth:`..series.source_series.SourceSeries.from_files`, here and below.
-        """
-        return SourceSeries.from_files(paths, frames=frames, stack=stack)
+    def stacks(self, *, paths: Paths) -> list[OfferedStack]:
+        """Return what a person can choose from of a series that is no one regular volume."""
+        return offered_stacks(paths)
 
-    def read(self, *, paths: Paths, frames: str = "", stack: int | None = None) -> ImageVolume:
-        """Return the volume of one series, from its files."""
-        state = [frames, stack, *((str(path), file_state(Path(path))) for path in paths)]
-        if self._volume is None or self._volume[0] != state:
-            self._volume = None  # freed before the next one is read
-            source = self.source(paths=paths, frames=frames, stack=stack)
-            self._volume = state, read_volume(source, progress=self._progress)
-        return self._volume[1]
+    def read(self, *, files: ImageFiles) -> ImageVolume:
+        """Return the volume of one series, as it is shown: an irregular one on its regular grid."""
+        return regular_volume(self._read(files))
 
     def segment(
-        self,
-        *,
-        paths: Paths,
-        frames: str = "",
-        model: ModelName,
-        device: str = "auto",
-        precision: str = "auto",
-        mirror: bool = True,
-        any_body_part: bool = False,
-        probabilities: bool = False,
-        memory_limit_bytes: int | None = None,
-        subject: Subject | None = None,
+        self, *, files: ImageFiles, run: ModelRun, any_body_part: bool = False, subject: Subject | None = None
     ) -> LabelVolume:
-        """Run a model on the volume of one series, from its files; its segments have fingerprints.
+        """Run a model on the volume of one series; its segments have fingerprints.
 
         With ``subject``, files that are of another patient or study are refused (ConflictError).
         """
-        loaded = self._load(model, device, precision, mirror)
-        volume = self._read_of(paths, frames, subject)
+        loaded = self._load(run)
         labels = loaded.segment(
-            volume,
+            self._read(files, subject),
             any_body_part=any_body_part,
-            probabilities=probabilities,
-            memory_limit_bytes=memory_limit_bytes,
+            probabilities=run.probabilities,
+            memory_limit_bytes=run.memory_limit_bytes,
             progress=self._progress,
         )
         return with_fingerprints(labels)
 
-    def plan(
-        self,
-        *,
-        paths: Paths,
-        frames: str = "",
-        model: ModelName,
-        device: str = "auto",
-        precision: str = "auto",
-        mirror: bool = True,
-        probabilities: bool = False,
-        memory_limit_bytes: int | None = None,
-        subject: Subject | None = None,
-    ) -> MemoryPlan | None:
+    def plan(self, *, files: ImageFiles, run: ModelRun, subject: Subject | None = None) -> MemoryPlan | None:
         """Return how a model would run on the series and the memory that it would need; None for rules."""
-        loaded, volume = self._load(model, device, precision, mirror), self._read_of(paths, frames, subject)
-        return loaded.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
+        loaded, volume = self._load(run), self._read(files, subject)
+        return loaded.plan(volume, probabilities=run.probabilities, memory_limit_bytes=run.memory_limit_bytes)
 
     def release(self) -> None:
         """Give back the memory of the models and of the volume."""
@@ -157,8 +133,7 @@ class Calls:
     def export(
         self,
         *,
-        paths: Paths,
-        frames: str = "",
+        files: ImageFiles,
         layers: Sequence[LabelLayer],
         provenance: Provenance | None = None,
         folder: Path | str,
@@ -167,7 +142,7 @@ class Calls:
         endpoint: Endpoint | None = None,
         series_description: str | None = None,
     ) -> list[ResultFile]:
-        """Write a segmentation of the series in ``paths`` as DICOM objects, SEG first: all of them or none.
+        """Write a segmentation of a series as DICOM objects, SEG first: all of them or none.
 
         Parameters
         ----------
@@ -179,7 +154,7 @@ class Calls:
             As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
         """
         refuse_taken_folder(Path(folder))  # before the work, not after it
-        volume = self.read(paths=paths, frames=frames)
+        volume = self._read(files)
         report(self._progress, "encode", 0)
         labels = mark_edited(put_layers_together(layers, volume.source, provenance=provenance))
         labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
@@ -205,17 +180,21 @@ class Calls:
             if result.path is not None
         ]
 
-    def _read_of(self, paths: Paths, frames: str, subject: Subject | None) -> ImageVolume:
-        volume = self.read(paths=paths, frames=frames)
+    def _read(self, files: ImageFiles, subject: Subject | None = None) -> ImageVolume:
+        state = [files, *(file_state(path) for path in files.paths)]
+        if self._volume is None or self._volume[0] != state:
+            self._volume = None  # freed before the next one is read
+            self._volume = state, files.volume(self._progress)
+        volume = self._volume[1]
         if subject is not None:
             subject.refuse_others([Subject.of(volume.source.headers[0])])
         return volume
 
-    def _load(self, model: ModelName, device: str, precision: str, mirror: bool) -> Model:
-        card = find_card(model)
+    def _load(self, run: ModelRun) -> Model:
+        card = find_card(run.model)
         if card not in self._models:
             report(self._progress, "load model", 0)
-        return self._models.get(card, device, precision=precision, mirror=mirror)
+        return self._models.get(card, run.device, precision=run.precision, mirror=run.mirror)
 
     def put(self, *, files: Paths, endpoint: Endpoint, outbox_folder: Path | str) -> int:
         """Put objects into the outbox for an endpoint and return how many of them wait for it."""

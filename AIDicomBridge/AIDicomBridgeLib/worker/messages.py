@@ -26,9 +26,12 @@ _KNOWN_TYPES = {
     "pacs.doctor_report": ("DoctorLine", "DoctorReport", "Verdict"),
     "pacs.endpoint": ("DicomWebEndpoint", "DimseEndpoint", "TlsFiles"),
     "pacs.records": ("InstanceOutcome", "Outcome", "RetrieveReport", "SeriesRecord", "StudyRecord"),
+    "series.image_files": ("ImageFiles",),
+    "series.offered_stacks": ("OfferedStack",),
     "series.source_series": ("SourceSeries",),
     "series.source_slice": ("SourceSlice",),
     "series.subject": ("Subject",),
+    "series.suv": ("SuvFactors",),
     "series.volume": ("ImageVolume",),
     "results.label_layers": ("LabelLayer",),
     "models.card": ("ModelCard", "NetworkRules", "PackagedFile", "WeightsFile"),
@@ -38,6 +41,7 @@ _KNOWN_TYPES = {
     "delivery.outbox": ("Delivery", "DeliveryState", "Receipt"),
     "delivery.deliver": ("DeliveryReport",),
     "worker.messages": ("ResultFile",),
+    "worker.model_run": ("ModelRun",),
 }
 _HOME_OF = {name: home for home, names in _KNOWN_TYPES.items() for name in names}
 

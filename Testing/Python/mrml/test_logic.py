@@ -38,6 +38,8 @@ def logic(module):
 class PhantomModel:
     """A model that knows the phantom's organs by heart."""
 
+    card = types.SimpleNamespace(wants_suv=lambda modality: False)
+
     def segment(self, volume, *, any_body_part=False, memory_limit_bytes=None):
         return organ_labels(volume)
 

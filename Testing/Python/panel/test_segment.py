@@ -85,3 +85,34 @@ def test_weights_of_unknown_size_are_said_to_be_so(shell):
     stage.update("")
     assert "size unknown" in shell.ui.weightsLabel.text
     assert "0.0 MB" not in shell.ui.weightsLabel.text
+
+
+def test_the_advanced_options_reach_the_run_and_stay_with_the_scene(shell, archive, monkeypatch):
+    find_and_load(shell, archive)
+    ui, worker, runs = shell.ui, runner_of(shell).worker, []
+    assert not ui.precisionComboBox.isVisible(), "folded away until somebody asks for them"
+    submit = worker.submit
+
+    def note(call, /, **arguments):
+        runs.extend([arguments["run"]] if call in ("plan", "segment") else [])
+        return submit(call, **arguments)
+
+    monkeypatch.setattr(worker, "submit", note)
+    segment(shell)
+    assert [(run.precision, run.mirror, run.memory_limit_bytes) for run in runs] == [("auto", True, None)] * 2
+    assert ui.planLabel.text.startswith("rules")
+    shell.click(ui.advancedCollapsibleButton)
+    shell.choose(ui.precisionComboBox, "float32")
+    assert ui.planLabel.text.startswith("worked out when"), "a plan holds for the options that it was made for"
+    shell.type(ui.memoryLimitSpinBox, "6.5", enter=True)
+    shell.click(ui.mirrorCheckBox)
+    runs.clear()
+    segment_anew(shell)
+    assert [(run.precision, run.mirror, run.memory_limit_bytes) for run in runs] == [
+        ("float32", False, 6_500_000_000)
+    ] * 2
+    parameters = shell.logic.getParameterNode()
+    assert (parameters.precision, parameters.mirror, parameters.memoryLimitGB) == ("float32", False, 6.5)
+    shell.scene.Clear(0)
+    assert (ui.precisionComboBox.currentText, ui.mirrorCheckBox.checked) == ("auto", True)
+    assert ui.memoryLimitSpinBox.text == "all that is free"

@@ -9,7 +9,9 @@ from AIDicomBridgeLib import Job, run_job
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.errors import MemoryLimitError, ModelError
 from AIDicomBridgeLib.results.profiles import DestinationProfile
+from AIDicomBridgeLib.series.image_files import ImageFiles
 from AIDicomBridgeLib.worker.calls import Calls
+from AIDicomBridgeLib.worker.model_run import ModelRun
 from pydicom import dcmread
 from toy_card import write_toy_card
 from typer.testing import CliRunner
@@ -106,14 +108,14 @@ def test_a_limit_without_a_unit_is_wrong_usage(ct_files: list[Path], tmp_path: P
 
 
 def test_the_worker_takes_the_same_options(ct_files: list[Path], tmp_path: Path) -> None:
-    calls, card = Calls(lambda progress: None), write_toy_card(tmp_path)
-    with pytest.raises(MemoryLimitError):
-        calls.segment(paths=ct_files, model=card, memory_limit_bytes=1000)
-    with pytest.raises(MemoryLimitError):
-        calls.plan(paths=ct_files, model=card, memory_limit_bytes=1000)
-    labels = calls.segment(paths=ct_files, model=card, probabilities=True, precision="float32", mirror=False)
+    calls, card, files = Calls(lambda progress: None), write_toy_card(tmp_path), ImageFiles(tuple(ct_files))
+    for call in (calls.segment, calls.plan):
+        with pytest.raises(MemoryLimitError):
+            call(files=files, run=ModelRun(card, memory_limit_bytes=1000))
+    run = ModelRun(card, precision="float32", mirror=False, probabilities=True)
+    labels = calls.segment(files=files, run=run)
     assert labels.probabilities is not None
     assert labels.provenance is not None
     assert labels.provenance.precision == "float32"
-    mirrored = calls.segment(paths=ct_files, model=card, precision="float32")
+    mirrored = calls.segment(files=files, run=ModelRun(card, precision="float32"))
     assert (mirrored.labels != labels.labels).any()

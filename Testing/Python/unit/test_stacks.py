@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, GeometryError
 from AIDicomBridgeLib.job import Job, run_job
-from AIDicomBridgeLib.mrml.segmentation_node import segmentation_node_from
-from AIDicomBridgeLib.mrml.volume_node import volume_node_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
@@ -190,7 +188,7 @@ def test_the_network_sees_the_phantom_where_it_is(irregular) -> None:
 def test_labels_land_on_the_right_pixels_of_the_right_slices(irregular) -> None:
     volume, inside, _ = irregular
     seen = regular_volume(volume)
-    labels = labels_on_slices((seen.voxels > -450).astype(np.uint8), seen, volume)
+    labels = labels_on_slices((seen.voxels > -450).astype(np.uint8), volume.source)
     assert labels.shape == volume.voxels.shape
     np.testing.assert_array_equal(volume.voxels > 0, inside)  # the volume itself stays as it was stored
     dice = 2 * np.count_nonzero(inside & (labels > 0)) / (np.count_nonzero(inside) + np.count_nonzero(labels))
@@ -239,16 +237,6 @@ def test_a_job_resamples_when_asked_and_says_so(irregular, tmp_path: Path) -> No
     done = run_job(Job(folder, "ct-tissues", outputs=("seg",), any_body_part=True, resample=True))
     assert words in done.to_dict()["warnings"][0]
     assert done.labels.labels.shape == volume.voxels.shape
-
-
-def test_an_irregular_series_becomes_no_node(irregular) -> None:
-    volume, inside, _ = irregular
-    code = Code("52988006", "SCT", "Lesion")
-    labels = LabelVolume(inside.astype(np.uint8), (Segment(1, "Ball", code, code),), source=volume.source)
-    with pytest.raises(GeometryError, match="cannot be shown"):
-        volume_node_from(volume, None)
-    with pytest.raises(GeometryError, match="cannot be shown"):
-        segmentation_node_from(labels, None)
 
 
 def test_a_gap_too_wide_to_be_filled_is_refused(tmp_path: Path) -> None:

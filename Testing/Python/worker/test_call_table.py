@@ -22,7 +22,7 @@ def test_the_table_is_complete():
     assert {name: arguments_of(call) for name, call in calls.items()} == CALLS
 
 
-@pytest.mark.parametrize("arguments", [{}, {"paths": [], "path": ""}, {"path": []}])
+@pytest.mark.parametrize("arguments", [{}, {"files": None, "path": ""}, {"file": None}])
 def test_missing_and_unknown_arguments_are_refused(arguments):
     with pytest.raises(TypeError):
         refuse_wrong_call("read", arguments)

@@ -26,12 +26,14 @@ from AIDicomBridgeLib.pacs.endpoint import DicomWebEndpoint, DimseEndpoint
 from AIDicomBridgeLib.private_folder import PrivateFolder
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.results.label_layers import LabelLayer
+from AIDicomBridgeLib.series.image_files import ImageFiles
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.volume import read_volume
 from AIDicomBridgeLib.worker import client, process
 from AIDicomBridgeLib.worker.calls import Calls
 from AIDicomBridgeLib.worker.client import Event, Worker
 from AIDicomBridgeLib.worker.messages import Codec
+from AIDicomBridgeLib.worker.model_run import ModelRun
 from pydicom import dcmread
 from synthetic import body_phantom, make_series
 
@@ -155,18 +157,19 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
     assert result_of(worker, "retrieve", endpoint=endpoint, folder=store, **ids).complete
     found = dict(result_of(worker, "instances", folder=store, **ids))
     paths = list(found.values())
+    files = ImageFiles(tuple(paths))
     assert len(paths) == 12
-    source = result_of(worker, "source", paths=paths)
+    source = result_of(worker, "source", files=files)
     assert set(source.sop_instance_uids) == set(found)
 
-    volume = result_of(worker, "read", paths=paths)
+    volume = result_of(worker, "read", files=files)
     expected = read_volume(paths)
     np.testing.assert_array_equal(volume.voxels, expected.voxels)
     np.testing.assert_array_equal(volume.ijk_to_lps, expected.ijk_to_lps)
     assert volume.source.headers == expected.source.headers
     assert volume.source.paths == expected.source.paths
 
-    labels = result_of(worker, "segment", paths=paths, model="ct-tissues", device="cpu")
+    labels = result_of(worker, "segment", files=files, run=ModelRun("ct-tissues", device="cpu"))
     in_process = load_model("ct-tissues", "cpu").segment(expected)
     np.testing.assert_array_equal(labels.labels, in_process.labels)
     assert labels.segments == in_process.segments
@@ -177,24 +180,24 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
         assert isinstance(labels.labels, np.memmap)
     labels.labels[0, 0, 0] = 1  # as an edit in Slicer
 
-    files = result_of(
+    made = result_of(
         worker,
         "export",
-        paths=paths,
+        files=files,
         layers=[LabelLayer(labels.labels, (0, 0, 0), (1, 2, 3, 4), labels.segments)],
         provenance=labels.provenance,
         folder=tmp_path / "results",
         outputs=("seg", "sr"),
         series_description="From the worker",
     )
-    assert [file.kind for file in files] == ["seg", "sr"]
-    assert sorted(file.path for file in files) == sorted((tmp_path / "results").iterdir())
+    assert [file.kind for file in made] == ["seg", "sr"]
+    assert sorted(file.path for file in made) == sorted((tmp_path / "results").iterdir())
 
-    assert result_of(worker, "put", files=[f.path for f in files], endpoint=endpoint, outbox_folder=outbox) == 2
+    assert result_of(worker, "put", files=[f.path for f in made], endpoint=endpoint, outbox_folder=outbox) == 2
     assert {d.sop_instance_uid for d in result_of(worker, "outbox", outbox_folder=outbox)} == {
-        file.sop_instance_uid for file in files
+        file.sop_instance_uid for file in made
     }
-    only = [file.sop_instance_uid for file in files]
+    only = [file.sop_instance_uid for file in made]
     delivery = result_of(worker, "deliver", endpoint=endpoint, outbox_folder=outbox, only=only)
     assert delivery.complete
     assert [receipt.proof for receipt in delivery.receipts] == ["compared", "compared"]
@@ -208,7 +211,7 @@ def test_the_whole_loop_gives_what_the_engine_gives(worker: Worker, archive: Arc
 
 
 def test_progress_arrives_before_the_result(worker: Worker, ct_files: list[Path]):
-    task = worker.submit("read", paths=ct_files)
+    task = worker.submit("read", files=ImageFiles(tuple(ct_files)))
     assert worker.busy
     *steps, last = last_events(worker)
     assert (last.task, last.kind) == (task, "done")
@@ -224,9 +227,9 @@ def test_errors_arrive_as_the_engine_raised_them(worker: Worker, archive: Archiv
     error = error_of(worker, "verify", endpoint=nobody)
     assert (type(error), str(error)) == (UnreachableError, str(unreachable.value))
 
-    error = error_of(worker, "segment", paths=[tmp_path / "no.dcm"], model="ct-tissues")
+    error = error_of(worker, "segment", files=ImageFiles((tmp_path / "no.dcm",)), run=ModelRun("ct-tissues"))
     assert (type(error), str(error)) == (BadDicomError, "The file no.dcm does not exist.")
-    assert type(error_of(worker, "read", paths=[])) is NotFoundError
+    assert type(error_of(worker, "read", files=ImageFiles(()))) is NotFoundError
     assert type(error_of(worker, "fetch_weights", model="ct-tissues")) is WeightsError
 
 
@@ -239,7 +242,7 @@ def test_an_unforeseen_failure_is_named_without_its_text(worker: Worker):
 
 @pytest.mark.parametrize(
     ("call", "arguments"),
-    [("remove", {}), ("_progress", {}), ("verify", {}), ("read", {"path": []}), ("read", {"paths": [object()]})],
+    [("remove", {}), ("_progress", {}), ("verify", {}), ("read", {"file": ""}), ("read", {"files": object()})],
 )
 def test_a_wrong_call_is_refused_before_anything_is_sent(worker: Worker, call: str, arguments: dict):
     with pytest.raises(TypeError):
@@ -250,15 +253,15 @@ def test_a_wrong_call_is_refused_before_anything_is_sent(worker: Worker, call: s
 
 def test_tasks_are_done_in_order_by_one_process(worker: Worker, tmp_path: Path, ct_files: list[Path]):
     tasks = [worker.submit("outbox", outbox_folder=tmp_path / "outbox") for _ in range(3)]
-    tasks.append(worker.submit("read", paths=ct_files))
+    tasks.append(worker.submit("read", files=ImageFiles(tuple(ct_files))))
     tasks.append(worker.submit("outbox", outbox_folder=tmp_path / "outbox"))
     done = [event.task for event in last_events(worker) if event.kind == "done"]
     assert done == tasks == [1, 2, 3, 4, 5]
 
 
 def test_a_request_larger_than_the_pipe_arrives(worker: Worker, tmp_path: Path):
-    paths = [tmp_path / f"{number}{'x' * 200}.dcm" for number in range(10_000)]
-    assert type(error_of(worker, "read", paths=paths)) is BadDicomError
+    paths = tuple(tmp_path / f"{number}{'x' * 200}.dcm" for number in range(10_000))
+    assert type(error_of(worker, "read", files=ImageFiles(paths))) is BadDicomError
 
 
 def test_polling_does_not_wait_for_a_step_that_hangs(worker: Worker, silent: SilentServer):
@@ -326,7 +329,7 @@ def test_cancel_ends_a_child_that_is_stopped(worker: Worker, silent: SilentServe
 def test_a_half_written_export_is_removed_on_cancel(worker: Worker, silent: SilentServer, tmp_path: Path):
     """The child is busy before the export, so what it would have half-written is laid here."""
     worker.submit("verify", endpoint=silent.endpoint)
-    worker.submit("export", paths=[], layers=(), folder=tmp_path / "results")
+    worker.submit("export", files=ImageFiles(()), layers=(), folder=tmp_path / "results")
     silent.accept()
     for folder in ("results/.part-abc", "results/own"):
         (tmp_path / folder).mkdir(parents=True)
@@ -356,7 +359,10 @@ def test_a_child_that_is_killed_is_a_named_error_and_the_next_run_works(
 def test_an_answer_given_before_the_child_died_still_arrives(
     worker: Worker, silent: SilentServer, ct_files: list[Path]
 ):
-    tasks = [worker.submit("read", paths=ct_files), worker.submit("verify", endpoint=silent.endpoint)]
+    tasks = [
+        worker.submit("read", files=ImageFiles(tuple(ct_files))),
+        worker.submit("verify", endpoint=silent.endpoint),
+    ]
     silent.accept()  # so the first task is answered
     os.kill(children()[0], signal.SIGKILL)
     events = [event for event in last_events(worker) if event.kind != "progress"]
@@ -367,7 +373,7 @@ def test_an_answer_given_before_the_child_died_still_arrives(
 def test_a_source_file_that_changed_meanwhile_is_a_named_error(
     worker: Worker, silent: SilentServer, ct_files: list[Path]
 ):
-    worker.submit("read", paths=ct_files)
+    worker.submit("read", files=ImageFiles(tuple(ct_files)))
     worker.submit("verify", endpoint=silent.endpoint)
     silent.accept()  # so the volume is read, and its headers are still to be read here
     ct_files[3].write_bytes(ct_files[4].read_bytes())
@@ -378,12 +384,13 @@ def test_a_source_file_that_changed_meanwhile_is_a_named_error(
 
 
 def test_a_source_that_changed_between_two_calls_has_its_new_headers(worker: Worker, ct_files: list[Path]):
-    assert result_of(worker, "source", paths=ct_files).headers[0].PatientID != "NEW-ID"
+    assert result_of(worker, "source", files=ImageFiles(tuple(ct_files))).headers[0].PatientID != "NEW-ID"
     for path in ct_files:
         dataset = dcmread(path)
         dataset.PatientID = "NEW-ID"
         dataset.save_as(path)
-    assert {header.PatientID for header in result_of(worker, "source", paths=ct_files).headers} == {"NEW-ID"}
+    source = result_of(worker, "source", files=ImageFiles(tuple(ct_files)))
+    assert {header.PatientID for header in source.headers} == {"NEW-ID"}
 
 
 @posix_only
@@ -512,8 +519,7 @@ def test_no_patient_data_and_no_secret_in_arguments_environment_or_names(
         monkeypatch.setenv(f"AIDICOMBRIDGE_DICOMWEB_{name}", value)
     (study,) = result_of(worker, "find_studies", endpoint=archive.endpoint, patient_name=CANARY)
     result_of(worker, "retrieve", endpoint=archive.endpoint, study_uid=study.study_uid, folder=tmp_path / "store")
-    paths = list((tmp_path / "store").rglob("*.dcm"))
-    result_of(worker, "read", paths=paths)
+    result_of(worker, "read", files=ImageFiles(tuple((tmp_path / "store").rglob("*.dcm"))))
     service = DicomWebEndpoint("", f"http://127.0.0.1:{silent.port}/dicom-web", (canaries[3], canaries[2]))
     worker.submit("find_studies", endpoint=service, patient_name=CANARY)
     silent.accept()  # the child now holds the name and the credentials

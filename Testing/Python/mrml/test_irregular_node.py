@@ -1,0 +1,141 @@
+"""A series with a gap, uneven or tilted slices in nodes: shown on a regular grid, its results on its slices."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.errors import ConflictError, GeometryError
+from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
+from AIDicomBridgeLib.mrml.source_files import SourceFiles
+from AIDicomBridgeLib.mrml.volume_node import (
+    compared_planes,
+    image_array,
+    image_volume_from,
+    place_of_volume,
+    volume_node_from,
+)
+from AIDicomBridgeLib.results.edited_segments import mark_edited, with_fingerprints
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.series.regular_grid import labels_on_slices, regular_volume
+from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from synthetic import make_series, save_series
+
+from .test_volume_node import Database
+
+SHAPE, SPACING_MM, RADIUS_MM = (16, 40, 44), (2.0, 0.8, 0.7), 9.0
+BALL = (Segment(1, "Ball", Code("49755003", "SCT", "Abnormal"), Code("52988006", "SCT", "Lesion"), algorithm_name="T"),)
+STEPS = {
+    "gap": np.delete(np.arange(16), [7, 8]),
+    "uneven": np.where(np.arange(16) < 9, np.arange(16), np.arange(16) + 0.35),
+    "two in one plane": np.array([*range(8), 7.2, *range(8, 15)]),
+    "tilt": np.arange(16),
+}
+
+
+@pytest.fixture(params=STEPS)
+def irregular(request, tmp_path: Path) -> tuple[ImageVolume, np.ndarray]:
+    """Return a volume with a ball in it, and where the ball's middle is, in LPS millimetres."""
+    datasets = make_series(np.zeros(SHAPE, np.int16), spacing_mm=SPACING_MM, origin=(-15.0, -16.0, 40.0))
+    steps = STEPS[request.param]
+    datasets = datasets[: len(steps)]
+    for ds, step in zip(datasets, steps, strict=True):
+        tilt = 0.7 * step if request.param == "tilt" else 0.0
+        ds.ImagePositionPatient = [-15.0, -16.0 + tilt, 40.0 + SPACING_MM[0] * float(step)]
+    middle = np.array([0.0, datasets[8].ImagePositionPatient[1] + 16.0, 55.0])
+    j, i = np.mgrid[: SHAPE[1], : SHAPE[2]]
+    for ds in datasets:
+        x, y, z = (float(part) for part in ds.ImagePositionPatient)
+        apart = np.stack([x + 0.7 * i, y + 0.8 * j, np.full(i.shape, z)], axis=-1) - middle
+        ds.PixelData = (1000 * (np.linalg.norm(apart, axis=-1) <= RADIUS_MM) - 500).astype("<i2").tobytes()
+    return read_volume(save_series(datasets, tmp_path), resample=True), middle
+
+
+def found_by_a_network(volume: ImageVolume) -> LabelVolume:
+    labels = (regular_volume(volume).voxels > 0).astype(np.uint8)
+    return with_fingerprints(LabelVolume(labels_on_slices(labels, volume.source), BALL, source=volume.source))
+
+
+def middle_of(array: np.ndarray, ijk_to_ras) -> np.ndarray:
+    """Return where the voxels of an array are on the average, in LPS."""
+    k, j, i = np.argwhere(array).mean(axis=0)
+    return np.array(ijk_to_ras.MultiplyPoint([i, j, k, 1])[:3]) * [-1, -1, 1]
+
+
+def test_the_volume_is_shown_where_it_is_and_known_again(core, irregular):
+    import vtk
+
+    volume, middle = irregular
+    files = SourceFiles()
+    files.remember(volume.source)
+    node = volume_node_from(volume, core.scene)
+    assert node.GetName().endswith("(resampled)")
+    shown = regular_volume(volume)
+    voxels = image_array(node.GetImageData())
+    np.testing.assert_array_equal(voxels, shown.voxels)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    np.testing.assert_allclose(middle_of(voxels > 0, matrix), middle, atol=0.4)
+    directions = np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
+    np.testing.assert_allclose(directions.T @ directions, np.diag(np.square(SPACING_MM[::-1])), atol=1e-6)
+    assert files.source_of(node) is volume.source
+    read = SourceFiles().source_of(node, Database(volume.source))
+    assert read.irregularity == volume.source.irregularity
+    place_of_volume(node, read)
+    assert sum(1 for _ in compared_planes(node, shown)) == len(voxels)
+    assert image_volume_from(node, read).resampled
+    voxels[3, 4, 5] += 1
+    with pytest.raises(ConflictError, match="not those of its DICOM files"):
+        list(compared_planes(node, shown))
+
+
+def test_what_a_network_found_comes_back_as_it_was_and_an_edit_on_its_slice(core, irregular):
+    import vtk
+
+    volume, middle = irregular
+    labels = found_by_a_network(volume)
+    volume_node = volume_node_from(volume, core.scene)
+    node = segmentation_node_from(labels, core.scene, volume_node=volume_node)
+    layer = node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    array = image_array(layer)
+    np.testing.assert_allclose(middle_of(array > 0, matrix), middle, atol=0.4)
+    back = label_volume_from(node, volume.source)
+    np.testing.assert_array_equal(back.labels, labels.labels)
+    assert [segment.algorithm_type for segment in mark_edited(back).segments] == ["AUTOMATIC"]
+
+    lps = volume.source.positions_mm[3] + [5 * 0.7, 6 * 0.8, 0]
+    inverse = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(matrix, inverse)
+    i, j, k = (round(part) for part in inverse.MultiplyPoint([*(lps * [-1, -1, 1]), 1])[:3])
+    array[k, j, i] = 1
+    edited = label_volume_from(node, volume.source)
+    changed = np.argwhere(edited.labels != labels.labels)
+    assert len(changed) == 1
+    assert changed[0][0] == 3
+    assert np.abs(changed[0][1:] - (6, 5)).max() <= 1  # half a voxel off at most, to either side
+    assert [segment.algorithm_type for segment in mark_edited(edited).segments] == ["SEMIAUTOMATIC"]
+
+
+def test_labels_that_the_regular_grid_cannot_tell_apart_are_refused(core, irregular):
+    volume, _ = irregular
+    labels = np.zeros(volume.voxels.shape, np.uint8)
+    labels[8] = 1
+    labels = LabelVolume(labels, BALL, source=volume.source)
+    heights = np.diff(volume.source.positions_mm[:, 2])
+    if heights.min() < 1.0:
+        with pytest.raises(GeometryError, match="too close to each other"):
+            segmentation_node_from(labels, core.scene)
+        return
+    node = segmentation_node_from(labels, core.scene, volume_node=volume_node_from(volume, core.scene))
+    np.testing.assert_array_equal(label_volume_from(node, volume.source).labels, labels.labels)
+
+
+def test_a_node_that_slicer_loaded_of_it_is_refused_with_the_way_out(core, irregular):
+    volume, _ = irregular
+    node = volume_node_from(volume, core.scene)
+    node.RemoveAttribute("AIDicomBridge.ReadAs")  # Slicer's own loader takes no note
+    files = SourceFiles()
+    files.remember(volume.source)  # of a node of ours, of the same instances
+    with pytest.raises(GeometryError, match="resample=True"):
+        files.source_of(node, Database(volume.source))

@@ -1,0 +1,44 @@
+"""PET as SUV in Slicer's nodes: shown, known again, and measured in the unit that was asked for."""
+
+import numpy as np
+import pytest
+from AIDicomBridgeLib.mrml.segmentation_node import image_files_of, segmentation_node_from
+from AIDicomBridgeLib.mrml.source_files import SourceFiles
+from AIDicomBridgeLib.mrml.volume_node import compared_planes, image_array
+from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
+from AIDicomBridgeLib.series.volume import read_volume
+from pydicom import dcmread
+from synthetic import make_pet, save_series
+
+from .test_logic import logic, module  # noqa: F401 - fixtures
+from .test_volume_node import Database
+
+VOXELS = np.arange(3 * 8 * 9, dtype=np.int16).reshape(3, 8, 9) * 50
+CODE = Code("52988006", "SCT", "Lesion")
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen", "unit"), [(True, "", "g/ml{SUVbw}"), (False, "SUVbw", "g/ml{SUVbw}"), (False, "", "Bq/ml")]
+)
+def test_results_are_measured_as_what_was_shown_or_what_the_model_saw(logic, tmp_path, shown, seen, unit):  # noqa: F811
+    import slicer
+
+    paths = save_series(make_pet(VOXELS), tmp_path / "pet")
+    node = logic.loadSeries(tmp_path / "pet", suv=shown)
+    volume = read_volume(paths, suv=shown)
+    np.testing.assert_array_equal(image_array(node.GetImageData()), volume.voxels)
+    assert node.GetName().endswith("(SUV)") == shown
+    scale = volume.suv.scale if volume.suv else 1.0
+    assert node.GetDisplayNode().GetWindow() == pytest.approx(400 * scale)
+    assert sum(1 for _ in compared_planes(node, volume)) == 3
+
+    labels = (volume.voxels > volume.voxels.mean()).astype(np.uint8)
+    segments = (Segment(1, "Lesion", CODE, CODE, algorithm_name="Test"),)
+    provenance = Provenance("Test", "1", suv=seen)
+    found = LabelVolume(labels, segments, source=volume.source, provenance=provenance)
+    segmentation = segmentation_node_from(found, slicer.mrmlScene, volume_node=node)
+    source = SourceFiles().source_of(node, Database(volume.source))
+    assert image_files_of(segmentation, source).suv == (shown or bool(seen))
+    (_, report) = logic.exportSegmentation(segmentation, tmp_path / "out", outputs=("seg", "sr"))
+    assert unit in str(dcmread(report))
+    assert ("g/ml{SUVbw}" in str(dcmread(report))) == (unit == "g/ml{SUVbw}")
