@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from AIDicomBridgeLib.series.part10 import parse_part10_header
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -223,6 +224,16 @@ def part10(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def encoded(dataset: Dataset) -> tuple[bytes, dict[str, str]]:
+    """Return a data set's bytes without file meta information, and what a C-STORE command says of it."""
+    data = part10(dataset)
+    uids = {"sop_class_uid": str(dataset.SOPClassUID), "sop_instance_uid": str(dataset.SOPInstanceUID)}
+    return (
+        data[parse_part10_header(data).dataset_offset :],
+        {**uids, "transfer_syntax_uid": str(dataset.file_meta.TransferSyntaxUID)},
+    )
 
 
 def body_phantom(shape: tuple[int, int, int] = (12, 64, 72)) -> np.ndarray:

@@ -135,10 +135,26 @@ def as_axial(voxels: np.ndarray, image: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def abdominal_ct(folder: Path) -> DemoScan:
-    """Return a real abdominal CT of 20 slices, from the source package of TotalSegmentator.
+    """Return a real abdominal CT of 20 slices; see :func:`ct_as_published`.
 
-    Its files have no UIDs and keep traces of the hospital: only pixels, geometry and technique are taken over, into
-    new data sets.
+    Its files keep traces of the hospital: only pixels, geometry and technique are taken over, into new data sets.
+    """
+    sources = ct_as_published(folder)
+    voxels = np.stack([source.pixel_array.astype(np.int32) for source in sources])
+    voxels = voxels * int(sources[0].RescaleSlope) + int(sources[0].RescaleIntercept)
+    affine = np.eye(4)
+    rows_mm, columns_mm = (float(value) for value in sources[0].PixelSpacing)
+    step = float(sources[1].ImagePositionPatient[2]) - float(sources[0].ImagePositionPatient[2])
+    affine[:3, :3] = np.diag([columns_mm, rows_mm, step])
+    affine[:3, 3] = [float(value) for value in sources[0].ImagePositionPatient]
+    title = "an abdominal CT (20 slices of 2 mm)"
+    return DemoScan(_series(np.clip(voxels, -1024, 3071).astype(np.int16), affine, "CT"), title, "ct-tissues")
+
+
+def ct_as_published(folder: Path) -> "list[Dataset]":
+    """Return the images of the CT in TotalSegmentator's source package, in slice order, fetching it once.
+
+    They are as a scanner made them, in JPEG 2000, but for their UIDs and their patient, which are empty.
 
     Raises
     ------
@@ -157,17 +173,7 @@ def abdominal_ct(folder: Path) -> DemoScan:
                 "the demonstration's CT cannot be downloaded from the Python package index",
                 advice="Check the network and pip's proxy settings.",
             )
-    sources = _read_ct_files(archive)
-    sources.sort(key=lambda source: float(source.ImagePositionPatient[2]))
-    voxels = np.stack([source.pixel_array.astype(np.int32) for source in sources])
-    voxels = voxels * int(sources[0].RescaleSlope) + int(sources[0].RescaleIntercept)
-    affine = np.eye(4)
-    rows_mm, columns_mm = (float(value) for value in sources[0].PixelSpacing)
-    step = float(sources[1].ImagePositionPatient[2]) - float(sources[0].ImagePositionPatient[2])
-    affine[:3, :3] = np.diag([columns_mm, rows_mm, step])
-    affine[:3, 3] = [float(value) for value in sources[0].ImagePositionPatient]
-    title = "an abdominal CT (20 slices of 2 mm)"
-    return DemoScan(_series(np.clip(voxels, -1024, 3071).astype(np.int16), affine, "CT"), title, "ct-tissues")
+    return sorted(_read_ct_files(archive), key=lambda source: float(source.ImagePositionPatient[2]))
 
 
 def _read_ct_files(archive: Path) -> "list[Dataset]":

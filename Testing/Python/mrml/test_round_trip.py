@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.cli.demo_data import abdominal_ct, head_scan
+from AIDicomBridgeLib.cli.demo_data import ct_as_published, head_scan
 from AIDicomBridgeLib.errors import NotFoundError
 from AIDicomBridgeLib.mrml.core_scene import CoreScene
 from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
@@ -23,6 +23,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from peers.validators import on_grid, read_labels_with_dcmqi, save
 from pydicom import Dataset
+from pydicom.pixels import apply_modality_lut
+from pydicom.uid import CTImageStorage, JPEG2000Lossless, generate_uid
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, make_enhanced, make_series, save_series
 
 from .conftest import ANATOMY, mirrored
@@ -134,13 +136,30 @@ def test_other_kinds_of_series(core, tmp_path: Path, make: Callable[[], list[Dat
     check_everywhere(go_round(core, volume), encoding, tmp_path / "seg")
 
 
-@pytest.mark.parametrize("make", [abdominal_ct, head_scan])
-def test_real_images(core, tmp_path: Path, tmp_path_factory, make) -> None:
+def _real_ct(folder: Path) -> list[Dataset]:
+    """Return a scanner's own images with the JPEG 2000 that it wrote; the identity, which is empty, is made up."""
+    images, study_uid, series_uid = ct_as_published(folder), generate_uid(), generate_uid()
+    for image in images:
+        image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, image.file_meta.MediaStorageSOPInstanceUID
+        image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, series_uid
+        image.PatientID, image.PatientName = "REAL", "Real^CT"
+    assert {image.file_meta.TransferSyntaxUID for image in images} == {JPEG2000Lossless}
+    return images
+
+
+def _real_head(folder: Path) -> list[Dataset]:
+    return head_scan(folder).datasets
+
+
+@pytest.mark.parametrize("make", [_real_ct, _real_head])
+def test_real_images(core, tmp_path: Path, tmp_path_factory, make: Callable[[Path], list[Dataset]]) -> None:
     try:
-        scan = make(tmp_path_factory.getbasetemp().parent / "demonstration-data")
+        datasets = make(tmp_path_factory.getbasetemp().parent / "demonstration-data")
     except NotFoundError as error:
         pytest.skip(str(error))
-    volume = read_volume(save_series(scan.datasets, tmp_path / "source"))
+    volume = read_volume(save_series(datasets[::-1], tmp_path / "source"))
+    decoded = [apply_modality_lut(image.pixel_array, image) for image in datasets]  # by pydicom, with another decoder
+    np.testing.assert_array_equal(volume.voxels, decoded)
     labels = go_round(core, volume)
     for encoding, read in (("BINARY", labels_by_dcmqi), ("LABELMAP", labels_by_highdicom)):  # both of both take 30 s
         segmentation = build_segmentation(labels, encoding=encoding)
