@@ -13,7 +13,6 @@ import numpy as np
 
 _START_OF_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN = 0xC3, 0xC4, 0xDD, 0xDA
 _FIRST_RESTART, _LAST_RESTART = 0xD0, 0xD7
-_MOST_PADDING_BITS = 15  # to the end of the byte, and some encoders write one more
 
 
 @dataclass
@@ -59,9 +58,10 @@ def refuse_other_length(encoded: bytes, cells: np.ndarray) -> None:
     if len(intervals) != len(wanted):
         raise ValueError(f"{len(intervals)} restart intervals instead of {len(wanted)}")
     for interval, needed in zip(intervals, wanted, strict=True):
-        left = len(interval) * 8 - needed
-        padding = int.from_bytes(interval[-2:], "big") & (1 << max(left, 0)) - 1
-        if not 0 <= left <= _MOST_PADDING_BITS or padding not in (0, (1 << left) - 1):
+        last, unused = needed // 8, -needed % 8
+        padding = int.from_bytes(interval[last : last + 1], "big") & (1 << unused) - 1
+        further = interval[last + bool(unused) :]  # bytes of nothing do no harm
+        if len(interval) * 8 < needed or padding not in (0, (1 << unused) - 1) or not set(further) <= {0, 255}:
             raise ValueError(f"{len(interval) * 8} bits where the samples take {needed}")
 
 

@@ -80,3 +80,8 @@ def test_restart_markers_must_be_those_of_the_rows() -> None:
     for damaged in (without_one, exchanged):
         with pytest.raises(PixelError, match=r"damaged|cannot be decoded"):
             decode(damaged)
+
+
+def test_padding_at_the_end_does_no_harm() -> None:
+    frame = encode_lossless_jpeg(SMOOTH)
+    np.testing.assert_array_equal(decode(frame[:-2] + bytes(3) + frame[-2:]), SMOOTH)
