@@ -89,15 +89,17 @@ class Ensemble:
             seen = windows.flip(dims) if axes else windows
             for member in self.members:
                 check_cancel(cancel)
-                outputs = member(seen[:, :, 0])[:, :, None] if self.flat else member(seen)
-                outputs = outputs.flip(dims) if axes else outputs
-                if total is None:
-                    total = outputs.float() if self.forwards > 1 else outputs
+                if total is not None:
+                    _add(total, self._outputs(member, seen), dims)
                 else:
-                    total += outputs
+                    total = self._outputs(member, seen)
+                    total = total.float() if self.forwards > 1 else total
         if total is None:
             raise ModelError("the model was released", advice="Load it again.")
         return total.div_(self.forwards) if self.forwards > 1 else total
+
+    def _outputs(self, member: Member, windows: "torch.Tensor") -> "torch.Tensor":
+        return member(windows[:, :, 0])[:, :, None] if self.flat else member(windows)
 
     def whole(
         self, tensor: "torch.Tensor", progress: ProgressCallback | None, cancel: CancelToken | None
@@ -117,3 +119,9 @@ class Ensemble:
             activation = layer(activation)
             report(progress, "segment", number, len(layers), "layers", where)
         return activation[0]
+
+
+def _add(total: "torch.Tensor", outputs: "torch.Tensor", dims: list[int]) -> None:
+    """Add outputs (N, classes, d, h, w), mirrored along ``dims``, to the total: one class of them is turned at once."""
+    for sums, added in zip(total.unbind(1), outputs.unbind(1), strict=True):
+        sums.add_(added.flip([dim - 1 for dim in dims]) if dims else added)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ModelError
+from ..progress import CancelToken, check_cancel
 from .rules import Decision
 from .windows import Triple
 
@@ -33,6 +34,8 @@ class LabelRows:
         An axis along which the nearest voxel is taken instead of a linear interpolation; None for none.
     probability_labels
         Labels whose probabilities are wanted, in that order.
+    cancel
+        Takes effect after the current class of the rows that are put.
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class LabelRows:
         axis: int = 0,
         nearest_axis: int | None = None,
         probability_labels: tuple[int, ...] = (),
+        cancel: CancelToken | None = None,
     ) -> None:
         import torch
 
         self.decision = decision
+        self._cancel = cancel
         self.axis = axis
         self.grid_rows = grid[axis]
         self._plane = tuple(size for index, size in enumerate(target) if index != axis)
@@ -140,6 +145,7 @@ class LabelRows:
         total: torch.Tensor | None = None  # softmax: the sum of exp(output - best) over the classes so far
         competing = not sigmoid and not self.decision.outputs_are_probabilities and bool(self._wanted)
         for channel, value in enumerate(self.decision.values):
+            check_cancel(self._cancel)
             outputs = outputs_of(channel)
             if channel == 0:  # laid out in memory as the outputs are, of the same type
                 best = torch.full_like(outputs, self.decision.cut if sigmoid else -math.inf)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import MemoryLimitError, ModelError
+from ..free_memory import free_memory
+from .postprocessing import CLEANUP_BYTES
 from .windows import Triple
 
 if TYPE_CHECKING:
     import torch
 
 Activations = Callable[[int], int]  # a batch size -> bytes that its forward pass holds
+
 _KEPT_SHARE = 0.4  # of a forward pass: what lies unused between blocks of other sizes where freed memory is kept
 
 
@@ -32,6 +35,13 @@ class Task:
         (d, h, w) of a window; the grid itself where the network sees it whole.
     whole
         The network sees the whole grid at once, and no sums are needed.
+    itemsize
+        Bytes of a voxel of the source.
+    normalising
+        Bytes a voxel of the box that the intensity rules hold beside the volume, as :func:`.normalisation.bytes_beside`
+        says.
+    cleaned
+        The card asks for a clean-up of the labels.
     channels, classes
         Input and output channels.
     window_count
@@ -49,6 +59,9 @@ class Task:
     classes: int
     window_count: int
     whole: bool = False
+    itemsize: int = 2
+    normalising: int = 0
+    cleaned: bool = False
     channels: int = 1
     probabilities: int = 0
     weights_bytes: int = 0
@@ -57,6 +70,54 @@ class Task:
     def axis(self) -> int:
         """The axis for the windows to advance along: the one across which the fewest sums are held."""
         return min(range(3), key=lambda axis: self.patch[axis] * math.prod(self.grid) // self.grid[axis])
+
+
+@dataclass(frozen=True)
+class FixedNeed:
+    """What is run in one way only, whatever memory there is.
+
+    Attributes
+    ----------
+    window, window_count
+        (d, h, w) of what is seen at once, and how often.
+    device_bytes, host_bytes
+        Where the networks run, and on the host beside that; where both are one, their sum.
+    notes
+        As :attr:`MemoryPlan.notes`.
+    """
+
+    window: Triple
+    window_count: int
+    device_bytes: int
+    host_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def plan(
+        self,
+        grid: Triple,
+        *,
+        device: "torch.device",
+        precision: "torch.dtype",
+        device_available: int | None,
+        host_available: int | None,
+    ) -> "MemoryPlan":
+        """Return it as a plan, which may not fit."""
+        on_cpu = device.type == "cpu"
+        return MemoryPlan(
+            device=str(device),
+            precision=_name(precision),
+            batch=1,
+            accumulator_device=str(device),
+            accumulator_precision="",
+            grid=grid,
+            patch=self.window,
+            window_count=self.window_count,
+            device_bytes=0 if on_cpu else self.device_bytes,
+            host_bytes=self.host_bytes + (self.device_bytes if on_cpu else 0),
+            device_available=None if on_cpu else device_available,
+            host_available=host_available,
+            notes=self.notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +131,7 @@ class MemoryPlan:
     batch
         Windows that run at once.
     accumulator_device, accumulator_precision
-        Where the windows' outputs are summed, and in which type.
+        Where the volume lies and the windows' outputs are summed, and in which type; empty where there are no sums.
     grid, patch
         (D, H, W) of the network's grid and of a window.
     window_count
@@ -128,7 +189,11 @@ class MemoryPlan:
         parts = [
             f"{self.window_count} window{'s' if self.window_count > 1 else ''} of {size}",
             f"batch {self.batch}",
-            f"sums {self.accumulator_precision} on {self.accumulator_device}",
+            *(
+                [f"sums {self.accumulator_precision} on {self.accumulator_device}"]
+                if self.accumulator_precision
+                else []
+            ),
             *([f"{format_bytes(self.device_bytes)} {self.device}"] if self.device_bytes else []),
             f"{format_bytes(self.host_bytes)} host",
             *self.notes,
@@ -161,11 +226,18 @@ def possible_plans(
         for sums in (torch.float32,) if task.whole else (torch.float32, torch.float16):  # the whole needs no sums
             for batch in batches if place == places[0] and sums == torch.float32 else batches[-1:]:
                 forward = activations(batch) + batch * task.classes * math.prod(task.patch) * 8
-                network = task.weights_bytes + forward
-                beside_it = _volume_and_sums(task, sums.itemsize)
-                on_cpu = device.type == "cpu"
-                on_device = 0 if on_cpu else network + (beside_it if place == str(device) else 0)
-                host = _host_bytes(task) + (network if on_cpu else 0) + (beside_it if place == "cpu" else 0)
+                preparing, running = _preparing(task), _volume_and_sums(task, sums.itemsize)
+                # What lies on the host and on a GPU while the volume is prepared, and while the network runs.
+                on_cpu, host = device.type == "cpu", _preparing_on_host(task)
+                if on_cpu:
+                    on_device = 0
+                    host = max(host + preparing, forward + running) + task.weights_bytes
+                elif place == str(device):
+                    on_device = max(preparing, forward + running) + task.weights_bytes
+                else:
+                    on_device = forward + task.weights_bytes
+                    host = max(host + preparing, running)
+                host = max(host + _labels(task), _finishing(task))
                 kept = int(_KEPT_SHARE * forward)
                 keeps_freed = on_cpu and (host_available is None or host + kept <= host_available)
                 plans.append(
@@ -174,7 +246,7 @@ def possible_plans(
                         precision=_name(precision),
                         batch=batch,
                         accumulator_device=place,
-                        accumulator_precision=_name(sums),
+                        accumulator_precision="" if task.whole else _name(sums),
                         grid=task.grid,
                         patch=task.patch,
                         window_count=task.window_count,
@@ -204,6 +276,24 @@ def choose_plan(plans: list[MemoryPlan]) -> MemoryPlan:
     return plans[-1]
 
 
+def available_bytes(device: "torch.device", limit: int | None) -> tuple[int | None, int | None]:
+    """Return what is free on a GPU and on the host, but no more than a limit; None for what the system does not say."""
+    import torch
+
+    def least(free: int | None) -> int | None:
+        return min((count for count in (free, limit) if count is not None), default=None)
+
+    return least(free_memory(device) if device.type == "cuda" else None), least(free_memory(torch.device("cpu")))
+
+
+def out_of_memory(plan: MemoryPlan) -> MemoryLimitError:
+    """Return the error of a run that found less memory than its plan, and no leaner one."""
+    return MemoryLimitError(
+        f"the memory of {plan.device} did not suffice even for {plan.describe()}",
+        advice="Close other programs, use another device, or choose a series that covers less of the body.",
+    )
+
+
 def leaner_plan(plans: list[MemoryPlan], failed: MemoryPlan) -> MemoryPlan | None:
     """Return the next plan after one that ran out of memory, with a note that says so; None if there is none."""
 
@@ -218,8 +308,22 @@ def leaner_plan(plans: list[MemoryPlan], failed: MemoryPlan) -> MemoryPlan | Non
 
 
 def _stepped_down(plan: MemoryPlan, why: str) -> MemoryPlan:
-    what = f"batch {plan.batch} with sums in {plan.accumulator_precision} on {plan.accumulator_device}"
+    kind = f"sums in {plan.accumulator_precision}" if plan.accumulator_precision else "the volume"
+    what = f"batch {plan.batch} with {kind} on {plan.accumulator_device}"
     return replace(plan, notes=(*plan.notes, f"stepped down to {what} {why}"))
+
+
+def _preparing(task: Task) -> int:
+    """Return the bytes of the volume while it is normalised and resampled, where it lies."""
+    box = math.prod(task.box)
+    # Axis after axis: what was and what becomes; before slices that stay apart shrink, their rows may have grown.
+    resampling = 2 * math.prod(map(max, task.grid, task.box)) if task.grid != task.box else 0
+    return max(4 * task.channels * (box + resampling), (4 * task.channels + task.normalising) * box)
+
+
+def _preparing_on_host(task: Task) -> int:
+    """Return the bytes of the turned source of one channel, before it becomes floating-point."""
+    return task.itemsize * math.prod(task.box)
 
 
 def _volume_and_sums(task: Task, itemsize: int) -> int:
@@ -227,8 +331,7 @@ def _volume_and_sums(task: Task, itemsize: int) -> int:
     grid, box = math.prod(task.grid), math.prod(task.box)
     plane = grid // task.grid[task.axis]
     depth = task.patch[task.axis]
-    # The float volumes, a copy of one while it is normalised, and the resampled ones.
-    volume = 4 * (task.channels * (box + grid) + box)
+    volume = 4 * task.channels * grid
     if task.whole:  # the outputs are the network's own
         sums, rows = 0, grid * task.classes * 4
     else:
@@ -240,12 +343,21 @@ def _volume_and_sums(task: Task, itemsize: int) -> int:
     return volume + sums + rows + deciding
 
 
-def _host_bytes(task: Task) -> int:
-    """Return what the machine's memory holds in any case: the turned volume, the labels twice, the probabilities."""
-    box = math.prod(task.box)
-    label = 1 if task.classes < 256 else 2
-    probabilities = 2 * task.probabilities * (box + task.source_voxels)
-    return 2 * box + label * (box + 2 * task.source_voxels) + probabilities
+def _labels(task: Task) -> int:
+    """Return the bytes of the labels, and of the probabilities, of the box."""
+    return (_label_bytes(task) + 2 * task.probabilities) * math.prod(task.box)
+
+
+def _finishing(task: Task) -> int:
+    """Return the bytes on the host when labels and probabilities go back to the source's grid, and are cleaned."""
+    label, source, box = _label_bytes(task), task.source_voxels, math.prod(task.box)
+    kept = 2 * task.probabilities * source
+    returning = label * (box + 2 * source) + 2 * (task.probabilities * box + source)
+    return kept + max(returning, (2 * label + CLEANUP_BYTES) * source if task.cleaned else 0)
+
+
+def _label_bytes(task: Task) -> int:
+    return 1 if task.classes < 256 else 2
 
 
 def format_bytes(count: int) -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..progress import CancelToken, check_cancel
+from .postprocessing import holes
 from .rules import IntensityStep
 
 if TYPE_CHECKING:
@@ -23,7 +25,13 @@ INTENSITY_RULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def normalise(tensor: "torch.Tensor", steps: tuple[IntensityStep, ...], modalities: Sequence[str]) -> "torch.Tensor":
+def normalise(
+    tensor: "torch.Tensor",
+    steps: tuple[IntensityStep, ...],
+    modalities: Sequence[str],
+    *,
+    cancel: CancelToken | None = None,
+) -> "torch.Tensor":
     """Return volumes (C, D, H, W) with the steps of a card applied in order, float32; the input may be changed.
 
     Each channel is a volume by itself, of its own modality.
@@ -38,12 +46,15 @@ def normalise(tensor: "torch.Tensor", steps: tuple[IntensityStep, ...], modaliti
     shift-scale     ``(x - mean) / std`` with given numbers
     cormack         see :func:`cormack_units`
     ==============  ==========================================================================================
+
+    A cancel takes effect after the current step of a channel.
     """
     tensor = tensor.float()
     inside = _joint_mask(tensor) if any(step.holes_too for step in steps) else None
     for channel, modality in enumerate(modalities):
         volume = tensor[channel]
         for step in steps:
+            check_cancel(cancel)
             meant = not step.modalities or modality in step.modalities
             if meant and (not step.channels or channel in step.channels):
                 volume = _apply(volume, step, inside)
@@ -74,6 +85,19 @@ def _apply(  # noqa: PLR0911 - one return per rule
     return z_score(tensor)
 
 
+def bytes_beside(steps: tuple[IntensityStep, ...], *, on_gpu: bool) -> int:
+    """Return the bytes for each voxel of a channel that the steps hold at most beside the volume itself."""
+
+    def held(step: IntensityStep) -> int:
+        if step.rule == "percentiles":
+            return 28 if on_gpu else 4  # sorted values, their places and the sort's own; on the CPU a copy
+        if step.rule == "z-score" and step.nonzero_only:
+            return 10 if step.holes_too else 1  # masks, and numbers of components
+        return 4 if step.rule == "cormack" else 0
+
+    return max(map(held, steps), default=0)
+
+
 def scale_percentiles(tensor: "torch.Tensor", low: float, high: float) -> "torch.Tensor":
     """Return the tensor with two of its percentiles mapped to 0 and 1 and values beyond clipped, changed in place.
 
@@ -97,38 +121,41 @@ def z_score(tensor: "torch.Tensor", inside: "torch.Tensor | None" = None) -> "to
 
     With a mask, bool and of the same shape, both come from the voxels inside, and only these change.
     """
-    import torch
-
     if inside is None:
         return tensor.sub_(tensor.mean()).div_(max(float(tensor.std(correction=0)), 1e-8))
-    values = tensor[inside]
-    if not len(values):
+    # Plane by plane: picking voxels out of a whole volume takes the memory of seven.
+    planes = list(zip(tensor, inside, strict=True))
+    count = sum(int(mask.sum()) for _, mask in planes)
+    if not count:
         return tensor
-    mean, spread = values.mean(), max(float(values.std(correction=0)), 1e-8)
-    del values
-    return torch.where(inside, (tensor - mean).div_(spread), tensor)
+    mean = sum(float(plane[mask].double().sum()) for plane, mask in planes) / count
+    variance = sum(float((plane[mask].double() - mean).square_().sum()) for plane, mask in planes) / count
+    spread = max(variance**0.5, 1e-8)
+    for plane, mask in planes:
+        plane[mask] = (plane[mask] - mean) / spread
+    return tensor
 
 
 def _joint_mask(tensor: "torch.Tensor") -> "torch.Tensor":
     """Return where any channel is not 0, and what that encloses: bool (D, H, W)."""
-    import SimpleITK as sitk
     import torch
 
-    image = sitk.GetImageFromArray((tensor != 0).any(0).to("cpu", torch.uint8).numpy())
-    # What ITK calls fully connected is the mask; the background around it is then joined by faces only.
-    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(image, fullyConnected=True))
-    return torch.from_numpy(filled > 0).to(tensor.device)
+    mask = tensor[0] != 0
+    for channel in tensor[1:]:
+        mask |= channel != 0
+    return mask | torch.from_numpy(holes(mask.cpu().numpy())).to(mask.device)
 
 
 def cormack_units(hounsfield: "torch.Tensor") -> "torch.Tensor":
-    """Return a CT in Cormack units, a copy: air is 0, and -100 to 100 HU is stretched eleven-fold.
+    """Return a CT in Cormack units, float32: air is 0, and -100 to 100 HU is stretched eleven-fold.
 
     The range of the brain, 200 HU of some 4000, then covers about half of the scale (Rorden et al., NeuroImage 2012).
-    Values below -1024, which some scanners write outside their field of view, count as -1024.
+    Values below -1024, which some scanners write outside their field of view, count as -1024. What is float32 already
+    is changed in place.
     """
-    shifted = hounsfield.float().clamp(min=-1024)
+    shifted = hounsfield.float().clamp_(min=-1024)
     shifted -= shifted.min()
-    return shifted + 10 * (shifted - 900).clamp(0, 200)
+    return shifted.add_((shifted - 900).clamp_(0, 200), alpha=10)
 
 
 def _scale(tensor: "torch.Tensor", low: float, high: float) -> "torch.Tensor":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 from .normalisation import normalise
 from .orientation import Orientation
@@ -27,8 +28,8 @@ class Framing:
     ----------
     orientation
         The turn from the source's axes (k, j, i) to D, H, W.
-    source_shape
-        (k, j, i).
+    source_shape, itemsize
+        (k, j, i), and the bytes of a voxel.
     box
         The part of the turned source that the network sees; labels outside of it are 0.
     grid
@@ -44,6 +45,7 @@ class Framing:
     grid: Triple
     nearest_axis: int | None
     labels_nearest_axis: int | None
+    itemsize: int = 2
 
     @property
     def turned_shape(self) -> Triple:
@@ -92,28 +94,49 @@ def frame(volumes: Sequence[ImageVolume], rules: InputRules) -> Framing:
         grid,
         separate_axis(spacing, wanted) if apart else None,
         separate_axis(wanted, spacing) if apart else None,
+        max(channel.voxels.itemsize for channel in volumes),
     )
 
 
 def network_input(
-    volumes: Sequence[ImageVolume], rules: InputRules, framing: Framing, device: "torch.device"
+    volumes: Sequence[ImageVolume],
+    rules: InputRules,
+    framing: Framing,
+    device: "torch.device",
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
 ) -> "torch.Tensor":
     """Return what the network sees of its volumes: float32 (C, D, H, W) on the device.
 
     Resampling keeps the outer edges of the first and last voxel in place; the true spacing then differs from the
     wanted one by less than half a voxel over the whole axis.
+
+    Raises
+    ------
+    JobCancelled
+        ``cancel`` was called; it takes effect after the current step, of one channel.
     """
     import torch
 
     tensor = torch.empty((len(volumes), *framing.box_shape), device=device)
     for channel, volume in enumerate(volumes):  # one copy at a time: whole numbers go to the device, become float there
+        check_cancel(cancel)
         turned = np.ascontiguousarray(framing.orientation.apply(volume.voxels)[framing.box])
         tensor[channel] = torch.from_numpy(turned).to(device)
+        del turned
     modalities = [volume.modality for volume in volumes]
     if not rules.resampled_first:
-        tensor = normalise(tensor, rules.intensity, modalities)
-    tensor = resample(tensor, framing.grid, cubic=rules.resampling != "linear", nearest_axis=framing.nearest_axis)
-    return normalise(tensor, rules.intensity, modalities) if rules.resampled_first else tensor
+        report(progress, "segment", 0, None, "windows", "intensities")
+        tensor = normalise(tensor, rules.intensity, modalities, cancel=cancel)
+    if tensor.shape[1:] != framing.grid:
+        report(progress, "segment", 0, None, "windows", f"resampling to {'x'.join(map(str, framing.grid))}")
+        cubic = rules.resampling != "linear"
+        tensor = resample(tensor, framing.grid, cubic=cubic, nearest_axis=framing.nearest_axis, cancel=cancel)
+    if rules.resampled_first:
+        report(progress, "segment", 0, None, "windows", "intensities")
+        tensor = normalise(tensor, rules.intensity, modalities, cancel=cancel)
+    return tensor
 
 
 def _whole(voxels: np.ndarray) -> Box:

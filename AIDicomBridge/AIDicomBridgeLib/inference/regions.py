@@ -3,7 +3,9 @@
 import numpy as np
 
 from ..progress import CancelToken, check_cancel
+from .postprocessing import sizes_of
 
+BYTES_A_VOXEL = 20  # at the most: numbers of regions, those of one value, masks; measured
 _IGNORED_BELOW = 3  # voxels: so small a region is removed, not given away
 
 
@@ -42,9 +44,10 @@ def give_small_regions_away(labels: np.ndarray, *, cancel: CancelToken | None = 
         if sizes[neighbour] == largest[values[neighbour]]:
             largest[values[neighbour]] += size
         sizes[neighbour] += size
-    mapped = kept[regions]
+    mapped = np.stack([kept[numbers] for numbers in regions])
+    del regions
     result = np.zeros_like(labels)
-    for value in np.unique(mapped[mapped > 0]):
+    for value in np.flatnonzero(sizes_of(mapped)[1:]) + 1:
         check_cancel(cancel)
         result[_whole(mapped == value)] = value
     return result
@@ -55,20 +58,27 @@ def _regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import SimpleITK as sitk
 
     regions = np.zeros(labels.shape, np.int32)
-    for value in np.unique(labels[labels > 0]):
-        mask = sitk.GetImageFromArray((labels == value).astype(np.uint8))
-        found = sitk.GetArrayFromImage(sitk.ConnectedComponent(mask, True)).astype(np.int32)
-        regions[found > 0] = found[found > 0] + regions.max()
-    numbers, firsts = np.unique(regions, return_index=True)
-    order = np.argsort(firsts[numbers > 0])
-    ranks = np.zeros(int(regions.max()) + 1, np.int32)
-    ranks[numbers[numbers > 0][order]] = np.arange(1, len(order) + 1)
-    regions = ranks[regions]
-    values = np.zeros(len(order) + 1, np.uint8)
-    values[regions.ravel()] = labels.ravel()
+    count = 0
+    for value in np.flatnonzero(sizes_of(labels)[1:]) + 1:
+        found = sitk.ConnectedComponent(sitk.GetImageFromArray((labels == value).view(np.uint8)), True)
+        numbers = sitk.GetArrayViewFromImage(found)
+        for plane, new in zip(regions, numbers, strict=True):
+            plane[new > 0] = new[new > 0] + count
+        count += int(numbers.max())
+    # Plane by plane: an index of a whole volume takes 8 bytes a voxel.
+    ranks = np.zeros(count + 1, np.int32)
+    values = np.zeros(count + 1, np.uint8)
+    known = 0
+    for plane, inside in zip(regions, labels, strict=True):
+        present, firsts = np.unique(plane, return_index=True)
+        new = (present > 0) & (ranks[present] == 0)
+        in_order = present[new][np.argsort(firsts[new])]
+        ranks[in_order] = np.arange(known + 1, known + 1 + len(in_order))
+        known += len(in_order)
+        plane[...] = ranks[plane]
+        values[plane] = inside
     values[0] = 0
-    sizes = np.bincount(regions.ravel(), minlength=len(values)).astype(np.int64)
-    return regions, values, sizes
+    return regions, values, sizes_of(regions)
 
 
 def _boxes(regions: np.ndarray, count: int) -> list[list[tuple[int, int]]]:
@@ -98,12 +108,14 @@ def _whole(mask: np.ndarray) -> np.ndarray:
     """Return the largest region of a mask, with its holes filled; in a single slice only holes below 64 voxels."""
     import SimpleITK as sitk
 
-    found = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True))
-    sizes = np.bincount(found.ravel())[1:]
-    largest = found == len(sizes) - int(sizes[::-1].argmax())
+    found = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), True)
+    numbers = sitk.GetArrayViewFromImage(found)
+    sizes = sizes_of(numbers)[1:]
+    largest = numbers == len(sizes) - int(sizes[::-1].argmax())
+    del numbers, found
     single = len(mask) == 1
     around = np.pad(~largest, ((0, 0) if single else (1, 1), (1, 1), (1, 1)), constant_values=True)
-    holes = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(around.astype(np.uint8))))
+    holes = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(around.view(np.uint8))))
     enclosed = around & (holes != holes.flat[0])
     if single:
         enclosed &= np.bincount(holes.ravel())[holes] < 64

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..progress import CancelToken, check_cancel
 from .windows import Triple
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def separate_axis(spacing_mm: tuple[float, ...], wanted_mm: tuple[float, ...], t
 
 
 def resample(
-    tensor: "torch.Tensor", size: Triple, *, cubic: bool = False, nearest_axis: int | None = None
+    tensor: "torch.Tensor",
+    size: Triple,
+    *,
+    cubic: bool = False,
+    nearest_axis: int | None = None,
+    cancel: CancelToken | None = None,
 ) -> "torch.Tensor":
     """Return a volume (C, D, H, W) on another number of voxels over the same space, edges kept in place; float32.
 
@@ -41,6 +47,11 @@ def resample(
         Interpolate by cubic B-splines, held within the range of the input's values; else linearly.
     nearest_axis
         Along this axis take the nearest voxel.
+
+    Raises
+    ------
+    JobCancelled
+        ``cancel`` was called; it takes effect after the current axis.
     """
     import torch
     from torch.nn import functional
@@ -52,25 +63,37 @@ def resample(
     # The limits are those of the region that is interpolated as one: a slice where slices stay apart.
     joined = [axis + 1 for axis in range(3) if axis != nearest_axis]
     low, high = tensor.amin(joined, keepdim=True), tensor.amax(joined, keepdim=True)
-    for axis in sorted(range(3), key=lambda a: a == nearest_axis):  # the nearest axis last, with its slices' limits
+    given = tensor
+    # What shrinks comes first, so that nothing between is larger than both; the nearest axis last, after the limits.
+    for axis in sorted(
+        (axis for axis in range(3) if tensor.shape[axis + 1] != size[axis]),
+        key=lambda axis: (axis == nearest_axis, size[axis] / given.shape[axis + 1]),
+    ):
+        check_cancel(cancel)
         if axis == nearest_axis:
-            tensor = tensor.clamp(low, high)
-        if tensor.shape[axis + 1] != size[axis]:
-            kind = "nearest" if axis == nearest_axis else "cubic" if cubic else "linear"
-            matrix = torch.from_numpy(axis_matrix(tensor.shape[axis + 1], size[axis], kind)).to(tensor)
-            tensor = torch.tensordot(matrix, tensor, dims=([1], [axis + 1])).movedim(0, axis + 1)
-    return tensor.contiguous() if nearest_axis is not None else tensor.clamp(low, high)
+            taken = nearest_places(tensor.shape[axis + 1], size[axis])
+            held = tensor if tensor is given else tensor.clamp_(low, high)
+            return held.index_select(axis + 1, torch.from_numpy(taken).to(tensor.device))
+        matrix = axis_matrix(tensor.shape[axis + 1], size[axis], "cubic" if cubic else "linear")
+        tensor = _along(tensor, axis + 1, torch.from_numpy(matrix).to(tensor))
+    return tensor.clamp_(low, high)
+
+
+def _along(tensor: "torch.Tensor", dim: int, matrix: "torch.Tensor") -> "torch.Tensor":
+    """Return the tensor with a matrix applied along one dimension, without a turned copy of it."""
+    before, count, after = tensor.shape[:dim], tensor.shape[dim], tensor.shape[dim + 1 :]
+    if not after:
+        return tensor.reshape(-1, count).mm(matrix.T).view(*before, -1)
+    planes = tensor.reshape(before.numel(), count, after.numel())
+    return matrix.expand(len(planes), -1, -1).bmm(planes).view(*before, len(matrix), *after)
 
 
 def axis_matrix(count: int, size: int, kind: str) -> np.ndarray:
     """Return the matrix (size, count) that takes ``count`` values to ``size`` values.
 
-    ``kind`` is ``nearest``, ``linear`` or ``cubic``. Beyond the first and last value the edge value goes on.
+    ``kind`` is ``linear`` or ``cubic``. Beyond the first and last value the edge value goes on.
     """
-    place = (np.arange(size) + 0.5) * count / size - 0.5
-    if kind == "nearest":
-        rows = np.clip(np.floor(place + 0.5), 0, count - 1).astype(int)
-        return np.eye(count)[rows].astype(np.float32)
+    place = _places(count, size)
     if kind == "linear":
         place = np.clip(place, 0, count - 1)
         below = np.minimum(np.floor(place).astype(int), max(count - 2, 0))
@@ -91,3 +114,13 @@ def axis_matrix(count: int, size: int, kind: str) -> np.ndarray:
         basis[:, None] * coefficients[below + offset] for basis, offset in zip(bases, (-1, 0, 1, 2), strict=True)
     )
     return np.asarray(matrix, np.float32)
+
+
+def nearest_places(count: int, size: int) -> np.ndarray:
+    """Return which of ``count`` values each of ``size`` values is nearest to: int64."""
+    return np.clip(np.floor(_places(count, size) + 0.5), 0, count - 1).astype(np.int64)
+
+
+def _places(count: int, size: int) -> np.ndarray:
+    """Return where ``size`` values lie among ``count`` that cover the same space from edge to edge."""
+    return (np.arange(size) + 0.5) * count / size - 0.5

@@ -1,10 +1,12 @@
 """Tissue classes of a CT by Hounsfield ranges inside the body: rules, no learned model, no weights."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..inference.flood import flood
+from ..inference.memory_plan import FixedNeed
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _AIR = 1
 _RANGE_STARTS_HU = (-190.0, -29.0, 151.0)
 _BODY_FROM_HU = -300.0
+_CELL_BYTES, _PIXEL_BYTES = 40, 40  # of a coarse cell while the body is flooded, of a pixel of one slice: measured
 _COARSE_MM = 4.0  # the body's outline needs no finer grid: 100 to 200 voxels a side instead of 512
 
 
@@ -53,9 +56,22 @@ def label_tissues(
     return labels
 
 
+def needed(volume: ImageVolume) -> FixedNeed:
+    """Return the memory that :func:`label_tissues` takes."""
+    slices, rows, columns = volume.voxels.shape
+    cells = math.prod(-(-size // step) for size, step in zip(volume.voxels.shape, _steps(volume), strict=True))
+    in_device = _CELL_BYTES * cells + _PIXEL_BYTES * rows * columns
+    return FixedNeed((1, rows, columns), slices, in_device, volume.voxels.size)
+
+
 def _plane(mask: "torch.Tensor", cells: "list[torch.Tensor]", k: int) -> "torch.Tensor":
     """Return slice k of a coarse mask at the full resolution of that slice (nearest cell)."""
     return mask[cells[0][k]].index_select(0, cells[1]).index_select(1, cells[2])
+
+
+def _steps(volume: ImageVolume) -> list[int]:
+    """Return how many voxels along each axis make a coarse cell."""
+    return [max(1, round(_COARSE_MM / spacing)) for spacing in volume.spacing_mm]
 
 
 def _body(volume: ImageVolume, device: "torch.device") -> "torch.Tensor":
@@ -63,7 +79,7 @@ def _body(volume: ImageVolume, device: "torch.device") -> "torch.Tensor":
     import torch
     from torch.nn import functional
 
-    steps = [max(1, round(_COARSE_MM / spacing)) for spacing in volume.spacing_mm]
+    steps = _steps(volume)
     coarse = np.ascontiguousarray(volume.voxels[:: steps[0], :: steps[1], :: steps[2]])
     dense = torch.from_numpy(coarse).to(device).float() > _BODY_FROM_HU
     if not bool(dense.any()):

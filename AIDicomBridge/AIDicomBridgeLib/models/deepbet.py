@@ -1,13 +1,15 @@
 """deepbet around its two networks: one finds the head on a coarse grid, the other outlines the brain in that box."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ModelError
 from ..inference.ensemble import Ensemble
+from ..inference.memory_plan import FixedNeed
 from ..inference.orientation import Orientation
-from ..inference.postprocessing import fill_holes, keep_largest_component
+from ..inference.postprocessing import CLEANUP_BYTES, fill_holes, keep_largest_component
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _COARSE, _FINE = (128, 128, 128), (256, 256, 256)
 _QUANTILES = (0.005, 0.995)
+_LAYERS_BYTES = {True: 32, False: 100}  # a voxel of what the networks see, in float32 or not: measured, rounded up
 _MARGIN = 0.1  # of the box's extent, on each side
 _OCCUPIED = 0.02  # a plane belongs to the box from this share of brain on
 
@@ -54,6 +57,17 @@ def label_brain(
     labels[box] = fill_holes(keep_largest_component(inside.cpu().numpy().astype(np.uint8), 1), 1)
     report(progress, "segment", 2, 2, "networks", "done")
     return np.ascontiguousarray(turn.invert(labels))
+
+
+def needed(volume: ImageVolume, finder: Ensemble, network: Ensemble) -> FixedNeed:
+    """Return the memory that :func:`label_brain` takes."""
+    import torch
+
+    voxels, window = volume.voxels.size, math.prod(_FINE)
+    seen = 4 * window + max(_LAYERS_BYTES[network.precision == torch.float32], 3 * 4) * window
+    weights = finder.weights_bytes + network.weights_bytes
+    cleaning = (2 + CLEANUP_BYTES) * voxels
+    return FixedNeed(_FINE, 2, weights + 4 * voxels + seen, max(volume.voxels.nbytes, cleaning))
 
 
 def _normalised(tensor: "torch.Tensor", low: float, high: float) -> "torch.Tensor":

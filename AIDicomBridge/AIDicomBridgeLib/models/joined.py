@@ -69,12 +69,12 @@ class JoinedModel(Model):
 
     def plan(
         self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
-    ) -> MemoryPlan | None:
+    ) -> MemoryPlan:
         """Return the plan of the part that needs most; see :meth:`Model.plan`."""
         if probabilities:
             self.refuse_probabilities()
         plans = [part.plan(volume, memory_limit_bytes=memory_limit_bytes) for part in self._parts]
-        return max((plan for plan in plans if plan is not None), key=lambda plan: (plan.device_bytes, plan.host_bytes))
+        return max(plans, key=lambda plan: (plan.device_bytes, plan.host_bytes))
 
     def segment(
         self,

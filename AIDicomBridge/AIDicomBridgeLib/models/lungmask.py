@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..inference.ensemble import Ensemble
+from ..inference.memory_plan import FixedNeed
 from ..inference.orientation import Orientation
-from ..inference.regions import give_small_regions_away
+from ..inference.regions import BYTES_A_VOXEL, give_small_regions_away
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..series.volume import ImageVolume
 
@@ -46,12 +47,29 @@ def label_lungs(
         window = torch.from_numpy(scaled.astype(np.float32))[None, None, None].to(network.device)
         small[k] = network(window)[0, :, 0].argmax(0).to("cpu", torch.uint8).numpy()
         report(progress, "segment", k + 1, len(voxels), "slices", str(network.device))
+    del voxels, plane
     small = give_small_regions_away(small, cancel=cancel)
-    labels = np.zeros(voxels.shape, np.uint8)
+    labels = np.zeros(turn.apply(volume.voxels).shape, np.uint8)
     for k, box in enumerate(boxes):
         rows, columns = (_nearest(_SIZE, part.stop - part.start) for part in box)
         labels[k][box] = small[k][rows][:, columns]
     return np.ascontiguousarray(turn.invert(labels))
+
+
+def needed(volume: ImageVolume, network: Ensemble) -> FixedNeed:
+    """Return the memory that :func:`label_lungs` takes."""
+    window = (1, _SIZE, _SIZE)
+    turned = Orientation.between(volume.ijk_to_lps, "SPL").apply(volume.voxels)
+    small = len(turned) * _SIZE**2
+    forward, dry = network.activations(1, 1, window)
+    clipped, labels = turned.nbytes, 2 * turned.size
+    return FixedNeed(
+        window,
+        len(turned),
+        network.weights_bytes + forward,
+        small + max(clipped, BYTES_A_VOXEL * small, labels),
+        () if dry else ("layers' memory estimated from the window",),
+    )
 
 
 def body_box(plane: np.ndarray) -> Box:

@@ -193,12 +193,8 @@ class SegmentStage:
                 yield
                 bite_end = time.monotonic() + BITE_S
 
-    def _show_plan(self, plan: MemoryPlan | None) -> None:
+    def _show_plan(self, plan: MemoryPlan) -> None:
         label = self._ui.planLabel
-        if plan is None:
-            label.setText(_("rules: little more than the volume itself"))
-            label.setToolTip("")
-            return
         needed, free = (
             (plan.device_bytes, plan.device_available) if plan.device_bytes else (plan.host_bytes, plan.host_available)
         )

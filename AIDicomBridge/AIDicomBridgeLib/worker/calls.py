@@ -116,8 +116,8 @@ class Calls:
         )
         return with_fingerprints(labels)
 
-    def plan(self, *, files: ImageFiles, run: ModelRun, subject: Subject | None = None) -> MemoryPlan | None:
-        """Return how a model would run on the series and the memory that it would need; None for rules."""
+    def plan(self, *, files: ImageFiles, run: ModelRun, subject: Subject | None = None) -> MemoryPlan:
+        """Return how a model would run on the series and the memory that it would need."""
         loaded, volume = self._load(run), self._read(files, subject)
         return loaded.plan(volume, probabilities=run.probabilities, memory_limit_bytes=run.memory_limit_bytes)
 

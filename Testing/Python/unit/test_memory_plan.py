@@ -1,5 +1,6 @@
 """What a run will need is known before it, and what cannot fit is refused or stepped down."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from AIDicomBridgeLib.errors import MemoryLimitError, ModelError
 from AIDicomBridgeLib.free_memory import linux_memory, pages_free
 from AIDicomBridgeLib.inference.activation_memory import activation_bytes
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
+from AIDicomBridgeLib.models import ct_tissues, network_run
 from AIDicomBridgeLib.models.weights import WeightsFolder
 from AIDicomBridgeLib.series.volume import read_volume
 from synthetic import body_phantom, make_series, save_series
@@ -120,12 +122,11 @@ def test_a_model_plans_refuses_and_runs_within_a_limit(tmp_path: Path) -> None:
 
 
 def test_running_out_of_memory_steps_down_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AIDicomBridgeLib.models import model as model_file
 
     card = own_card(tmp_path)
     volume = read_volume(save_series(make_series(body_phantom((6, 20, 20))), tmp_path / "s"))
     model = load_model(card, "cpu", precision="float32", weights_folder=WeightsFolder(tmp_path))
-    run, sums = model_file.run_windows, []
+    run, sums = network_run.run_windows, []
 
     def short_of_memory(*arguments, **keywords) -> None:
         sums.append(arguments[5].accumulator_precision)
@@ -133,8 +134,31 @@ def test_running_out_of_memory_steps_down_and_says_so(tmp_path: Path, monkeypatc
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         run(*arguments, **keywords)
 
-    monkeypatch.setattr(model_file, "run_windows", short_of_memory)
+    monkeypatch.setattr(network_run, "run_windows", short_of_memory)
     result = model.segment(volume, any_body_part=True)
     assert sums == ["float32", "float16"]
     assert result.provenance is not None
     assert "stepped down to batch 1 with sums in float16 on cpu after running out" in result.provenance.memory_plan
+
+
+def test_a_procedure_is_planned_refused_and_says_what_it_takes(ct_files: list[Path]) -> None:
+    volume, model = read_volume(ct_files), load_model("ct-tissues")
+    with pytest.raises(MemoryLimitError, match=r"needs about \d MB of the machine's memory, and 0 MB are"):
+        model.segment(volume, memory_limit_bytes=1000)
+    with pytest.raises(MemoryLimitError):
+        model.plan(volume, memory_limit_bytes=1000)
+    provenance = model.segment(volume).provenance
+    assert provenance is not None
+    assert re.fullmatch(r"12 windows of 1x64x72; batch 1; \d MB host", provenance.memory_plan)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_a_procedure_that_runs_out_of_memory_is_a_named_error(
+    ct_files: list[Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def short_of_memory(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ct_tissues, "_body", short_of_memory)
+    with pytest.raises(MemoryLimitError, match="did not suffice even for 12 windows"):
+        load_model("ct-tissues").segment(read_volume(ct_files))

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from AIDicomBridgeLib.inference.flood import flood
-from AIDicomBridgeLib.inference.postprocessing import fill_holes, keep_largest_component, remove_small_components
+from AIDicomBridgeLib.inference.postprocessing import fill_holes, holes, keep_largest_component, remove_small_components
 
 
 def test_holes_are_filled_and_specks_removed() -> None:
@@ -53,3 +53,14 @@ def test_flood_agrees_with_connected_components() -> None:
         seeds = torch.zeros_like(passable)
         seeds[tuple(np.argwhere(components == value)[0])] = True
         np.testing.assert_array_equal(flood(passable, seeds).numpy(), components == value)
+
+
+def test_holes_are_what_no_way_through_faces_leads_out_of() -> None:
+    import SimpleITK as sitk
+
+    random = np.random.default_rng(1)
+    for shape in ((9, 11, 12), (1, 8, 8), (6, 2, 7)):
+        for share in (0.3, 0.6, 0.8):
+            mask = random.random(shape) < share
+            filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))) > 0
+            np.testing.assert_array_equal(mask | holes(mask), filled)

@@ -74,7 +74,7 @@ def test_the_model_stays_loaded_while_card_and_device_are_the_same(
     assert len(loaded) == 3
     calls.segment(files=files_of(ct_files), run=ModelRun("ct-tissues", device="cpu:0"))  # the last two stay
     assert len(loaded) == 3
-    assert calls.plan(files=files_of(ct_files), run=ModelRun("ct-tissues", device="cpu:0")) is None
+    assert calls.plan(files=files_of(ct_files), run=ModelRun("ct-tissues", device="cpu:0")).fits
     calls.release()
     calls.segment(files=files_of(ct_files), run=ModelRun("ct-tissues", device="cpu:0"))
     assert len(loaded) == 4
@@ -115,7 +115,7 @@ def test_warnings_of_the_checks_come_with_the_objects(calls, ct_files, tmp_path,
 
 def test_files_of_another_patient_than_was_loaded_are_refused(calls, ct_files):
     subject = Subject.of(dcmread(ct_files[0]))
-    assert calls.plan(files=files_of(ct_files), run=ModelRun("ct-tissues"), subject=subject) is None
+    assert calls.plan(files=files_of(ct_files), run=ModelRun("ct-tissues"), subject=subject).fits
     for other in (replace(subject, patient_birth_date="19990101"), replace(subject, accession_number="X")):
         with pytest.raises(ConflictError, match="not of the patient and study"):
             calls.segment(files=files_of(ct_files), run=ModelRun("ct-tissues"), subject=other)
