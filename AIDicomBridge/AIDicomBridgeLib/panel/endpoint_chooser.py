@@ -6,7 +6,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..pacs.endpoint import DicomWebEndpoint, Endpoint
-from .saved_endpoints import SavedEndpoint, SavedEndpoints
+from .saved_endpoints import COMMAND_LINE, SLICER, SavedEndpoint, SavedEndpoints
 
 
 class EndpointChooser:
@@ -92,17 +92,23 @@ class EndpointChooser:
             wanted = replaced[1]
         first_time = not self._entries  # nothing was chosen that could be gone
         self._entries = self._offered()
-        otherwise = 0 if first_time and self._entries and not self._entries[0].from_slicer else -1
+        otherwise = 0 if first_time and self._entries and not self._entries[0].keeper else -1
         self._combo.blockSignals(True)
         self._combo.clear()
         for entry in self._entries:
             name = entry.endpoint.name
-            self._combo.addItem(_("{name} (from Slicer)").format(name=name) if entry.from_slicer else name)
+            self._combo.addItem(self._named(entry, name))
         addresses = [entry.endpoint.address for entry in self._entries]
         index = addresses.index(wanted.address) if wanted and wanted.address in addresses else otherwise
         self._combo.setCurrentIndex(index)
         self._combo.blockSignals(False)
         self._changed()
+
+    @staticmethod
+    def _named(entry: SavedEndpoint, name: str) -> str:
+        if entry.keeper == SLICER:
+            return _("{name} (from Slicer)").format(name=name)
+        return _("{name} (from the command line)").format(name=name) if entry.keeper else name
 
     def look(self) -> None:
         """List anew if something else is saved than is listed: Slicer's DICOM module may have changed its servers."""
@@ -122,8 +128,10 @@ class EndpointChooser:
     def _changed(self, _index: int = -1) -> None:
         endpoint = self.endpoint
         tip = endpoint.address if endpoint else self.missing
-        if self.entry is not None and self.entry.from_slicer:
+        if self.entry is not None and self.entry.keeper == SLICER:
             tip = _("{address}\nFrom Slicer's DICOM settings, which are only read.").format(address=tip)
+        elif self.entry is not None and self.entry.keeper == COMMAND_LINE:
+            tip = _("{address}\nSaved by the command line, with its secret if it has one.").format(address=tip)
         self._combo.setToolTip(tip)
         self.show_credentials()
         for row in self._rows:

@@ -14,7 +14,7 @@ from .availability import set_available
 from .doctor import DoctorTable
 from .endpoint_chooser import EndpointChooser
 from .endpoint_form import EndpointForm
-from .saved_endpoints import SavedEndpoints
+from .saved_endpoints import SLICER, SavedEndpoints
 from .stage_status import StageStatus
 from .study_tree import StudyTree
 from .task_runner import Call, Flow, TaskRunner
@@ -105,13 +105,14 @@ class FindStage:
         ui, entry = self._ui, self.chooser.entry
         self.chooser.show_credentials()
         missing = self.chooser.missing
-        from_slicer = entry is not None and entry.from_slicer
-        foreign = _("This one is kept in Slicer's DICOM settings; remove it there.") if from_slicer else ""
-        change = (
-            _("Make an entry of your own from this one, which Slicer's DICOM module keeps; Slicer's stays as it is.")
-            if from_slicer
-            else _("Change how this archive is reached.")
-        )
+        foreign, change = "", _("Change how this archive is reached.")
+        if entry is not None and entry.keeper:
+            change = _("Make an entry of your own from this one, which stays as it is where it is kept.")
+            foreign = (
+                _("This one is kept in Slicer's DICOM settings; remove it there.")
+                if entry.keeper == SLICER
+                else _("This one is kept by the command line; remove it there.")
+            )
         set_available(ui.findButton, _("List the studies that match everything entered above."), busy, missing)
         set_available(ui.testEndpointButton, _("Ask the archive whether it answers us."), busy, missing)
         tip = _("Try every service of the archive that we use, and say what to change. Nothing is stored there.")
@@ -120,7 +121,10 @@ class FindStage:
         set_available(ui.editEndpointButton, change, missing)
         set_available(ui.removeEndpointButton, _("Forget this archive."), missing, foreign)
         ui.addEndpointButton.setToolTip(
-            _("Write down a further archive. The servers of Slicer's DICOM module are in the list by themselves.")
+            _(
+                "Write down a further archive. The servers of Slicer's DICOM module and the endpoints that the command "
+                "line has saved are in the list by themselves."
+            )
         )
 
     def list_series(self) -> None:
@@ -205,7 +209,7 @@ class FindStage:
     def _edit_endpoint(self) -> None:
         entry = self.chooser.entry
         if entry is not None:
-            self._form.show(entry.endpoint, replaces=not entry.from_slicer)
+            self._form.show(entry.endpoint, replaces=not entry.keeper)
 
     def _save_endpoint(self, endpoint: Endpoint, replaced: Endpoint | None) -> None:
         self._saved.save(endpoint, replaced)
@@ -214,7 +218,7 @@ class FindStage:
 
     def _remove_endpoint(self) -> None:
         entry = self.chooser.entry
-        if entry is not None and not entry.from_slicer:
+        if entry is not None and not entry.keeper:
             self._saved.remove(entry.endpoint)
             self.chooser.refresh()
             self._on_endpoints_changed()

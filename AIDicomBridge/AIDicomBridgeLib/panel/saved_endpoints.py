@@ -1,6 +1,7 @@
-"""The archives that the person has saved, and those that Slicer's own DICOM module has on record.
+"""The archives that the person has saved here, and those on record with the command line and Slicer's DICOM module.
 
-Only addresses are kept in the application's settings, never a credential; those live in memory until Slicer ends.
+Only addresses are kept in the application's settings, never a credential; those live in memory until Slicer ends, or
+where the command line has put them.
 """
 
 import json
@@ -8,25 +9,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import BridgeError
+from ..errors import BridgeError, DependencyError
+from ..pacs import saved_endpoints as command_line
 from ..pacs.endpoint import DicomWebEndpoint, DimseEndpoint, Endpoint, parse_endpoint
 
+COMMAND_LINE, SLICER = "command line", "Slicer"
 KEY = "AIDicomBridge/Endpoints"
 LARGEST_SERVER_COUNT = 1000  # settings can be damaged
 
 
 @dataclass(frozen=True)
 class SavedEndpoint:
-    """An endpoint and whether it comes from Slicer's DICOM settings, which we only read.
+    """An endpoint and who keeps it.
 
     Attributes
     ----------
+    keeper
+        Empty for the person's own; else whose list we only read: :data:`COMMAND_LINE` or :data:`SLICER`.
     queried, stored_to
-        Whether it is ticked there for query and retrieve, and for storage; always for the person's own.
+        Whether it is ticked in Slicer's for query and retrieve, and for storage; always for the others.
     """
 
     endpoint: Endpoint
-    from_slicer: bool = False
+    keeper: str = ""
     queried: bool = True
     stored_to: bool = True
 
@@ -45,14 +50,13 @@ class SavedEndpoints:
         self._credentials: dict[str, tuple[str, str] | str] = {}
 
     def __iter__(self) -> Iterator[SavedEndpoint]:
-        """Yield the person's own, then those of Slicer whose address is not among them."""
-        own = self._own()
-        addresses = {endpoint.address for endpoint in own}
-        yield from (SavedEndpoint(endpoint) for endpoint in own)
-        for server in servers_of_slicer(self._settings):
-            if server.endpoint.address not in addresses:
-                addresses.add(server.endpoint.address)
-                yield server
+        """Yield the person's own, then those of the command line and of Slicer whose address is not among them."""
+        own = [SavedEndpoint(endpoint) for endpoint in self._own()]
+        addresses = set()
+        for saved in (*own, *endpoints_of_command_line(), *servers_of_slicer(self._settings)):
+            if saved.endpoint.address not in addresses:
+                addresses.add(saved.endpoint.address)
+                yield saved
 
     def save(self, endpoint: Endpoint, replaced: Endpoint | None = None) -> None:
         """Keep an endpoint, in the place of another or at the end."""
@@ -80,15 +84,20 @@ class SavedEndpoints:
         return known if isinstance(known, tuple) else ("", known)
 
     def with_credentials(self, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint ready to connect.
+        """Return the endpoint ready to connect: with what was entered here, else what the command line keeps for it.
 
         Raises
         ------
-        EndpointError
-            The credentials would cross the network unencrypted.
+        EndpointError, FolderError
+            The credentials would cross the network unencrypted, or what is kept cannot be read.
         """
         auth = self._credentials.get(endpoint.address)
-        return replace(endpoint, auth=auth) if auth and isinstance(endpoint, DicomWebEndpoint) else endpoint
+        if auth and isinstance(endpoint, DicomWebEndpoint):
+            return replace(endpoint, auth=auth)
+        try:
+            return command_line.SavedEndpoints.default().with_secret(endpoint)
+        except DependencyError:  # without the package that knows its folder nothing was kept there
+            return endpoint
 
     def _own(self) -> list[Endpoint]:
         found = []
@@ -102,6 +111,21 @@ class SavedEndpoints:
     def _write(self, endpoints: list[Endpoint]) -> None:
         # One text: QSettings gives a list of one entry back as a text, and its type differs between Qt versions.
         self._settings.setValue(KEY, json.dumps([endpoint.address for endpoint in endpoints]))
+
+
+def endpoints_of_command_line() -> list[SavedEndpoint]:
+    """Return those that ``aidicombridge endpoints add`` has saved; none where their file cannot be found or read."""
+    found = []
+    try:
+        kept = list(command_line.SavedEndpoints.default())
+    except BridgeError:  # whoever uses an endpoint is told, see with_credentials
+        return []
+    for name, address in kept:
+        try:
+            found.append(SavedEndpoint(replace(parse_endpoint(address), name=name), COMMAND_LINE))
+        except BridgeError:
+            continue  # damaged by hand, or of a newer version: the others still serve
+    return found
 
 
 def servers_of_slicer(settings: Any) -> list[SavedEndpoint]:
@@ -135,7 +159,7 @@ def servers_of_slicer(settings: Any) -> list[SavedEndpoint]:
         except (BridgeError, TypeError, ValueError):
             continue
         if queried or stored_to:
-            found.append(SavedEndpoint(endpoint, True, queried, stored_to))
+            found.append(SavedEndpoint(endpoint, SLICER, queried, stored_to))
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from AIDicomBridgeLib.pacs.archive import Archive
@@ -85,6 +86,42 @@ def test_servers_of_slicer_are_offered_and_never_changed(shell):
     assert json.loads(settings.value("DICOM/ServerNodes/0").data())["Name"] == "Clinic"
     assert shell.ui.endpointComboBox.count == 2
     assert [endpoint.name for endpoint in saved(shell)] == ["Clinic, ours", "Clinic"]
+
+
+def test_endpoints_of_the_command_line_are_offered_with_their_secrets_and_never_changed(shell, tmp_path):
+    from AIDicomBridgeLib.pacs import saved_endpoints as command_line
+
+    kept = command_line.SavedEndpoints(tmp_path / "home", FakeKeyring())
+    kept.add("main", DicomWebEndpoint("", "https://pacs.example.org/dicom-web"), ("me", SECRET))
+    before = kept.path.read_bytes()
+    assert SECRET.encode() not in before
+    assert shell.ui.endpointComboBox.count == 0
+    shell.widget.enter()
+    shell.choose(shell.ui.endpointComboBox, "main (from the command line)")
+    assert shell.ui.destinationComboBox.findText("main (from the command line)") >= 0
+    assert not shell.ui.removeEndpointButton.isEnabled()
+    assert "command line" in shell.ui.removeEndpointButton.toolTip
+    with mock.patch("AIDicomBridgeLib.pacs.credentials._system_keyring", return_value=kept._secrets._keyring):
+        assert shell.widget.panel.find.chooser.connectable().auth == ("me", SECRET)
+    assert shell.ui.findPasswordLineEdit.text == "", "a secret that is kept elsewhere is not shown"
+    shell.click(shell.ui.editEndpointButton)
+    shell.type(shell.ui.endpointNameLineEdit, "mine")
+    shell.click(shell.ui.saveEndpointButton)
+    assert [endpoint.name for endpoint in saved(shell)] == ["mine", "main"]
+    assert kept.path.read_bytes() == before
+
+
+class FakeKeyring:
+    """A keyring in memory."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[tuple[str, str], str] = {}
+
+    def set_password(self, service, key, text):
+        self.secrets[service, key] = text
+
+    def get_password(self, service, key):
+        return self.secrets.get((service, key))
 
 
 @pytest.mark.parametrize(("listening", "method", "port"), [("false", "C-MOVE", 11112), ("true", "auto", 0)])

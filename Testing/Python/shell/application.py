@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox, QVBoxLayout
 
 from . import pythonqt
 from .dicom_database import DicomDatabase
-from .looks import qMRMLWidget
+from .node_widgets import qMRMLWidget
 from .pythonqt import close_class
 
 

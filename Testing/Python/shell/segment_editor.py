@@ -13,7 +13,7 @@ from PySide6.QtGui import QImage, QMouseEvent, QPixmap
 from PySide6.QtWidgets import QLabel, QSpinBox, QVBoxLayout, QWidget
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .looks import qMRMLNodeComboBox, qMRMLSegmentsTableView
+from .node_widgets import qMRMLNodeComboBox, qMRMLSegmentsTableView
 
 PIXELS_PER_VOXEL = 6
 BRUSH_RADIUS_VOXELS = 4
