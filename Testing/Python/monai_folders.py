@@ -12,11 +12,17 @@ RESCALED = {"_target_": "ScaleIntensityRanged", "a_min": -1000, "a_max": 1000, "
 
 class _Threshold(torch.nn.Module):
     def forward(self, x):
+        x = x.mean(1, keepdim=True)
         return torch.cat([0.5 - x, x - 0.5], 1)
 
 
 def write_bundle(
-    folder: Path, transforms: Any = (), *, channels: tuple[str, ...] = ("background", "spleen"), **configuration: Any
+    folder: Path,
+    transforms: Any = (),
+    *,
+    channels: tuple[str, ...] = ("background", "spleen"),
+    inputs: tuple[str, ...] = ("image",),
+    **configuration: Any,
 ) -> Path:
     """Write a bundle whose steps before the network are ``transforms``; further keys go into its configuration."""
     (folder / "configs").mkdir(parents=True)
@@ -25,7 +31,14 @@ def write_bundle(
         "version": "0.1",
         "name": "Stranger",
         "network_data_format": {
-            "inputs": {"image": {"modality": "CT", "num_channels": 1, "spatial_shape": [8, 8, 8]}},
+            "inputs": {
+                "image": {
+                    "modality": "CT",
+                    "num_channels": len(inputs),
+                    "channel_def": dict(enumerate(inputs)),
+                    "spatial_shape": [8, 8, 8],
+                }
+            },
             "outputs": {
                 "pred": {"num_channels": len(channels), "channel_def": dict(enumerate(channels))},
             },
@@ -35,5 +48,5 @@ def write_bundle(
     steps = list(transforms) if isinstance(transforms, list | tuple) else transforms
     written = {"preprocessing": {"_target_": "Compose", "transforms": steps}, "inferer": INFERER} | configuration
     (folder / "configs" / "inference.json").write_text(json.dumps(written))
-    torch.jit.trace(_Threshold(), torch.zeros(1, 1, 8, 8, 8)).save(str(folder / "models" / "model.ts"))
+    torch.jit.trace(_Threshold(), torch.zeros(1, len(inputs), 8, 8, 8)).save(str(folder / "models" / "model.ts"))
     return folder

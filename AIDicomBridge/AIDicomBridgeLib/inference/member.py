@@ -119,11 +119,13 @@ class Member:
             raise self._failure(error, windows) from error
 
     def _failure(self, error: Exception, windows: "torch.Tensor") -> ModelError:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+        compiled = self._run is not self.network
+        # torch ends what went wrong within a network with it; its compiler begins with it, and ends with advice.
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0 if compiled else -1][:200]
         kind = str(self.precision).removeprefix("torch.")
         advice = "Is the card's patch, and its number of channels, what the network takes?"
-        if self._run is not self.network:
-            advice = "Leave --compile out."
+        if compiled:
+            advice = "Leave --compile out, or install a C++ compiler (g++, clang or MSVC) where it can be found."
         elif self._autocast or kind != "float32":
             advice += " If so: it may bear no other precision than float32 (--precision float32)."
         return ModelError(f"the network fails on a window of {tuple(windows.shape)} in {kind}: {said}", advice=advice)

@@ -43,7 +43,8 @@ def monai_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        It cannot be read, wants several input channels, or has a step that is not known or hidden in an expression.
+        It cannot be read, or has a step that is not known, hidden in an expression, or done to several input channels
+        as one.
     """
     files = BundleFiles(path)
     metadata, configuration_file = files.table(METADATA), _configuration_file(files)
@@ -53,8 +54,8 @@ def monai_card(path: Path) -> ModelCard:
         image, prediction = formats["inputs"]["image"], formats["outputs"]["pred"]
         classes = int(prediction["num_channels"])
         names = {int(key): str(value) for key, value in (prediction.get("channel_def") or {}).items()}
-        if int(image.get("num_channels", 1)) != 1:
-            raise ModelError(f"the bundle wants {image['num_channels']} input channels, and a series is one")
+        channels = int(image.get("num_channels", 1))
+        channel_names = tuple(str(said) for _, said in sorted((image.get("channel_def") or {}).items()))
         name, version = str(metadata.get("name", path.stem)), str(metadata.get("version", "0"))
         background = classes > 1 and names.get(0, "background").lower() == "background"
         labels = range(1, classes) if background else range(classes)
@@ -79,7 +80,7 @@ def monai_card(path: Path) -> ModelCard:
             cleanups=cleanups,
             decision=decision,
             network=NetworkRules("", classes),
-            input=input_rules(configuration),
+            input=input_rules(configuration, channels, channel_names if len(channel_names) == channels else ()),
             windows=window_rules(configuration),
             weights=None,
             procedure="",

@@ -20,8 +20,13 @@ _WITHOUT_EFFECT_AFTER = {"Invert", "SaveImage", "EnsureType", "CastToType", "ToT
 _WHERE_IT_RUNS = ("sw_batch_size", "sw_device", "device", "progress", "cache_roi_weight_map", "cpu_thresh")
 
 
-def input_rules(configuration: Configuration) -> InputRules:
+def input_rules(configuration: Configuration, channels: int = 1, names: tuple[str, ...] = ()) -> InputRules:
     """Return what the steps before the network do.
+
+    Parameters
+    ----------
+    channels, names
+        Input channels, each a volume of its own, and what they are; empty where that is not known.
 
     Raises
     ------
@@ -52,11 +57,15 @@ def input_rules(configuration: Configuration) -> InputRules:
         elif step.kind in _INTENSITY:
             if spacing and not resampled_first:
                 raise step.refused("after Spacing where another step on intensities is before it")
+            if channels > 1:
+                _refuse_joint(step)
             intensity += _INTENSITY[step.kind](step)
         else:
             raise step.refused()
         step.refuse_other_options()
-    return InputRules(orientation, spacing, tuple(intensity), resampled_first=resampled_first)
+    return InputRules(
+        orientation, spacing, tuple(intensity), channels, names if channels > 1 else (), resampled_first=resampled_first
+    )
 
 
 def window_rules(configuration: Configuration) -> WindowRules:
@@ -142,6 +151,16 @@ def _spacing(step: Step) -> tuple[float, ...]:
     if len(sizes) != 3:
         raise step.refused(f"with pixdim = {pixdim!r}")
     return tuple(max(0.0, float(size)) for size in sizes)  # none above 0: the image's own
+
+
+def _refuse_joint(step: Step) -> None:
+    """Refuse a step that looks at all channels as one, or does another thing to each; here every channel is alone."""
+    if step.kind == "ScaleIntensityRange":
+        return
+    if any(isinstance(step.get(option), list) for option in ("subtrahend", "divisor")):
+        raise step.refused("with numbers for each channel")
+    if step.get("channel_wise", False) is not True:
+        raise step.refused("over several channels as one")
 
 
 def _range(step: Step) -> list[IntensityStep]:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.errors import ModelError
 from AIDicomBridgeLib.inference.normalisation import normalise
 from AIDicomBridgeLib.inference.postprocessing import clean_up
 from AIDicomBridgeLib.inference.preparation import frame, network_input
 from AIDicomBridgeLib.inference.rules import InputRules, IntensityStep
 from AIDicomBridgeLib.models import bundle_config
+from AIDicomBridgeLib.models.consent import Consents
 from AIDicomBridgeLib.models.loading import folder_card
-from AIDicomBridgeLib.models.monai_bundle import load_bundle
+from AIDicomBridgeLib.models.monai_bundle import bundle_program, load_bundle
 from AIDicomBridgeLib.series.volume import read_volume
 from monai_folders import INFERER, RESCALED, write_bundle
 from synthetic import make_series, save_series
@@ -188,3 +190,39 @@ def test_metadata_of_one_channel_is_a_segment(tmp_path: Path) -> None:
     card = folder_card(folder)
     assert card.decision is not None
     assert (len(card.segments), card.decision.activation) == (1, "sigmoid")
+
+
+def test_a_bundle_of_two_channels_takes_two_series(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", [RESCALED | {"a_min": 0}], inputs=("plain", "late"))
+    card = folder_card(folder)
+    consents = Consents(tmp_path / "consents.json")
+    consents.agree(bundle_program(card)[0], card.name)
+    voxels = np.zeros((2, 4, 8, 8), np.int16)
+    voxels[0, :, 2:6] = voxels[1, :, 4:8] = 900  # above one half on average where both are
+    same = {"study_uid": "1.2.3", "frame_of_reference_uid": "1.2.4"}
+    volumes = [
+        read_volume(save_series(make_series(part, **same), tmp_path / str(number)))
+        for number, part in enumerate(voxels)
+    ]
+    labels = load_model(card, "cpu", precision="float32", consents=consents).segment(volumes, any_body_part=True).labels
+    np.testing.assert_array_equal(labels > 0, voxels.min(0) > 0)
+    with pytest.raises(ModelError, match=r"wants 2 input channels \(plain, late\)"):
+        load_model(card, "cpu", consents=consents).segment(volumes[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"_target_": "NormalizeIntensityd", "nonzero": True}, "NormalizeIntensity over several channels as one"),
+        ({"_target_": "ScaleIntensityd"}, "ScaleIntensity over several channels as one"),
+        ({"_target_": "NormalizeIntensityd", "subtrahend": [1, 2], "divisor": [3, 4], "channel_wise": True},
+         "NormalizeIntensity with numbers for each channel"),
+    ],
+)  # fmt: skip
+def test_channels_that_a_step_sees_as_one_are_refused_by_name(tmp_path: Path, step: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        folder_card(write_bundle(tmp_path / "bundle", [step], inputs=("plain", "late")))
+    alone = {"_target_": "NormalizeIntensityd", "nonzero": True, "channel_wise": True}
+    rules = folder_card(write_bundle(tmp_path / "alone", [alone], inputs=("plain", "late"))).input
+    assert rules is not None
+    assert (rules.channels, rules.channel_names) == (2, ("plain", "late"))

@@ -109,6 +109,6 @@ def test_a_network_is_compiled_only_when_asked(monkeypatch: pytest.MonkeyPatch, 
     Ensemble([network], CPU, torch.float32)(windows)
     Ensemble([scripted()], CPU, torch.float32, compiled=True)  # is compiled already
     assert not compiled
-    with pytest.raises(ModelError, match=r"no C\+\+ compiler was found\. Leave --compile out"):
+    with pytest.raises(ModelError, match=r"no C\+\+ compiler was found\. Leave --compile out, or install"):
         Ensemble([network], CPU, torch.float32, compiled=True)(windows)
     assert compiled == [network]
