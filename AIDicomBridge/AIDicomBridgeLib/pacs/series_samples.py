@@ -73,6 +73,8 @@ def _look_at(
     """Return the record with its slices counted, and what their headers say, or why nobody looked."""
     study_uid, series_uid = record.study_uid, record.series_uid
     instances = client.find_instances(study_uid, series_uid, cancel=cancel)
+    if not instances:
+        return record, "its headers were not looked at, as the peer lists no instance of it"
     slices = [item for item in instances if item.sop_class_uid in ("", *VOLUME_SOP_CLASSES)]
     counted = replace(record, instance_count=sum(item.frame_count or 1 for item in slices))
     if not slices or any(item.sop_class_uid in MULTI_FRAME_CLASSES for item in slices):

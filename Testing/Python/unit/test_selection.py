@@ -165,6 +165,10 @@ def test_headers_that_cannot_be_had_are_a_reason_and_no_failure(archive: Archive
     ranking = rank_series_of_study(client, "1.2", ["CT"])
     assert ranking[0].record.series_uid == "1.2.5"  # the largest, as nothing is known of it
     assert ranking[0].reasons[-1] == "its headers could not be looked at: the peer sends nothing"
+    client.find_instances = lambda *_, **__: []
+    ranking = rank_series_of_study(client, "1.2", ["CT"])
+    assert ranking[0].record.series_uid == "1.2.6"
+    assert ranking[0].reasons[-1].endswith("the peer lists no instance of it")
 
 
 @pytest.mark.parametrize("change", ["one place", "other orientation"])
