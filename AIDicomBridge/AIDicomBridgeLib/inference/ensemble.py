@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import ModelError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from .activation_memory import activation_bytes
+from .interruptible import interruptible
 from .member import Member, Network
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Ensemble:
         ModelError
             A network fails on the windows.
         JobCancelled
-            ``cancel`` was called; it takes effect after the current forward pass.
+            ``cancel`` was called; it takes effect after the current operation, of a compiled network after the current
+            forward pass.
         """
         total: torch.Tensor | None = None
         for axes in ((), *self._mirrored):
@@ -90,23 +92,24 @@ class Ensemble:
             for member in self.members:
                 check_cancel(cancel)
                 if total is not None:
-                    _add(total, self._outputs(member, seen), dims)
+                    _add(total, self._outputs(member, seen, cancel), dims)
                 else:
-                    total = self._outputs(member, seen)
+                    total = self._outputs(member, seen, cancel)
                     total = total.float() if self.forwards > 1 else total
         if total is None:
             raise ModelError("the model was released", advice="Load it again.")
         return total.div_(self.forwards) if self.forwards > 1 else total
 
-    def _outputs(self, member: Member, windows: "torch.Tensor") -> "torch.Tensor":
-        return member(windows[:, :, 0])[:, :, None] if self.flat else member(windows)
+    def _outputs(self, member: Member, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
+        with interruptible(None if member.compiled else cancel):
+            return member(windows[:, :, 0])[:, :, None] if self.flat else member(windows)
 
     def whole(
         self, tensor: "torch.Tensor", progress: ProgressCallback | None, cancel: CancelToken | None
     ) -> "torch.Tensor":
         """Return the outputs (classes, D, H, W) of a whole volume (C, D, H, W) seen at once.
 
-        A stack of layers reports and can be cancelled after each; any other network only before and after.
+        A stack of layers reports after each; any other network only before and after.
         """
         where = f"{self.device}, {str(self.precision).removeprefix('torch.')}"
         layers = self.members[0].layers if self.forwards == 1 else []

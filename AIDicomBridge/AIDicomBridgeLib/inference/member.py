@@ -67,6 +67,11 @@ class Member:
         return self
 
     @property
+    def compiled(self) -> bool:
+        """True if torch compiles what is run."""
+        return self._run is not self.network
+
+    @property
     def weights_bytes(self) -> int:
         """What the weights take on the device."""
         import torch
@@ -99,7 +104,7 @@ class Member:
         """The steps of a network that is a stack of layers, each to be called as the network is; none for others."""
         import torch
 
-        if not isinstance(self.network, torch.nn.Sequential) or self._run is not self.network:
+        if not isinstance(self.network, torch.nn.Sequential) or self.compiled:
             return []
         return [partial(self._outputs, layer) for layer in self.network]
 
@@ -119,12 +124,11 @@ class Member:
             raise self._failure(error, windows) from error
 
     def _failure(self, error: Exception, windows: "torch.Tensor") -> ModelError:
-        compiled = self._run is not self.network
         # torch ends what went wrong within a network with it; its compiler begins with it, and ends with advice.
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0 if compiled else -1][:200]
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0 if self.compiled else -1][:200]
         kind = str(self.precision).removeprefix("torch.")
         advice = "Is the card's patch, and its number of channels, what the network takes?"
-        if compiled:
+        if self.compiled:
             advice = "Leave --compile out, or install a C++ compiler (g++, clang or MSVC) where it can be found."
         elif self._autocast or kind != "float32":
             advice += " If so: it may bear no other precision than float32 (--precision float32)."

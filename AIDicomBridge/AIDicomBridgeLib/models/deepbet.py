@@ -45,12 +45,12 @@ def label_brain(
     coarse = _resized(voxels, _COARSE)
     low, high = (float(torch.quantile(coarse.flatten(), share)) for share in _QUANTILES)
     report(progress, "segment", 0, 2, "networks", "finding the head")
-    found = finder(_normalised(coarse, low, high)[None, None])[0, 1].float() > 0.5
+    found = finder(_normalised(coarse, low, high)[None, None], cancel)[0, 1].float() > 0.5
     check_cancel(cancel)
     head = keep_largest_component(found.cpu().numpy().astype(np.uint8), 1)
     box = _box(head, voxels.shape)
     report(progress, "segment", 1, 2, "networks", "outlining the brain")
-    outline = network(_normalised(_resized(voxels[box], _FINE), low, high)[None, None])[0, 1].float()
+    outline = network(_normalised(_resized(voxels[box], _FINE), low, high)[None, None], cancel)[0, 1].float()
     check_cancel(cancel)
     inside = _resized(outline, voxels[box].shape) > 0.5
     labels = np.zeros(tuple(voxels.shape), np.uint8)

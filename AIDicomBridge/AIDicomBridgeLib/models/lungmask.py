@@ -45,7 +45,7 @@ def label_lungs(
         boxes.append(body_box(plane))
         scaled = (resized(plane[boxes[-1]], _SIZE) + 1024) / 1624
         window = torch.from_numpy(scaled.astype(np.float32))[None, None, None].to(network.device)
-        small[k] = network(window)[0, :, 0].argmax(0).to("cpu", torch.uint8).numpy()
+        small[k] = network(window, cancel)[0, :, 0].argmax(0).to("cpu", torch.uint8).numpy()
         report(progress, "segment", k + 1, len(voxels), "slices", str(network.device))
     del voxels, plane
     small = give_small_regions_away(small, cancel=cancel)

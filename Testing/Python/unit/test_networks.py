@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from AIDicomBridgeLib.errors import JobCancelled, ModelError
+from AIDicomBridgeLib.inference import interruptible
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.member import Member
 from AIDicomBridgeLib.models.torch_export import load_export
@@ -112,3 +113,20 @@ def test_a_network_is_compiled_only_when_asked(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(ModelError, match=r"no C\+\+ compiler was found\. Leave --compile out, or install"):
         Ensemble([network], CPU, torch.float32, compiled=True)(windows)
     assert compiled == [network]
+
+
+@pytest.mark.parametrize("make", [scripted, lambda: Member(_InFloat().eval())])
+def test_cancel_is_heard_within_a_network(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel, looks = CancelToken(), []
+
+    def look(_: CancelToken) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            cancel.cancel()
+        cancel.raise_if_cancelled()
+
+    ensemble = Ensemble([make()], CPU, torch.float32)
+    monkeypatch.setattr(interruptible, "check_cancel", look)
+    with torch.inference_mode(), pytest.raises(JobCancelled):
+        ensemble(torch.ones(1, 1, 4, 4, 4), cancel)
+    assert len(looks) == 4  # the third, and the one that asks why the network ended
