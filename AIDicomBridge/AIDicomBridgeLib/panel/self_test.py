@@ -41,6 +41,10 @@ class PanelSelfTest:
                 worker.submit("read", files=files)
                 worker.cancel()
                 assert [event.kind for event in worker.poll()] == ["cancelled"]
+                deadline = time.monotonic() + DEADLINE_S
+                while worker.ending and time.monotonic() < deadline:
+                    worker.poll()
+                    time.sleep(0.01)
                 assert list(place.iterdir()) == []
                 assert last_event("outbox", outbox_folder=Path(folder, "outbox")).result == []
                 worker.close()

@@ -105,6 +105,7 @@ class TaskRunner:
         """Cancel, and end the worker's process with all that it holds in memory; the next call starts a new one."""
         self._break_off(Stopped("Cancelled."))
         self.worker.cancel()
+        self._timer.start()  # until the process is gone
 
     def close(self) -> None:
         """Cancel, and end the worker for good. Safe to call twice."""
@@ -132,6 +133,8 @@ class TaskRunner:
             else:
                 failure = event.error or Stopped("Cancelled.")
                 self._advance(lambda flow=flow, failure=failure: flow.throw(failure))
+        if not self.busy and not self.worker.ending:
+            self._timer.stop()
 
     def _advance(self, step: Callable[[], "Call | None"]) -> None:
         """Let the flow go on to its next call or pause, or to its end."""
@@ -155,5 +158,4 @@ class TaskRunner:
     def _end(self) -> None:
         self._flow = self._task = self.on_progress = None
         self._paused = False
-        self._timer.stop()
         self.on_change()

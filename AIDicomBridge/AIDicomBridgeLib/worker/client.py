@@ -1,11 +1,7 @@
 """The parent's side: :class:`Worker` starts the child process, asks it, and never waits for it."""
 
 import contextlib
-import os
-import shutil
 import signal
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BadDicomError, BridgeError, WorkerError
 from ..progress import Progress
-from . import process_tree
 from .call_table import refuse_wrong_call
-from .messages import Codec, Lines, MessageError, ReadHeader, encoded_slices, from_line, to_line
+from .child import Child, find_python
+from .messages import Codec, MessageError, encoded_slices, from_line
 
 if TYPE_CHECKING:
     from ..series.source_slice import SourceSlice
@@ -25,15 +21,11 @@ if TYPE_CHECKING:
 _Kind = TypeVar("_Kind")
 # File, its size and time of change, SOP Instance UID, frame number.
 _SliceKey = tuple[Path, tuple[int, int], str, int | None]
-_PIECE_BYTES = 2**20
-_PIECES_PER_POLL = 4
 # Headers of a result's source are read in such portions: 300 of them take 0.2 s.
 _POLL_BUDGET_S = 0.015
 _GARBLED = ("the background process sent something that is no answer", "The next run starts a new one.")
-_SECRETS = (
-    *("AIDICOMBRIDGE_DICOMWEB_TOKEN", "AIDICOMBRIDGE_DICOMWEB_USER", "AIDICOMBRIDGE_DICOMWEB_PASSWORD"),
-    *("AIDICOMBRIDGE_DIMSE_USER", "AIDICOMBRIDGE_DIMSE_PASSWORD"),
-)
+# So long the end of this process waits for the child's.
+_CLOSE_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,8 @@ class Worker:
         self._python = python
         self._folder = folder
         self._environment = environment
-        self._child: _Child | None = None
+        self._child: Child | None = None
+        self._ending: list[Child] = []  # killed, and perhaps not gone yet
         self._open: dict[int, Path | None] = {}  # tasks without their last event; the folder that an export writes to
         self._last_task = 0
         self._answers: deque[Iterator[Event | None]] = deque()  # None: not ready, there is more to do
@@ -97,6 +90,11 @@ class Worker:
     def busy(self) -> bool:
         """True while a task has not had its last event."""
         return bool(self._open)
+
+    @property
+    def ending(self) -> bool:
+        """True while a killed child is not gone yet: :meth:`poll` is to be called until it is."""
+        return bool(self._ending)
 
     def submit(self, call: str, /, **arguments: object) -> int:
         """Ask for a call, after those asked for before, and return the task's number. Starts the child if none runs.
@@ -122,6 +120,7 @@ class Worker:
 
     def poll(self) -> list[Event]:
         """Return what became known since the last poll. Never waits; takes some 15 ms at most, plus one array."""
+        self._reap()
         self._receive()
         deadline = time.monotonic() + _POLL_BUDGET_S
         ready: list[Event] = []
@@ -137,33 +136,45 @@ class Worker:
                 self._answers.popleft()
         except MessageError:
             return ready + self._fail(*_GARBLED)
-        if self._child is not None and self._child.ended:  # only now: its answers lay in its folder
-            what_and_advice = _GARBLED if self._child.garbled else _describe_end(self._end_child())
-            ready += self._fail(*what_and_advice)
+        child = self._child
+        if child is not None and child.ended:  # only now: its answers lay in its folder
+            child.kill(self._half_written)
+            if child.is_gone():  # else the next poll says how it ended
+                ready += self._fail(*(_GARBLED if child.garbled else _describe_end(child.status)))
         return ready
 
     def cancel(self) -> None:
-        """Kill the child with all that it started; every open task ends as ``cancelled`` at the next poll."""
+        """Kill the child with all that it started; every open task ends as ``cancelled`` at the next poll.
+
+        Never waits: what the child leaves on disk is removed by the polls that follow, see :attr:`ending`.
+        """
         self._end_child()
         self._answers.clear()
         if self._open:
             self._answers.append(iter([Event(task, "cancelled") for task in self._open]))
 
     def close(self) -> None:
-        """Kill the child and forget all tasks, without events. Nothing is left; may be called again."""
+        """Kill the child and forget all tasks, without events; may be called again.
+
+        Nothing is left, unless the system holds the child for seconds.
+        """
         self._end_child()
+        deadline = time.monotonic() + _CLOSE_WAIT_S
+        while self._ending and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.001)
         self._answers.clear()
         self._open.clear()
         self._headers.clear()
 
-    def _running_child(self) -> "_Child":
+    def _running_child(self) -> "Child":
         if self._child is not None and not self._open:  # it may have died while it had nothing to do
             self._receive()
             if self._child.ended:
                 self._end_child()
         if self._child is None:
             of_parent = self._folder() if self._folder is not None else None
-            self._child = _Child(self._python or find_python(), self._environment, self._header, of_parent)
+            self._child = Child(self._python or find_python(), self._environment, self._header, of_parent)
         return self._child
 
     def _receive(self) -> None:
@@ -217,107 +228,22 @@ class Worker:
         self._open.clear()
         return events
 
-    def _end_child(self) -> int | None:
-        """Kill the child if there is one; remove its folder and what an export left half-written."""
+    def _end_child(self) -> None:
+        """Kill the child if there is one; :meth:`_reap` does the rest."""
         child, self._child = self._child, None
-        if child is None:
-            return None
-        status = child.end()
-        for folder in self._open.values():
-            for half_written in folder.glob(".part-*") if folder is not None else ():
-                shutil.rmtree(half_written, ignore_errors=True)
-        return status
+        if child is not None:
+            child.kill(self._half_written)
+            self._ending.append(child)
+            self._reap()
 
+    def _reap(self) -> None:
+        """Remove what children that are gone have left."""
+        self._ending = [child for child in self._ending if not child.is_gone()]
 
-class _Child:
-    """One child process: its pipes, which never block, and its private folder.
-
-    Attributes
-    ----------
-    ended
-        True once no answer will come any more; ``garbled`` if that is because the last one was none.
-    codec
-        Between its messages and values.
-    """
-
-    def __init__(
-        self, python: str, environment: Mapping[str, str] | None, read_header: ReadHeader, of_parent: Path | None
-    ) -> None:
-        self.ended = self.garbled = False
-        self.folder = Path(tempfile.mkdtemp(prefix="aidicombridge-worker-", dir=of_parent))  # mode 0700
-        self.codec = Codec(self.folder, "argument", read_header)
-        self._lines = Lines()
-        self._unsent = bytearray()
-        command = [python, "-P", "-m", f"{__package__}.process"]  # -P: nothing is imported from the current folder
-        try:
-            self._process = process_tree.start(command, _child_environment(environment))
-        except OSError as error:
-            self._remove_folder()
-            raise WorkerError(
-                f"the background process cannot be started with {python}: {error.strerror}",
-                advice="Check the installation.",
-            ) from error
-        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018, S101
-        self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._input, False)
-        os.set_blocking(self._output, False)
-        greeting = {"folder": str(self.folder), "process_group": self._process.pid}
-        self.send(greeting if of_parent is None else greeting | {"folder_of_parent": str(of_parent)})
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message as far as the pipe takes it now; :meth:`exchange` sends the rest."""
-        self._unsent += to_line(message)
-        self._flush()
-
-    def exchange(self) -> Iterator[bytes]:
-        """Send what is left to send, and return the lines that have arrived."""
-        self._flush()
-        for _ in range(_PIECES_PER_POLL):
-            try:
-                piece = os.read(self._output, _PIECE_BYTES)
-            except BlockingIOError:
-                return
-            if not piece:
-                self.ended = True
-                return
-            yield from self._lines.feed(piece)
-
-    def end(self) -> int | None:
-        """Kill the process with all that it started, remove its folder, and return its exit status."""
-        status = process_tree.end(self._process)
-        self._remove_folder()
-        return status
-
-    def _flush(self) -> None:
-        try:
-            while self._unsent:
-                del self._unsent[: os.write(self._input, self._unsent[:_PIECE_BYTES])]
-        except BlockingIOError:
-            return
-        except OSError:  # the child has closed its end: reading tells
-            self._unsent.clear()
-
-    def _remove_folder(self) -> None:
-        for folder in (self.folder, self.folder.with_name(f"{self.folder.name}-gone")):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def find_python() -> str:
-    """Return the interpreter for the child: Slicer's ``PythonSlicer`` if there is one, else our own."""
-    beside = shutil.which("PythonSlicer", path=str(Path(sys.executable).parent)) if sys.executable else None
-    # A program that is not called python embeds one and cannot be started as an interpreter.
-    embedded = "python" not in Path(sys.executable or "").name.lower()
-    python = beside or (shutil.which("PythonSlicer") if embedded else sys.executable)
-    if not python:
-        raise WorkerError("there is no Python to run the background process with", advice="Check the installation.")
-    return python
-
-
-def _child_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
-    variables = {name: value for name, value in (environment or os.environ).items() if name not in _SECRETS}
-    library = str(Path(__file__).resolve().parents[2])
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, (library, variables.get("PYTHONPATH"))))
-    return variables
+    @property
+    def _half_written(self) -> list[Path]:
+        """The folders in which an export may have left a part."""
+        return [folder for folder in self._open.values() if folder is not None]
 
 
 def _checked(value: object, kind: type[_Kind]) -> _Kind:

@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
-_END_WAIT_S = 5.0
+_MOST_PIECES = 64
 
 
 def start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -28,36 +27,43 @@ def start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproces
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> int | None:
-    """Kill the tree of a started process and return the exit status, negative for a signal.
-
-    A process that has ended by itself keeps its own status; what it left running is killed. None if the process is
-    still held by the system after 5 s (a driver that does not return).
-    """
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the tree of a started process, without waiting for it; one that has ended by itself keeps its status."""
     # Killed before it is waited for: while the leader is unreaped, nobody else can get its number.
     if process.returncode is None:
         _kill_tree(process.pid)
-    deadline = time.monotonic() + _END_WAIT_S
-    if process.stdout is not None:
-        _wait_for_end_of(process.stdout.fileno(), deadline)
+
+
+def is_gone(process: subprocess.Popen[bytes]) -> bool:
+    """Return True once a killed process and its tree are gone, and ``returncode`` is its status. Never waits.
+
+    Behind a launcher the interpreter is no child of ours, but only it writes to the pipe: that ends with it.
+    """
+    if process.stdout is not None and not process.stdout.closed and not _is_at_end(process.stdout.fileno()):
+        return False
+    if process.poll() is None:
+        return False
+    close_pipes(process)
+    return True
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Let go of a process."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
-    try:
-        return process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return None
 
 
-def _wait_for_end_of(pipe: int, deadline: float) -> None:
-    """Read a pipe to its end: behind a launcher the interpreter is no child of ours, but only it writes there."""
+def _is_at_end(pipe: int) -> bool:
+    """Read what is left in a pipe; return False if somebody could still write to it."""
     os.set_blocking(pipe, False)
-    while time.monotonic() < deadline:
-        try:
+    try:
+        for _ in range(_MOST_PIECES):
             if not os.read(pipe, 65536):
-                return
-        except BlockingIOError:
-            time.sleep(0.001)
+                return True
+    except BlockingIOError:
+        pass
+    return False
 
 
 def end_own_tree(leader: int) -> None:

@@ -124,3 +124,9 @@ def children() -> list[int]:
     tasks = Path("/proc/self/task").iterdir()
     found = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
     return [pid for pid in found if b"worker.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_until_gone(worker: Worker) -> None:
+    """Poll until the child that was killed is gone; there is no other news."""
+    until(lambda: worker.poll() != [] or not worker.ending)
+    assert not worker.ending

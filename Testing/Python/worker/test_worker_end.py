@@ -33,6 +33,7 @@ from .conftest import (
     result_of,
     until,
     wait_for_end,
+    wait_until_gone,
     with_library,
 )
 
@@ -53,7 +54,7 @@ def test_cancel_ends_every_open_task_and_the_next_run_works(
     wait_for_end(connection)
     assert [(event.task, event.kind) for event in worker.poll()] == [(task, "cancelled") for task in tasks]
     assert not worker.busy
-    assert worker.poll() == []
+    wait_until_gone(worker)
     assert list(temporary.iterdir()) == []
     assert result_of(worker, "outbox", outbox_folder=tmp_path / "o") == []
 
@@ -70,6 +71,8 @@ def test_cancel_ends_the_programs_that_the_child_started(
     connection = silent.accept()
     worker.cancel()
     wait_for_end(connection)
+    assert [event.kind for event in worker.poll()] == ["cancelled"]
+    wait_until_gone(worker)
     assert list(temporary.iterdir()) == []  # pip's own temporary folders too
 
 
@@ -85,6 +88,7 @@ def test_cancel_ends_the_interpreter_behind_a_launcher(silent: SilentServer, tmp
     worker.cancel()
     wait_for_end(connection)
     assert [event.kind for event in worker.poll()] == ["cancelled"]
+    wait_until_gone(worker)
     assert list(temporary.iterdir()) == []
 
 
@@ -108,6 +112,8 @@ def test_a_half_written_export_is_removed_on_cancel(worker: Worker, silent: Sile
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "seg-001.dcm").touch()
     worker.cancel()
+    assert [event.kind for event in worker.poll()] == ["cancelled"] * 2
+    wait_until_gone(worker)
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["own"]
 
 
@@ -186,6 +192,7 @@ def test_garbage_from_the_child_is_refused(output: str, tmp_path: Path, temporar
     (event,) = last_events(worker)
     assert (event.kind, type(event.error)) == ("failed", WorkerError)
     assert "no answer" in str(event.error)
+    wait_until_gone(worker)
     assert list(temporary.iterdir()) == []
 
 
@@ -293,3 +300,23 @@ def test_slicers_own_interpreter_is_preferred(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", "")
     with pytest.raises(WorkerError, match="no Python"):
         client.find_python()
+
+
+@posix_only
+def test_cancel_does_not_wait_for_what_the_system_holds(tmp_path: Path, temporary: Path):
+    """A process out of reach, which holds the pipe open, stands for a child that a driver does not let go."""
+    out_of_reach = tmp_path / "out-of-reach"
+    os.mkfifo(out_of_reach)
+    launcher = tmp_path / "python"
+    launcher.write_text(f"#!/bin/sh\nsetsid sh -c 'read line < {out_of_reach}' &\nexec cat >/dev/null\n")
+    launcher.chmod(stat.S_IRWXU)
+    worker = Worker(python=str(launcher))
+    worker.submit("outbox", outbox_folder=tmp_path / "o")
+    with out_of_reach.open("w") as fifo:  # opens when the other end does
+        worker.cancel()
+        assert [event.kind for event in worker.poll()] == ["cancelled"]
+        assert worker.ending
+        assert len(list(temporary.iterdir())) == 1
+        print("go", file=fifo)
+    wait_until_gone(worker)
+    assert list(temporary.iterdir()) == []
