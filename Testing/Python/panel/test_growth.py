@@ -38,7 +38,7 @@ def use(shell, ct_files, *, compute: bool) -> None:
 
 def close_scene(shell) -> None:
     shell.scene.Clear(0)
-    shell.process()
+    shell.wait_until(lambda: not shell.widget.panel.runner.worker.ending, SLOW_S, "the end of the worker")
 
 
 def what_there_is(shell, temporary: Path) -> dict[str, int]:
