@@ -14,7 +14,6 @@ import numpy as np
 import SimpleITK  # noqa: F401 - what the libraries themselves take is none of a model's
 import torch
 from AIDicomBridgeLib import Catalogue
-from AIDicomBridgeLib.inference import kept_memory
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.member import Member
 from AIDicomBridgeLib.inference.rules import Cleanup, Decision, InputRules, IntensityStep, WindowRules
@@ -88,7 +87,6 @@ def status(name: str) -> int:
 def main(folder: Path) -> None:
     """Write a series and a card to an empty folder; print every way's bytes, measured and planned."""
     torch.set_num_threads(2)
-    kept_memory._USUAL_MMAP, kept_memory._USUAL_TRIM = 1 << 20, 0  # small arrays in the part of those of real volumes
     volume = read_volume(save_series(make_series(body_phantom(SHAPE), spacing_mm=(1.0, 1.0, 1.0)), folder / "series"))
     card = dataclasses.replace(own_card(folder), input=InputRules("SPL"), windows=WindowRules((8, 72, 144), 0.0))
     own(card).segment(volume, any_body_part=True)  # threads and kernels are there afterwards

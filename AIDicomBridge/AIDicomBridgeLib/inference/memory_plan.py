@@ -103,6 +103,9 @@ class FixedNeed:
     ) -> "MemoryPlan":
         """Return it as a plan, which may not fit."""
         on_cpu = device.type == "cpu"
+        host = self.host_bytes + (self.device_bytes if on_cpu else 0)
+        kept = int(_KEPT_SHARE * self.device_bytes)
+        keeps_freed = on_cpu and (host_available is None or host + kept <= host_available)
         return MemoryPlan(
             device=str(device),
             precision=_name(precision),
@@ -113,10 +116,11 @@ class FixedNeed:
             patch=self.window,
             window_count=self.window_count,
             device_bytes=0 if on_cpu else self.device_bytes,
-            host_bytes=self.host_bytes + (self.device_bytes if on_cpu else 0),
+            host_bytes=host + (kept if keeps_freed else 0),
             device_available=None if on_cpu else device_available,
             host_available=host_available,
             notes=self.notes,
+            keeps_freed=keeps_freed,
         )
 
 
@@ -214,8 +218,8 @@ def possible_plans(
 ) -> list[MemoryPlan]:
     """Return the ways to run a task, the quickest first and the leanest last.
 
-    They differ in the batch, in the type of the sums, and on a GPU in where the volume and the sums lie. On the CPU
-    each keeps freed memory if there is room for it.
+    They differ in the batch, in the type of the sums, on the CPU in whether freed memory is kept, and on a GPU in where
+    the volume and the sums lie.
     """
     import torch
 
@@ -236,28 +240,25 @@ def possible_plans(
                     on_device = max(preparing, forward + running) + task.weights_bytes
                 else:
                     on_device = forward + task.weights_bytes
-                    host = max(host + preparing, running)
+                    host = max(host + preparing, running + task.classes * math.prod(task.patch) * sums.itemsize)
                 host = max(host + _labels(task), _finishing(task))
-                kept = int(_KEPT_SHARE * forward)
-                keeps_freed = on_cpu and (host_available is None or host + kept <= host_available)
-                plans.append(
-                    MemoryPlan(
-                        device=str(device),
-                        precision=_name(precision),
-                        batch=batch,
-                        accumulator_device=place,
-                        accumulator_precision="" if task.whole else _name(sums),
-                        grid=task.grid,
-                        patch=task.patch,
-                        window_count=task.window_count,
-                        device_bytes=on_device,
-                        host_bytes=host + (kept if keeps_freed else 0),
-                        device_available=None if on_cpu else device_available,
-                        host_available=host_available,
-                        notes=notes,
-                        keeps_freed=keeps_freed,
-                    )
+                plan = MemoryPlan(
+                    device=str(device),
+                    precision=_name(precision),
+                    batch=batch,
+                    accumulator_device=place,
+                    accumulator_precision="" if task.whole else _name(sums),
+                    grid=task.grid,
+                    patch=task.patch,
+                    window_count=task.window_count,
+                    device_bytes=on_device,
+                    host_bytes=host,
+                    device_available=None if on_cpu else device_available,
+                    host_available=host_available,
+                    notes=notes,
                 )
+                keeping = replace(plan, host_bytes=host + int(_KEPT_SHARE * forward), keeps_freed=True)
+                plans += [keeping, plan] if on_cpu and keeping.fits else [plan]
     return plans
 
 
@@ -303,7 +304,8 @@ def leaner_plan(plans: list[MemoryPlan], failed: MemoryPlan) -> MemoryPlan | Non
     for plan in plans:
         leaner = needs(plan) < needs(failed)
         if leaner and (plan.host_available is None or plan.host_bytes <= plan.host_available):
-            return _stepped_down(replace(plan, notes=failed.notes), "after running out of memory")
+            given_up = "without keeping freed memory " if failed.keeps_freed and not plan.keeps_freed else ""
+            return _stepped_down(replace(plan, notes=failed.notes), f"{given_up}after running out of memory")
     return None
 
 

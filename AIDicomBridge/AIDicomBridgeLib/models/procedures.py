@@ -59,7 +59,7 @@ class ProcedureRun:
         """Return the labels on the volume's grid, no probabilities, and how they were come by."""
         plan = self.plan()
         try:
-            with freed_memory_kept():
+            with freed_memory_kept(plan.keeps_freed):
                 return PROCEDURES[self.procedure].run(self, progress, cancel), None, plan
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

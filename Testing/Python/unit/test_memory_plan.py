@@ -80,10 +80,14 @@ def test_after_running_out_of_memory_the_next_leaner_plan_is_taken() -> None:
     ways = plans(64)
     seen, plan = [], choose_plan(ways)
     while plan is not None:
-        seen.append((plan.batch, plan.accumulator_precision))
+        seen.append((plan.batch, plan.accumulator_precision, plan.keeps_freed))
         plan = leaner_plan(ways, plan)
-    assert seen == [(4, "float32"), (2, "float32"), (1, "float32"), (1, "float16")]
-    assert "after running out of memory" in leaner_plan(ways, ways[0]).notes[0]
+    both = (True, False)
+    assert seen == [
+        *((batch, "float32", keeps) for batch in (4, 2, 1) for keeps in both),
+        *((1, "float16", keeps) for keeps in both),
+    ]
+    assert "without keeping freed memory after running out of memory" in leaner_plan(ways, ways[0]).notes[0]
 
 
 def test_the_dry_run_finds_what_layers_hold_and_leaves_the_network_alone() -> None:
@@ -130,13 +134,13 @@ def test_running_out_of_memory_steps_down_and_says_so(tmp_path: Path, monkeypatc
 
     def short_of_memory(*arguments, **keywords) -> None:
         sums.append(arguments[5].accumulator_precision)
-        if len(sums) == 1:
+        if len(sums) <= 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         run(*arguments, **keywords)
 
     monkeypatch.setattr(network_run, "run_windows", short_of_memory)
     result = model.segment(volume, any_body_part=True)
-    assert sums == ["float32", "float16"]
+    assert sums == ["float32", "float32", "float16"]
     assert result.provenance is not None
     assert "stepped down to batch 1 with sums in float16 on cpu after running out" in result.provenance.memory_plan
 
