@@ -43,8 +43,8 @@ def monai_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        It cannot be read, or has a step that is not known, hidden in an expression, or done to several input channels
-        as one.
+        It cannot be read, says no modality, or has a step that is not known, hidden in an expression, or done to
+        several input channels as one.
     """
     files = BundleFiles(path)
     metadata, configuration_file = files.table(METADATA), _configuration_file(files)
@@ -55,7 +55,7 @@ def monai_card(path: Path) -> ModelCard:
         classes = int(prediction["num_channels"])
         names = {int(key): str(value) for key, value in (prediction.get("channel_def") or {}).items()}
         channels = int(image.get("num_channels", 1))
-        channel_names = tuple(str(said) for _, said in sorted((image.get("channel_def") or {}).items()))
+        channel_names = tuple(str(said) for said in _in_order(image.get("channel_def") or {}))
         name, version = str(metadata.get("name", path.stem)), str(metadata.get("version", "0"))
         background = classes > 1 and names.get(0, "background").lower() == "background"
         labels = range(1, classes) if background else range(classes)
@@ -134,8 +134,18 @@ def _configuration_file(files: BundleFiles) -> str:
 
 
 def _modalities(image: Mapping[str, Any]) -> tuple[str, ...]:
-    given = image.get("modality", "CT")
+    given = image.get("modality")
+    if not given:
+        raise ModelError(
+            "the bundle does not say for which modality it is",
+            advice=f'Write it into {METADATA}, beside the "num_channels" of its image: "modality": "CT", or "MR".',
+        )
     return tuple(given) if isinstance(given, list) else (str(given),)
+
+
+def _in_order(channels: Mapping[str, Any]) -> list[Any]:
+    """Return what a bundle calls its channels, by their numbers, which JSON holds as text."""
+    return [channels[number] for number in sorted(channels, key=int)]
 
 
 def _known_network(configuration: Configuration) -> "nn.Module":

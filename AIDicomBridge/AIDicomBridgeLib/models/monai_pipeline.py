@@ -110,7 +110,8 @@ def output_rules(configuration: Configuration, channels: int, background: bool) 
     Raises
     ------
     ModelError
-        A step is not known in all of its options, or contradicts the channels; the text names it.
+        A step is not known in all of its options, or contradicts the channels, or several channels may overlap; the
+        text names it.
     """
     values = tuple(range(channels)) if background else tuple(range(1, channels + 1))
     activation, threshold, activated = "softmax" if background else "sigmoid", 0.5, False
@@ -139,6 +140,12 @@ def output_rules(configuration: Configuration, channels: int, background: bool) 
         step.refuse_other_options()
     if activation != "softmax" and background:
         raise ModelError("the bundle's channels begin with the background, and each has a threshold", advice=ADVICE)
+    if activation != "softmax" and channels > 1:
+        raise ModelError(
+            f"the bundle's {channels} channels have a threshold each: they may overlap, or lie within one another, and "
+            "nothing in a bundle says which of them a voxel gets",
+            advice='Write a model card for its network that says so: overlap_rule = "highest" or "last".',
+        )
     final = activation == "none"  # the network's own outputs are what is compared with the threshold
     return Decision(values, "sigmoid" if final else activation, final, threshold), tuple(cleanups)
 

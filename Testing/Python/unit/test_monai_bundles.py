@@ -115,6 +115,7 @@ def test_intensities_are_those_of_the_step(tmp_path: Path, step: dict[str, Any],
 
 def test_steps_after_the_network_decide_and_clean_up(tmp_path: Path) -> None:
     largest = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1]}
+    only = largest | {"applied_labels": 0}
     argmax = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
     softmax = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
     card = folder_card(write_bundle(tmp_path / "softmax", postprocessing=[softmax, argmax, largest]))
@@ -126,12 +127,19 @@ def test_steps_after_the_network_decide_and_clean_up(tmp_path: Path) -> None:
 
     sigmoid = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
     cut = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.3}
-    channels = ("core", "whole")
-    card = folder_card(write_bundle(tmp_path / "sigmoid", channels=channels, postprocessing=[sigmoid, cut, largest]))
+    card = folder_card(write_bundle(tmp_path / "sigmoid", channels=("whole",), postprocessing=[sigmoid, cut, only]))
     assert card.decision is not None
-    assert (card.decision.values, card.decision.activation, card.decision.threshold) == ((1, 2), "sigmoid", 0.3)
+    assert (card.decision.values, card.decision.activation, card.decision.threshold) == ((1,), "sigmoid", 0.3)
     assert not card.decision.outputs_are_probabilities
-    assert [cleanup.label for cleanup in card.cleanups] == [2]
+    assert [cleanup.label for cleanup in card.cleanups] == [1]
+
+
+@pytest.mark.parametrize("activated", [[{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}], []])
+def test_channels_that_lie_within_one_another_are_refused_by_name(tmp_path: Path, activated: list[Any]) -> None:
+    nested = ("whole tumour", "tumour core", "enhancing tumour")
+    cut = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
+    with pytest.raises(ModelError, match=r"3 channels .* may overlap.* Write a model card .* overlap_rule"):
+        folder_card(write_bundle(tmp_path / "bundle", channels=nested, postprocessing=[*activated, cut]))
 
 
 def test_another_configuration_is_another_model(tmp_path: Path) -> None:
@@ -190,6 +198,23 @@ def test_metadata_of_one_channel_is_a_segment(tmp_path: Path) -> None:
     card = folder_card(folder)
     assert card.decision is not None
     assert (len(card.segments), card.decision.activation) == (1, "sigmoid")
+
+
+def test_input_channels_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = tuple(f"in{number}" for number in range(12))
+    rules = folder_card(write_bundle(tmp_path / "bundle", inputs=names)).input
+    assert rules is not None
+    assert rules.channel_names == names
+
+
+def test_a_bundle_that_says_no_modality_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    file = folder / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    del metadata["network_data_format"]["inputs"]["image"]["modality"]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(ModelError, match=r"does not say for which modality.*configs/metadata\.json"):
+        folder_card(folder)
 
 
 def test_a_bundle_of_two_channels_takes_two_series(tmp_path: Path) -> None:
