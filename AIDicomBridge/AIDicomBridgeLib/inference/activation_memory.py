@@ -43,7 +43,7 @@ def activation_bytes(network: Any, shape: tuple[int, ...], precision: "torch.dty
         empty = copy.deepcopy(network, memo).to(precision)
         with torch.no_grad(), _live_bytes() as live:
             empty(torch.empty(shape, dtype=precision, device="meta"))
-    except (RuntimeError, NotImplementedError, TypeError):
+    except Exception:  # noqa: BLE001 - a network can raise anything; if it is wrong itself, its run says so by name
         return fallback, False
     return int(live.peak * HEADROOM), True
 
@@ -95,15 +95,18 @@ def _known_result(name: str, args: Any, options: Any) -> "torch.Tensor | None":
     """
     import torch
 
+    given = args[0] if args else options.get("tensors" if name == "cat" else "input")
+    if given is None:
+        return None
     if name.endswith("_norm"):
-        return torch.empty_like(args[0])
+        return torch.empty_like(given)
     if name in ("leaky_relu", "elu", "gelu"):
         in_place = options.get("inplace") is True or any(value is True for value in args[1:])
-        result: torch.Tensor = args[0] if in_place else torch.empty_like(args[0])
+        result: torch.Tensor = given if in_place else torch.empty_like(given)
         return result
     if name == "cat":
         dim = options.get("dim", args[1] if len(args) > 1 else 0)
-        size = list(args[0][0].shape)
-        size[dim] = sum(tensor.shape[dim] for tensor in args[0])
-        return torch.empty(size, dtype=args[0][0].dtype, device=args[0][0].device)
+        size = list(given[0].shape)
+        size[dim] = sum(tensor.shape[dim] for tensor in given)
+        return torch.empty(size, dtype=given[0].dtype, device=given[0].device)
     return None

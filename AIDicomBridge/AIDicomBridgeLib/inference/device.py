@@ -2,10 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import DependencyError, ModelError
+from ..errors import BridgeError, DependencyError, ModelError
 
 if TYPE_CHECKING:
     import torch
+
+# What torch says on Linux and on Windows, within TorchScript, of CUDA and its libraries; and onnxruntime.
+_OUT_OF_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def choose_device(name: str = "auto") -> "torch.device":
@@ -55,9 +64,9 @@ def choose_precision(device: "torch.device") -> "torch.dtype":
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return True if torch or Python raised the error for lack of memory; on the CPU it has no type of its own."""
+    """Return True if torch, Python or another runtime raised the error for lack of memory; few have a type for it."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return not isinstance(error, BridgeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -109,7 +109,7 @@ class Ensemble:
     ) -> "torch.Tensor":
         """Return the outputs (classes, D, H, W) of a whole volume (C, D, H, W) seen at once.
 
-        A stack of layers reports after each; any other network only before and after.
+        A stack of layers reports after each; any other network only before and after. A cancel is heard as in a call.
         """
         where = f"{self.device}, {str(self.precision).removeprefix('torch.')}"
         layers = self.members[0].layers if self.forwards == 1 else []
@@ -119,7 +119,8 @@ class Ensemble:
         activation = tensor[None]
         for number, layer in enumerate(layers, start=1):
             check_cancel(cancel)
-            activation = layer(activation)
+            with interruptible(cancel):
+                activation = layer(activation)
             report(progress, "segment", number, len(layers), "layers", where)
         return activation[0]
 

@@ -20,6 +20,10 @@ def interruptible(cancel: CancelToken | None) -> Iterator[None]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Listening(TorchDispatchMode):
+        supports_higher_order_operators = (
+            True  # torch.cond and its like, in exported networks: heard before, not within
+        )
+
         @classmethod
         def _should_skip_dynamo(cls) -> bool:
             return False  # to have torch skip it would import its compiler: seconds, and nothing is compiled here

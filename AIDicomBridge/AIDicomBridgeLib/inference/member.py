@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BridgeError, ModelError
+from ..errors import BridgeError, MemoryLimitError, ModelError
 from .device import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ class Member:
         compiled
             Let torch compile a network with layers of its own for the shape of its first window: that takes a minute,
             and a C++ compiler on the machine.
+
+        Raises
+        ------
+        MemoryLimitError
+            The device has no room for the weights.
         """
         import torch
 
@@ -59,7 +64,15 @@ class Member:
         )
         self._input_type = torch.float32 if self._autocast else self.precision
         if isinstance(self.network, torch.nn.Module):
-            self.network = self.network.to(device, self._input_type)
+            try:
+                self.network = self.network.to(device, self._input_type)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise MemoryLimitError(
+                    f"the memory of {device} does not suffice for the weights of the network",
+                    advice="Close other programs, or use another device.",
+                ) from error
         self._device = device
         self._run = self.network
         if compiled and isinstance(self.network, torch.nn.Module) and self.casting == "weights":
@@ -87,6 +100,8 @@ class Member:
         ------
         ModelError
             The network fails on them, or gives no tensor.
+        MemoryError
+            There is not enough, on whichever device.
         """
         import torch
 
@@ -120,7 +135,7 @@ class Member:
             raise
         except Exception as error:  # a program, a compiler or a runtime can raise anything
             if is_out_of_memory(error):
-                raise
+                raise MemoryError(str(error)) from error  # of one type, whatever ran the network
             raise self._failure(error, windows) from error
 
     def _failure(self, error: Exception, windows: "torch.Tensor") -> ModelError:

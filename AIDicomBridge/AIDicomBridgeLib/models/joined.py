@@ -92,6 +92,7 @@ class JoinedModel(Model):
         shape = (volume if isinstance(volume, ImageVolume) else volume[0]).voxels.shape
         labels = np.zeros(shape, np.uint8 if len(self.card.segments) < 256 else np.uint16)
         found: LabelVolume | None = None
+        plans: list[str] = []
         before = 0
         for number, part in enumerate(self._parts, start=1):
             found = part.segment(
@@ -105,6 +106,7 @@ class JoinedModel(Model):
             inside = found.labels > 0
             labels[inside] = found.labels[inside].astype(labels.dtype) + before
             before += len(part.card.segments)
+            plans += [found.provenance.memory_plan] if found.provenance else []
         if found is None:
             raise ModelError(f"the model {self.card.name} joins nothing")
         provenance = found.provenance and replace(
@@ -112,6 +114,7 @@ class JoinedModel(Model):
             model=self.card.name,
             version=self.card.version,
             weights_sha256=self.weights_sha256,
+            memory_plan=" + ".join(dict.fromkeys(plans)),
         )
         return replace(found, labels=labels, segments=self.card.segments, provenance=provenance)
 

@@ -99,6 +99,26 @@ def test_the_dry_run_finds_what_layers_hold_and_leaves_the_network_alone() -> No
     assert activation_bytes(lambda x: x, (1, 1, 32, 32, 32), torch.float32)[1] is False
 
 
+@pytest.mark.parametrize("error", [ValueError("x"), IndexError("x"), AssertionError()])
+def test_a_network_that_fails_without_data_is_estimated(error: Exception) -> None:
+    class Failing(torch.nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    assert activation_bytes(Failing(), (1, 1, 8, 8, 8), torch.float32)[1] is False
+
+
+def test_the_dry_run_understands_keywords() -> None:
+    class ByKeyword(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.nn.functional.leaky_relu(input=torch.nn.functional.instance_norm(input=x))
+            return torch.cat(tensors=[x, x], dim=1)
+
+    found, dry = activation_bytes(ByKeyword(), (1, 1, 8, 8, 8), torch.float32)
+    assert dry
+    assert found >= 4 * 8**3 * 4
+
+
 def test_a_model_plans_refuses_and_runs_within_a_limit(tmp_path: Path) -> None:
     card = own_card(tmp_path)
     folder = WeightsFolder(tmp_path)

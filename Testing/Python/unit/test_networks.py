@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from AIDicomBridgeLib.errors import JobCancelled, ModelError
+from AIDicomBridgeLib.errors import JobCancelled, MemoryLimitError, ModelError
 from AIDicomBridgeLib.inference import interruptible
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.member import Member
@@ -29,9 +29,9 @@ class _InFloat(torch.nn.Module):
         return torch.einsum("ncdhw,ncxyz->ncdhw", x.float(), self.scale) + torch.ones(1, dtype=torch.float32)
 
 
-def exported(windows: int) -> Member:
+def exported(windows: int, network: torch.nn.Module | None = None) -> Member:
     file = io.BytesIO()
-    torch.export.save(torch.export.export(_InFloat().eval(), (torch.zeros(windows, 1, 4, 4, 4),)), file)
+    torch.export.save(torch.export.export((network or _InFloat()).eval(), (torch.zeros(windows, 1, 4, 4, 4),)), file)
     return load_export(file.getvalue())
 
 
@@ -39,6 +39,11 @@ def scripted() -> Member:
     file = io.BytesIO()
     torch.jit.save(torch.jit.trace(_InFloat().eval(), torch.zeros(1, 1, 4, 4, 4)), file)
     return load_torchscript(file.getvalue())
+
+
+class _Choosing(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,))
 
 
 @pytest.mark.parametrize("make", [scripted, lambda: exported(1)])
@@ -130,3 +135,65 @@ def test_cancel_is_heard_within_a_network(make, monkeypatch: pytest.MonkeyPatch)
     with torch.inference_mode(), pytest.raises(JobCancelled):
         ensemble(torch.ones(1, 1, 4, 4, 4), cancel)
     assert len(looks) == 4  # the third, and the one that asks why the network ended
+
+
+@pytest.mark.parametrize("cancel", [None, CancelToken()])
+def test_an_exported_network_that_chooses_its_way_runs_with_and_without_a_cancel(cancel: CancelToken | None) -> None:
+    ensemble = Ensemble([exported(1, _Choosing())], CPU, torch.float32)
+    with torch.inference_mode():
+        for value, expected in ((1.0, 2.0), (-1.0, -2.0)):
+            found = ensemble(torch.full((1, 1, 4, 4, 4), value), cancel)
+            torch.testing.assert_close(found, torch.full((1, 1, 4, 4, 4), expected))
+
+
+def test_cancel_is_heard_within_a_deep_layer_of_a_stack() -> None:
+    cancel, passed = CancelToken(), []
+
+    class Deep(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for number in range(50):
+                x = x + 1
+                passed.append(number)
+                cancel.cancel()
+            return x
+
+    ensemble = Ensemble([torch.nn.Sequential(Deep())], CPU, torch.float32)
+    with torch.inference_mode(), pytest.raises(JobCancelled):
+        ensemble.whole(torch.ones(1, 4, 4, 4), None, cancel)
+    assert passed == [0]
+
+
+class _StrangerError(Exception):
+    """As onnxruntime's are: no RuntimeError."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("alloc_cpu.cpp:114 data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("operation failed in the TorchScript interpreter.\nRuntimeError: CUDA out of memory. Tried to"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        _StrangerError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"),
+    ],
+)  # fmt: skip
+def test_lack_of_memory_is_one_error_whoever_says_it(error: Exception) -> None:
+    def network(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(MemoryError):  # which a run answers with a leaner plan
+        Ensemble([network], CPU, torch.float32)(torch.ones(1, 1, 2, 2, 2))
+
+
+def test_no_room_for_the_weights_is_a_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    network = torch.nn.Conv3d(1, 2, 1)
+    monkeypatch.setattr(network, "to", full)
+    with pytest.raises(MemoryLimitError, match="he memory of cpu does not suffice for the weights"):
+        Ensemble([network], CPU, torch.float32)
