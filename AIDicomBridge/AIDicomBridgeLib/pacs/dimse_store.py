@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Two presentation contexts per kind and one for verification stay below 128.
 _KINDS_PER_ASSOCIATION = 60
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
 _LEAST_SHARE = 10  # instances for which another association is worth its while
 _OTHER_WARNINGS = (0x0001, 0x0107, 0x0116)  # beside 0xBxxx, PS3.7 annex C: the instance was stored
 
@@ -63,17 +64,19 @@ def store_instances(
     sending = _Sending(endpoint, len(instances), outcomes, progress, cancel)
     at_once = endpoint.associations
     nobody_got_in = True
-    for _attempt in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         open_ones = [item for item in instances if item.sop_instance_uid not in outcomes]
         batches = [share for batch in _batches_by_kind(open_ones) for share in shares(batch, at_once, _LEAST_SHARE)]
         run_parallel([partial(sending.try_batch, batch) for batch in batches], at_once, sending.show_progress)
-        may_be_too_many = at_once > 1 and sending.turned_away > 0
+        may_be_too_many = endpoint.associations > 1 and sending.turned_away > 0 and attempt + 1 < _ATTEMPTS
         if nobody_got_in and sending.first_failure is not None and not outcomes and not may_be_too_many:
             raise sending.first_failure
         nobody_got_in = nobody_got_in and sending.turned_away == len(batches)
         if sending.out_of_time:
             break
         at_once, sending.turned_away = max(1, at_once - sending.turned_away), 0  # peers limit how many they accept
+        if may_be_too_many:  # and count for a while those that have ended
+            cancel.wait(_PAUSE_SECONDS * (attempt + 1))
     for item in instances:
         outcomes.setdefault(
             item.sop_instance_uid, InstanceOutcome(item.sop_instance_uid, Outcome.UNKNOWN, reason=sending.last_reason)
