@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from ..results.labels import LabelVolume, label_values
+from ..results.labels import LabelVolume
 from ..results.segment_description import display_color
-from ..series.regular_grid import regular_volume
+from ..series.regular_grid import labels_between_slices, regular_volume
 from ..series.volume import ImageVolume
 from ..series.window import stored_window
 from .picture_views import VIEW_NAMES, PictureSubject, SegmentStyle
@@ -75,20 +75,8 @@ def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubj
     segments = tuple(SegmentStyle(segment.label, segment.name, display_color(segment)) for segment in labels.segments)
     window, level = _window(volume)
     shown = regular_volume(volume)
-    return PictureSubject(shown.voxels, _shown_labels(volume, labels), shown.ijk_to_lps, segments, window, level, size)
-
-
-def _shown_labels(volume: ImageVolume, labels: LabelVolume) -> np.ndarray:
-    """Return the labels where the regular grid of the volume has its voxels."""
-    if not volume.source.irregularity:
-        return labels.labels
-    shape = regular_volume(volume).voxels.shape
-    shown, largest = np.zeros(shape, labels.labels.dtype), np.zeros(shape, np.float32)
-    for value in label_values(labels.labels)[::-1]:  # background last: a segment wins where both are equal
-        share = regular_volume(replace(volume, voxels=(labels.labels == value).astype(np.float32))).voxels
-        shown[share > largest] = value
-        np.maximum(largest, share, out=largest)
-    return shown
+    shown_labels = labels_between_slices(labels.labels, volume.source)
+    return PictureSubject(shown.voxels, shown_labels, shown.ijk_to_lps, segments, window, level, size)
 
 
 def _window(volume: ImageVolume) -> tuple[float, float]:

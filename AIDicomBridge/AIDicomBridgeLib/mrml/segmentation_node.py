@@ -47,8 +47,6 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
     ------
     EncodingError
         A code cannot be written as Slicer's terminology.
-    GeometryError
-        As :func:`~..series.regular_grid.labels_between_slices`.
     """
     default_name = labels.provenance.model if labels.provenance else labels.segments[0].name
     entries = {segment.label: terminology_entry(segment) for segment in labels.segments}  # before any node exists

@@ -44,8 +44,6 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, p
 
     Raises
     ------
-    GeometryError
-        As :func:`~..series.regular_grid.regular_grid`.
     ConflictError
         The scene has the study of another patient, or the series in another study.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import EncodingError, GeometryError
-from ..series.regular_grid import labels_on_slices, regular_grid
+from ..series.regular_grid import labels_off_slices, labels_on_slices, regular_grid
 from ..series.source_series import SourceSeries
 from .labels import LabelVolume, Provenance, Segment
 
@@ -52,7 +52,7 @@ def put_layers_together(
     EncodingError
         There is no segment.
     GeometryError
-        A segment reaches outside of the source.
+        A segment reaches outside of the source, or was edited between its slices only.
     """
     segments = tuple(segment for layer in layers for segment in layer.segments)
     if _is_whole_grid(layers, source):
@@ -80,7 +80,8 @@ def _is_whole_grid(layers: Sequence[LabelLayer], source: SourceSeries) -> bool:
 def _filled_grids(layers: Sequence[LabelLayer], source: SourceSeries) -> list[np.ndarray]:
     """Return label arrays of the source that hold all layers, as few as go without two segments in one voxel."""
     shape = regular_grid(source).shape
-    largest = max((segment.label for layer in layers for segment in layer.segments), default=0)
+    segments = [segment for layer in layers for segment in layer.segments]
+    largest = max((segment.label for segment in segments), default=0)
     dtype = np.dtype(np.uint8 if largest < 256 else np.uint16)
     grids = [np.zeros(shape, dtype)]
     for layer in layers:
@@ -90,7 +91,7 @@ def _filled_grids(layers: Sequence[LabelLayer], source: SourceSeries) -> list[np
         if np.count_nonzero(inside) < np.count_nonzero(found):
             found[of_layer] = 0
             raise GeometryError(
-                f"the segment {_name_of(found, layer)} reaches outside of its source",
+                f"the segment {_name_of(found, layer.segments)} reaches outside of its source",
                 uid=source.series_uid,
                 advice="Erase what lies outside of the source volume; there is no frame for it.",
             )
@@ -101,7 +102,22 @@ def _filled_grids(layers: Sequence[LabelLayer], source: SourceSeries) -> list[np
         else:
             grids.append(np.zeros(shape, dtype))
             grids[-1][of_grid] = inside
+    for grid in grids:
+        _refuse_lost_edits(grid, segments, source)
     return [labels_on_slices(grid, source) for grid in grids]
+
+
+def _refuse_lost_edits(labels: np.ndarray, segments: Sequence[Segment], source: SourceSeries) -> None:
+    lost = labels_off_slices(labels, source) if source.irregularity else None
+    if lost is None or not lost.any():
+        return
+    planes = np.flatnonzero(lost.any(axis=(1, 2)))
+    raise GeometryError(
+        f"the segment {_name_of(lost, segments)} was edited where the series has no slice: {np.count_nonzero(lost)} "
+        f"voxels, in planes {planes[0]} to {planes[-1]} of the volume as it is shown (K, from 0 on)",
+        uid=source.series_uid,
+        advice="Make these voxels as they are in the next plane that is a slice, or edit that slice too.",
+    )
 
 
 def _with_labels(layer: LabelLayer, dtype: np.dtype) -> np.ndarray:
@@ -117,10 +133,10 @@ def _with_labels(layer: LabelLayer, dtype: np.dtype) -> np.ndarray:
     return of_value[array if array.dtype.kind in "iu" else array.astype(np.int64)]
 
 
-def _name_of(labels: np.ndarray, layer: LabelLayer) -> str:
+def _name_of(labels: np.ndarray, segments: Sequence[Segment]) -> str:
     """Return the name of a segment that is in an array of labels."""
     found = int(labels.max())
-    return next(repr(segment.name) for segment in layer.segments if segment.label == found)
+    return next(repr(segment.name) for segment in segments if segment.label == found)
 
 
 def _overlap(

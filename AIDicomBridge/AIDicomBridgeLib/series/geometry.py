@@ -131,9 +131,9 @@ def _irregularity(
         )
     along, widest = float(step @ normal), float(gaps.max())
     if (np.abs(gaps / typical - 1) > SPACING_TOLERANCE).any():
-        missing = bool(np.allclose(gaps / typical, np.round(gaps / typical), atol=0.05))
-        what = "slices are missing" if missing else "the slices are unevenly spaced"
-        return f"{what}: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm"
+        if np.allclose(gaps / typical, np.round(gaps / typical), atol=0.05):
+            return f"slices are missing: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm"
+        return f"the slices are unevenly spaced: they lie {gaps.min():.3f} to {widest:.3f} mm apart"
     shift = float(np.linalg.norm(step - along * normal))
     if shift * len(gaps) > _STRAIGHT * pixel_spacing:
         degrees = np.degrees(np.arctan2(shift, along))

@@ -73,7 +73,8 @@ class SourceSeries:
             The files mix patients, studies, series or frames of reference, or two that differ share a SOP Instance
             UID.
         GeometryError
-            The slices do not form a regular grid, or form several; the text lists them. Or ``frames`` are not there.
+            The slices do not form a regular grid, or form several; the text lists them. They cannot be resampled: see
+            :func:`~.regular_grid.enclosing_grid`. Or ``frames`` are not there.
         NotFoundError
             No file is a slice of a volume.
         """

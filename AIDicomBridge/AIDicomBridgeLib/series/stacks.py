@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import BadDicomError, GeometryError
 from .dicom_file import decimal, element_as_read, whole_number
 from .geometry import SliceStack, orientation_name, plane_numbers, stack_slices
+from .regular_grid import enclosing_grid
 from .source_slice import SourceSlice
 from .stack_attributes import StackAttributes, Value
 
@@ -84,16 +85,23 @@ class Stack:
     problem: str = ""
 
     def ordered(self, *, allow_irregular: bool) -> SliceStack:
-        """Return order and affine of the slices; see :func:`~.geometry.stack_slices`."""
+        """Return order and affine of the slices; see :func:`~.geometry.stack_slices`.
+
+        Raises what that does, and :func:`~.regular_grid.enclosing_grid` for irregular slices that it allows.
+        """
         if self.problem:
             raise GeometryError(self.problem, advice="Ask for a series that holds one acquisition only.")
-        return stack_slices(
+        ordered = stack_slices(
             self.geometry.positions,
             self.geometry.orientations,
             self.geometry.spacings,
             single_slice_spacing=_slice_thickness(self.slices[0].header),
             allow_irregular=allow_irregular,
         )
+        if ordered.irregularity:
+            shape = (len(self.slices), *_size(self.slices[0]))
+            enclosing_grid(self.geometry.positions[list(ordered.order)], ordered.ijk_to_lps, shape)
+        return ordered
 
 
 def find_stacks(slices: Sequence[SourceSlice]) -> list[Stack]:

@@ -10,6 +10,7 @@ from AIDicomBridgeLib.mrml import pictures
 from AIDicomBridgeLib.mrml.core_scene import has_slicer_core
 from AIDicomBridgeLib.mrml.pictures import PILLOW, SLICER, Pictures, render_pictures
 from AIDicomBridgeLib.results.labels import LabelVolume
+from AIDicomBridgeLib.series.regular_grid import labels_between_slices
 from AIDicomBridgeLib.series.volume import read_volume
 from PIL import Image
 from synthetic import AXIAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
@@ -138,6 +139,7 @@ def test_slices_after_a_gap_are_drawn_where_they_are(volume_of, tmp_path):
     k, j, i = np.nonzero(subject.labels == 2)
     z_mm = (subject.ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)]))[2]
     assert abs(z_mm.mean() - volume.source.positions_mm[5][2]) <= 1.5  # half a slice; the source's own affine: 4 mm
+    np.testing.assert_array_equal(subject.labels, labels_between_slices(array, volume.source))  # as the scene shows it
 
 
 def test_nothing_about_the_patient_reaches_the_child(volume_of, tmp_path):

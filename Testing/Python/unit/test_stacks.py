@@ -10,7 +10,8 @@ from AIDicomBridgeLib.job import Job, run_job
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.results.segmentation import build_segmentation, read_segmentation
-from AIDicomBridgeLib.series.regular_grid import labels_on_slices, regular_volume
+from AIDicomBridgeLib.series.offered_stacks import offered_stacks
+from AIDicomBridgeLib.series.regular_grid import labels_between_slices, labels_on_slices, regular_volume
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from pydicom import Dataset
@@ -242,6 +243,28 @@ def test_a_job_resamples_when_asked_and_says_so(irregular, tmp_path: Path) -> No
 def test_a_gap_too_wide_to_be_filled_is_refused(tmp_path: Path) -> None:
     datasets = make_series(body_phantom(SHAPE), orientation=AXIAL)
     datasets[-1].ImagePositionPatient[2] += 3000
-    volume = read_volume(save_series(datasets, tmp_path), resample=True)
-    with pytest.raises(GeometryError, match="cannot be resampled"):
-        regular_volume(volume)
+    paths = save_series(datasets, tmp_path)
+    with pytest.raises(GeometryError, match=r"cannot be resampled.*Choose another series") as caught:
+        SourceSeries.from_files(paths, resample=True)  # before a voxel is read
+    assert caught.value.uid == datasets[0].SeriesInstanceUID
+    (offered,) = offered_stacks(paths)
+    assert "cannot be resampled" in offered.problem
+    assert not offered.irregularity  # so that nobody is asked for what cannot be done
+
+
+def test_the_network_sees_what_lies_on_thin_slices_among_thick_ones(tmp_path: Path) -> None:
+    datasets = make_series(np.zeros((33, 16, 20), np.int16), spacing_mm=(1.0, 0.8, 0.7))
+    for k, ds in enumerate(datasets[16:]):
+        ds.ImagePositionPatient[2] += 4.0 * k  # 16 slices at 1 mm, then 17 at 5 mm
+    middle = np.array(datasets[9].ImagePositionPatient, float) + np.array([10 * 0.7, 8 * 0.8, 0])
+    inside = _phantom_at(datasets, middle, 2.0)
+    assert np.flatnonzero(inside.any(axis=(1, 2))).tolist() == [7, 8, 9, 10, 11]
+    paths = save_series(datasets, tmp_path)
+    with pytest.raises(GeometryError, match=r"unevenly spaced: they lie 1.000 to 5.000 mm apart"):
+        read_volume(paths)
+    volume = read_volume(paths, resample=True)
+    seen = regular_volume(volume)
+    assert seen.spacing_mm[0] == pytest.approx(1.0)
+    np.testing.assert_array_equal(labels_on_slices((seen.voxels > -450).astype(np.uint8), volume.source), inside)
+    shown = labels_between_slices(inside.astype(np.uint8), volume.source)
+    np.testing.assert_array_equal(labels_on_slices(shown, volume.source), inside)
