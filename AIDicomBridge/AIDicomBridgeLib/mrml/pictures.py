@@ -16,7 +16,7 @@ from ..results.labels import LabelVolume
 from ..results.segment_description import display_color
 from ..series.regular_grid import labels_between_slices, regular_volume
 from ..series.volume import ImageVolume
-from ..series.window import stored_window
+from ..series.window import window_of
 from .picture_views import VIEW_NAMES, PictureSubject, SegmentStyle
 from .plain_pictures import render_plain
 
@@ -82,7 +82,7 @@ def _subject(volume: ImageVolume, labels: LabelVolume, size: int) -> PictureSubj
 def _window(volume: ImageVolume) -> tuple[float, float]:
     """Return (window, level): a CT's own; for other modalities, whose values have no unit, from the voxels."""
     if volume.modality == "CT":
-        return stored_window(volume.source.headers[0]) or (400.0, 40.0)
+        return window_of(volume) or (400.0, 40.0)
     sample = volume.voxels[:: max(1, len(volume.voxels) // 64), ::2, ::2]
     foreground = sample[sample > sample.min()]
     low, high = np.percentile(foreground, (1, 99.5)) if foreground.size else (0.0, 1.0)

@@ -169,8 +169,10 @@ def image_files_of(node: Any, source: SourceSeries) -> ImageFiles:
         As :func:`reference_volume_node` and :func:`noted_provenance`.
     """
     files = image_files(reference_volume_node(node), source.paths, source.frames)
+    if files.suv or source.modality != "PT":  # of CT with PET, what the model saw as SUV is the other one
+        return files
     provenance = noted_provenance(node)
-    return replace(files, suv=files.suv or (provenance is not None and bool(provenance.suv)))
+    return replace(files, suv=provenance is not None and bool(provenance.suv))
 
 
 def layer_node(

@@ -13,7 +13,7 @@ from ..series.regular_grid import regular_grid, regular_volume
 from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
-from ..series.window import stored_window
+from ..series.window import window_of
 from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
 from .grid_place import GridPlace, place_on_grid
 from .subject_hierarchy import Patients, patient_uid_of, place_series
@@ -51,10 +51,7 @@ def volume_node_from(volume: ImageVolume, scene: Any, name: str | None = None, p
     patient_uid = patient_uid_of(volume.source, scene, {} if patients is None else patients)
     read_as = [word for word, holds in ((_RESAMPLED, volume.resampled), (_SUV, volume.suv is not None)) if holds]
     name = name or " ".join([_series_title(volume.source), *(f"({word})" for word in read_as)])
-    window = stored_window(volume.source.slices[0].header)
-    if window is not None and volume.suv is not None:
-        window = window[0] * volume.suv.scale, window[1] * volume.suv.scale
-    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, window)
+    node = scalar_volume_node(volume.voxels, volume.ijk_to_lps, scene, name, window_of(volume))
     node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, " ".join(volume.source.sop_instance_uids))
     if volume.source.frames:
         node.SetAttribute(_FRAMES_ATTRIBUTE, volume.source.frames)

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import EncodingError, GeometryError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
-from ..series.window import stored_window
+from ..series.window import window_of
 from .capture import CaptureSeries, build_capture
 from .equipment import NOT_FOR_DIAGNOSTIC_USE
 from .labels import LabelVolume, Provenance
@@ -266,7 +266,7 @@ def _window(volume: ImageVolume, chosen: list[int], window: tuple[float, float] 
             raise EncodingError(f"the window {window} has no width")
         return window
     middle = chosen[len(chosen) // 2]
-    stored = stored_window(volume.source.headers[middle])
+    stored = window_of(volume, middle)
     if stored is not None:
         return stored[1], stored[0]
     low, high = np.percentile(volume.voxels[middle], (1, 99))
