@@ -1,6 +1,7 @@
 """How much memory the layers of a network hold at their peak, found by a dry run that computes nothing."""
 
 import copy
+import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ if TYPE_CHECKING:
 # Beside the tensors: the convolutions' own work space and the allocator's gaps. Measured: 1.0 to 1.3 in float32.
 HEADROOM = 1.35
 _CHANNELS_WHERE_UNKNOWN = 96  # full-resolution channels that a typical U-Net holds at its widest moment
+_TENSORS_AT_ONCE = 10  # of a U-Net's full-resolution width, with headroom: skip, its join, what comes of it
 
 
 def activation_bytes(network: Any, shape: tuple[int, ...], precision: "torch.dtype") -> tuple[int, bool]:
     """Return the predicted peak of a forward pass in bytes, input included, and whether it was found by a dry run.
 
     The dry run sends a tensor without data through a copy of the network without data and follows every tensor from
-    its making to its end. What cannot be run so (ONNX, some TorchScript) is estimated from the window alone.
+    its making to its end. What cannot be run so is estimated: TorchScript from the window and its convolutions' width,
+    other callables (ONNX) from the window alone.
 
     Parameters
     ----------
@@ -25,11 +28,9 @@ def activation_bytes(network: Any, shape: tuple[int, ...], precision: "torch.dty
     shape
         (N, C, D, H, W) or (N, C, H, W) of one batch.
     """
-    import math
-
     import torch
 
-    fallback = math.prod(shape[2:]) * shape[0] * _CHANNELS_WHERE_UNKNOWN * precision.itemsize
+    fallback = _estimated(network, shape, precision)
     if not isinstance(network, torch.nn.Module) or isinstance(network, torch.jit.ScriptModule):
         return fallback, False
     try:
@@ -46,6 +47,26 @@ def activation_bytes(network: Any, shape: tuple[int, ...], precision: "torch.dty
     except Exception:  # noqa: BLE001 - a network can raise anything; if it is wrong itself, its run says so by name
         return fallback, False
     return int(live.peak * HEADROOM), True
+
+
+def _estimated(network: Any, shape: tuple[int, ...], precision: "torch.dtype") -> int:
+    """Return what a forward pass may hold, from the window and the width of the first and the last convolution.
+
+    They are the ones that mostly work at full resolution.
+    """
+    import torch
+
+    weights = list(network.state_dict().values()) if isinstance(network, torch.nn.Module) else []
+    convolutions = [weight.shape for weight in weights if weight.ndim == len(shape) and weight.numel()]
+    widths = [
+        # An even kernel steps over voxels, mostly by its own size.
+        math.ceil(max(out, into) / math.prod(size for size in kernel if size % 2 == 0))
+        for out, into, *kernel in (*convolutions[:1], *convolutions[-1:])
+    ]
+    channels = max([_CHANNELS_WHERE_UNKNOWN, *(_TENSORS_AT_ONCE * width for width in widths)])
+    # Programs have types written into them.
+    itemsize = torch.float32.itemsize if isinstance(network, torch.jit.ScriptModule) else precision.itemsize
+    return math.prod(shape[2:]) * shape[0] * channels * itemsize
 
 
 def _live_bytes() -> Any:

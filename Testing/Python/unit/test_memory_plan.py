@@ -119,6 +119,38 @@ def test_the_dry_run_understands_keywords() -> None:
     assert found >= 4 * 8**3 * 4
 
 
+class _UNet(torch.nn.Module):
+    """Of two levels, as wide as is asked for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        sizes = [(1, width, 1), (width, 2 * width, 2), (2 * width, width, 1)]
+        self.first, self.down, self.join = (
+            torch.nn.Sequential(
+                torch.nn.Conv3d(into, out, 3, step, 1), torch.nn.InstanceNorm3d(out), torch.nn.LeakyReLU()
+            )
+            for into, out, step in sizes
+        )
+        self.up = torch.nn.ConvTranspose3d(2 * width, width, 2, 2)
+        self.last = torch.nn.Conv3d(width, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = self.first(x)
+        return self.last(self.join(torch.cat([kept, self.up(self.down(kept))], 1)))
+
+
+@pytest.mark.parametrize("width", [16, 64])
+def test_what_is_estimated_of_a_program_is_enough_and_not_far_too_much(width: int) -> None:
+    network, shape = _UNet(width).eval(), (1, 1, 8, 8, 8)
+    found, dry = activation_bytes(network, shape, torch.float32)
+    assert dry
+    program = torch.jit.trace(network, torch.zeros(shape))
+    for precision in (torch.float32, torch.bfloat16):
+        estimated, dry = activation_bytes(program, shape, precision)
+        assert not dry
+        assert found <= estimated <= 3 * found
+
+
 def test_a_model_plans_refuses_and_runs_within_a_limit(tmp_path: Path) -> None:
     card = own_card(tmp_path)
     folder = WeightsFolder(tmp_path)
