@@ -83,6 +83,7 @@ class LoadStage:
         self._failed: list[FoundSeries] = []
         self._asked: OnDisk | None = None  # the series about which the person is asked
         self._asked_at: list[FoundSeries] = []  # what was chosen in stage 1 then
+        self._waiting: list[OnDisk] = []  # the series that are to be asked about after it
         self.status = StageStatus("load", ui.loadCollapsibleButton.layout(), runner)
         self.choice = StackChoice(ui, runner.notify)
         ui.volumePatientLabel.setTextFormat(qt.Qt.PlainText)
@@ -108,7 +109,7 @@ class LoadStage:
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         chosen = self._find.chosen
-        if self._asked is not None and chosen != self._asked_at:
+        if (self._asked is not None or self._waiting) and chosen != self._asked_at:
             self._ask_nothing()
         title = _("none")
         if len(chosen) > 1:
@@ -174,6 +175,7 @@ class LoadStage:
                     nodes.append(node)
                     places.append(said)
                     self._failed.remove(found)
+            errors.sort(key=lambda failed: not self._is_asked(failed[0]))  # first the one that waits for an answer
             if errors and not nodes:
                 raise errors[0][1]
         self._ui.volumeComboBox.setCurrentNode(nodes[0])
@@ -198,8 +200,8 @@ class LoadStage:
 
     def _one_series(self, found: FoundSeries) -> Flow:
         """Retrieve one series, file it, and load it; return its volume node and sentences on it."""
-        kept = self._asked if self._asked is not None and self._asked.found == found else None
-        return (yield from self._volume(kept or (yield from self._retrieve(found))))
+        here = [kept for kept in (self._asked, *self._waiting) if kept is not None and kept.found == found]
+        return (yield from self._volume(here[0] if here else (yield from self._retrieve(found))))
 
     def _retrieve(self, found: FoundSeries) -> Flow:
         study_uid, series_uid = found.study.study_uid, found.series.series_uid
@@ -221,11 +223,11 @@ class LoadStage:
         files = ImageFiles(kept.paths, **options, suv=is_pet and self._ui.suvCheckBox.checked)
         try:
             volume = yield Call("read", files=files)
-        except GeometryError:
-            yield from self._ask(kept)
+        except GeometryError as error:
+            yield from self._ask(kept, error)
             raise
         if kept is self._asked:
-            self._ask_nothing()
+            self._withdraw()
         self._sources.remember(volume.source)
         node = volume_node_from(volume, slicer.mrmlScene, patients=self._sources.patients)
         said = kept.said
@@ -233,16 +235,41 @@ class LoadStage:
             said = (*said, _("It is shown resampled: {irregularity}.").format(irregularity=volume.source.irregularity))
         return node, " ".join(said)
 
-    def _ask(self, kept: OnDisk) -> Flow:
-        """Ask which stack to load and if to resample, where that would help."""
+    def _ask(self, kept: OnDisk, error: GeometryError) -> Flow:
+        """Ask which stack to load and if to resample, or raise why neither would help.
+
+        While another of the chosen series waits for its answer, this one is asked about after it.
+        """
+        if self._asked is not None and kept.found not in (None, self._asked.found):
+            if kept not in self._waiting:
+                self._waiting.append(kept)
+            return
+        if kept in self._waiting:
+            self._waiting.remove(kept)
         stacks = yield Call("stacks", paths=kept.paths)
         self._asked, self._asked_at = kept, self._find.chosen
-        if not self.choice.offer(stacks):
-            self._ask_nothing()
+        if self.choice.offer(stacks, kept.found.title if kept.found and len(self._asked_at) > 1 else ""):
+            return
+        self._withdraw()
+        if len(stacks) == 1 and stacks[0].problem not in ("", error.what):  # its advice would be in vain
+            raise GeometryError(
+                stacks[0].problem,
+                uid=error.uid,
+                advice="Retrieve the series again, or choose another series of the study.",
+            ) from error
 
-    def _ask_nothing(self) -> None:
+    def _withdraw(self) -> None:
+        """Take the question back."""
         self._asked = None
         self.choice.withdraw()
+
+    def _ask_nothing(self) -> None:
+        """Take the question back, and those that wait."""
+        self._waiting.clear()
+        self._withdraw()
+
+    def _is_asked(self, found: FoundSeries) -> bool:
+        return self._asked is not None and self._asked.found == found
 
     @property
     def _asked_of_volume(self) -> bool:
@@ -293,8 +320,8 @@ class LoadStage:
         with self.status.running(_("Reading where the volume comes from...")):
             try:
                 source = yield Call("source", files=files)
-            except GeometryError:
-                yield from self._ask(OnDisk(None, files.paths))
+            except GeometryError as error:
+                yield from self._ask(OnDisk(None, files.paths), error)
                 raise
         self._sources.remember(source)
         self.status.clear()

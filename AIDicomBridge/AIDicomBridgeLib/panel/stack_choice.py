@@ -23,16 +23,21 @@ class StackChoice:
     def __init__(self, ui: Any, on_change: Callable[[], None]) -> None:
         self._ui, self._on_change = ui, on_change
         self._stacks: Sequence[OfferedStack] = ()
+        self._title = ""
         ui.resampleLabel.setTextFormat(qt.Qt.PlainText)
         ui.resampleCheckBox.setToolTip(_("Without it, an irregular series is not loaded."))
         ui.stackComboBox.connect("currentIndexChanged(int)", lambda _index: self._stack_chosen())
         ui.resampleCheckBox.connect("toggled(bool)", lambda _checked: on_change())
         self.withdraw()
 
-    def offer(self, stacks: Sequence[OfferedStack]) -> bool:
-        """Ask about the stacks of a series; return False if there is nothing that could be chosen."""
+    def offer(self, stacks: Sequence[OfferedStack], title: str = "") -> bool:
+        """Ask about the stacks of a series; return False if there is nothing that could be chosen.
+
+        The title says which series is meant, where it could be another one.
+        """
         regular = len(stacks) == 1 and not stacks[0].irregularity
         self._stacks = () if regular or all(stack.problem for stack in stacks) else stacks
+        self._title = title
         combo = self._ui.stackComboBox
         combo.blockSignals(True)
         combo.clear()
@@ -86,16 +91,21 @@ class StackChoice:
         ui, stack = self._ui, self._stack
         for widget in (ui.stackLabel, ui.stackComboBox):
             widget.setVisible(len(self._stacks) > 1)
-        irregularity = stack.irregularity if stack is not None else ""
+        irregularity = stack.irregularity if stack is not None and not stack.problem else ""
         ui.resampleCheckBox.blockSignals(True)
         ui.resampleCheckBox.setChecked(False)
         ui.resampleCheckBox.blockSignals(False)
-        for widget in (ui.resampleCheckBox, ui.resampleLabel):
-            widget.setVisible(bool(irregularity))
-        ui.resampleLabel.setText(
-            _(
-                "{irregularity}. Resampled, the series is shown and segmented on a regular grid, with values "
-                "interpolated between its slices and across its gaps. Results are mapped back: they lie on the slices "
-                "as they are."
-            ).format(irregularity=irregularity[:1].upper() + irregularity[1:])
-        )
+        ui.resampleCheckBox.setVisible(bool(irregularity))
+        lines = [_("Of {title}:").format(title=self._title)] if self._title and self._stacks else []
+        if irregularity:
+            lines.append(
+                _(
+                    "{irregularity}. Resampled, the series is shown and segmented on a regular grid, with values "
+                    "interpolated between its slices and across its gaps. Results are mapped back: they lie on the "
+                    "slices as they are."
+                ).format(irregularity=irregularity[:1].upper() + irregularity[1:])
+            )
+        elif stack is not None and stack.problem:
+            lines.append(self.missing)
+        ui.resampleLabel.setVisible(bool(lines))
+        ui.resampleLabel.setText("\n".join(lines))

@@ -1,5 +1,7 @@
 """Stage 2 by clicks: series become volumes, and volumes of the scene are taken."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -136,18 +138,30 @@ def test_a_partial_retrieve_is_not_loaded_and_can_be_tried_again(shell, archive)
     assert "Complete: 10 images" in shell.ui.loadStatusLabel.text
 
 
-@pytest.fixture
-def study(tmp_path):
-    """An archive with a study of two CT series, and one whose slices are unevenly spaced."""
-    with InstanceStore(tmp_path / "study") as store, Archive(store) as running:
-        for number in (1, 2, 3):
+@contextmanager
+def archive_with_study(folder: Path, *descriptions: str) -> Iterator[Archive]:
+    """An archive with a study of CT series; the slices of each "Gap" are unevenly spaced."""
+    with InstanceStore(folder / "study") as store, Archive(store) as running:
+        for number, description in enumerate(descriptions, start=1):
             datasets = make_series(body_phantom((5, 32, 32)), study_uid="1.2.3", series_number=number)
-            if number == 3:
+            if description == "Gap":
                 datasets[2].ImagePositionPatient[2] += 1
             for dataset in datasets:
-                dataset.SeriesDescription = ("Head", "Chest", "Gap")[number - 1]
-            for path in save_series(datasets, tmp_path / f"series-{number}"):
+                dataset.SeriesDescription = description
+            for path in save_series(datasets, folder / f"series-{number}"):
                 store.add_file(path)
+        yield running
+
+
+@pytest.fixture
+def study(tmp_path):
+    with archive_with_study(tmp_path, "Head", "Chest", "Gap") as running:
+        yield running
+
+
+@pytest.fixture
+def study_of_gaps(tmp_path):
+    with archive_with_study(tmp_path, "Gap", "Gap", "Whole") as running:
         yield running
 
 
@@ -204,6 +218,26 @@ def test_one_series_that_is_no_volume_does_not_keep_the_others_back(shell, study
     names = [shell.ui.volumeComboBox.nodeFromIndex(row).GetName() for row in range(2)]
     assert names == ["CT: 1: Head", "CT: 3: Gap (resampled)"], "the second time only what failed is tried"
     assert shell.ui.volumeComboBox.nodeCount() == 2
+
+
+def test_several_series_that_are_no_volume_are_asked_about_one_after_the_other(shell, study_of_gaps, monkeypatch):
+    choose_series(shell, study_of_gaps, "1: Gap", "2: Gap", "3: Whole")
+    press_load(shell)
+    assert "1 of 3 series are loaded" in shell.ui.loadStatusLabel.text
+    monkeypatch.delattr(type(shell.widget.panel.load), "_retrieve")  # they are all here already
+    asked = []
+    for count in (2, 3):
+        asked.append(shell.ui.resampleLabel.text.splitlines()[0])
+        assert not shell.ui.resampleCheckBox.checked, "what was agreed to held for the other series"
+        assert not shell.ui.loadButton.isEnabled()
+        shell.click(shell.ui.resampleCheckBox)
+        press_load(shell)
+        assert shell.ui.volumeComboBox.nodeCount() == count
+    assert sorted(asked) == ["Of CT 1: Gap:", "Of CT 2: Gap:"]
+    assert not shell.ui.resampleLabel.isVisible()
+    assert shell.ui.loadButton.text == "Retrieve and load"
+    names = [shell.ui.volumeComboBox.nodeFromIndex(row).GetName() for row in range(3)]
+    assert sorted(names) == ["CT: 1: Gap (resampled)", "CT: 2: Gap (resampled)", "CT: 3: Whole"]
 
 
 def test_a_volume_that_slicers_dicom_module_loaded(shell, archive, series):

@@ -9,6 +9,7 @@ import pytest
 from AIDicomBridgeLib import Job, read_segmentation, run_job
 from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.series.instance_store import InstanceStore
+from AIDicomBridgeLib.series.offered_stacks import OfferedStack
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import Dataset, dcmread
@@ -115,6 +116,20 @@ def test_a_series_with_a_gap_is_resampled_once_agreed_and_its_result_is_the_comm
         headless = run_job(Job(source, "ct-tissues", outputs=("seg",)))
         np.testing.assert_array_equal(sent.labels, headless.labels.labels)
         assert {segment.algorithm_type for segment in sent.segments} == {"AUTOMATIC"}
+
+
+def test_what_no_choice_can_mend_is_said_and_not_offered(shell):
+    choice = shell.widget.panel.load.choice
+    gap = "slices are missing: most lie 3.000 mm apart, the widest gap is 900.000 mm"
+    wide = OfferedStack(1, "axial", 9, gap, problem="the series cannot be resampled")
+    assert not choice.offer([wide])
+    assert choice.offer([wide, OfferedStack(2, "coronal", 5)])
+    shell.choose(shell.ui.stackComboBox, "1: axial (9 slices)")
+    assert not shell.ui.resampleCheckBox.isVisible(), "an offer that cannot be kept"
+    assert shell.ui.resampleLabel.text == "This stack is no volume: the series cannot be resampled."
+    shell.choose(shell.ui.stackComboBox, "2: coronal (5 slices)")
+    assert not shell.ui.resampleLabel.isVisible()
+    assert not choice.missing
 
 
 def test_the_question_goes_with_the_series_that_it_is_about(shell, tmp_path):
