@@ -103,7 +103,8 @@ def _decay_s(header: "Dataset", drug: "Dataset", first: datetime | None) -> floa
     if _text(header, "DecayCorrected"):  # Enhanced PET
         if _text(header, "DecayCorrected") != "YES":
             raise PixelError("the values are not corrected for decay (DecayCorrected)")
-        return (_date_time(header, "DecayCorrectionDateTime") - _injection(header, drug)).total_seconds()
+        name = "DecayCorrectionDateTime"
+        return _seconds_between(header, _injection(header, drug), _parsed(_text(header, name), name))
     correction = _text(header, "DecayCorrection")
     corrected = set(_text(header, "CorrectedImage").split("\\"))
     if correction not in ("START", "ADMIN"):
@@ -121,34 +122,41 @@ def _decay_s(header: "Dataset", drug: "Dataset", first: datetime | None) -> floa
             "SeriesTime lies after AcquisitionTime: to which moment its decay was corrected is not known",
             advice="Take the series as the scanner reconstructed it first.",
         )
-    return (start - _injection(header, drug)).total_seconds()
+    return _seconds_between(header, _injection(header, drug), (start, ""))
 
 
-def _injection(header: "Dataset", drug: "Dataset") -> datetime:
+def _seconds_between(header: "Dataset", injection: tuple[datetime, str], end: tuple[datetime, str]) -> float:
+    """Return the seconds from one moment to another, each by its own zone, else by the header's."""
+    here = _text(header, "TimezoneOffsetFromUTC")
+    zones = [zone or here for _, zone in (injection, end)]
+    if any(zones) and not all(zones):
+        name = "the moment of decay correction" if zones[0] else "RadiopharmaceuticalStartDateTime"
+        raise PixelError(f"{name} has no time zone, and TimezoneOffsetFromUTC is missing, but the other moment has one")
+    shift = _offset(zones[1]) - _offset(zones[0]) if any(zones) else timedelta()
+    return (end[0] - injection[0] - shift).total_seconds()
+
+
+def _injection(header: "Dataset", drug: "Dataset") -> tuple[datetime, str]:
+    """Return when the drug was given, and the time zone that this is told in, where it says one."""
     whole = _text(drug, "RadiopharmaceuticalStartDateTime")
     time = _text(drug, "RadiopharmaceuticalStartTime")
     if not whole:
         if not time:
             raise PixelError("RadiopharmaceuticalStartDateTime and RadiopharmaceuticalStartTime are missing")
-        return _parsed(_text(header, "SeriesDate") + time, "RadiopharmaceuticalStartTime")[0]
+        return _parsed(_text(header, "SeriesDate") + time, "RadiopharmaceuticalStartTime")
     injected, zone = _parsed(whole, "RadiopharmaceuticalStartDateTime")
     here = _text(header, "TimezoneOffsetFromUTC")
-    if zone and here and zone != here:
-        injected += _offset(here) - _offset(zone)
-    if time:
-        noted = _parsed(f"{injected:%Y%m%d}{time}", "RadiopharmaceuticalStartTime")[0]
-        apart = abs((noted - injected).total_seconds())
+    if time:  # as every time without a zone, it is told in the header's
+        local = injected + (_offset(here) - _offset(zone) if zone and here else timedelta())
+        noted = _parsed(f"{local:%Y%m%d}{time}", "RadiopharmaceuticalStartTime")[0]
+        apart = abs((noted - local).total_seconds())
         if min(apart, abs(apart - 86400)) > _TIMES_DIFFER_S:
             raise PixelError("RadiopharmaceuticalStartDateTime and RadiopharmaceuticalStartTime differ")
-    return injected
+    return injected, zone
 
 
 def _moment(header: "Dataset", what: str) -> datetime:
     return _parsed(_text(header, f"{what}Date") + _text(header, f"{what}Time"), f"{what}Date or {what}Time")[0]
-
-
-def _date_time(header: "Dataset", name: str) -> datetime:
-    return _parsed(_text(header, name), name)[0]
 
 
 def _parsed(text: str, name: str) -> tuple[datetime, str]:
@@ -164,8 +172,8 @@ def _parsed(text: str, name: str) -> tuple[datetime, str]:
 
 
 def _offset(zone: str) -> timedelta:
-    if not re.fullmatch(r"[+-]\d{4}", zone):
-        raise PixelError("TimezoneOffsetFromUTC is damaged")
+    if not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", zone):
+        raise PixelError("TimezoneOffsetFromUTC, or the zone of a date with its time, is damaged")
     sign = -1 if zone[0] == "-" else 1
     return sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
 

@@ -96,11 +96,46 @@ def test_values_corrected_to_the_injection_and_stored_suv_need_no_decay(images, 
 
 
 def test_enhanced_pet_names_the_moment_that_it_is_corrected_to(images, read) -> None:
+    enhanced = _enhanced(images, "20260102091112", "20260102101112.5")
+    assert read([enhanced]).suv.decay_s == 3600.5
+
+
+@pytest.mark.parametrize(
+    ("injected", "corrected", "here"),
+    [
+        ("20260102081112+0000", "20260102101112+0100", None),
+        ("20260102081112+0000", "20260102101112", "+0100"),
+        ("20260102101112", "20260102101112+0100", "+0200"),
+        ("20260102233000-0500", "20260103063000+0100", "-0800"),
+    ],
+)
+def test_moments_in_two_time_zones_are_compared_in_one(images, read, injected, corrected, here) -> None:
+    enhanced = _enhanced(images, injected, corrected)
+    if here:
+        enhanced.TimezoneOffsetFromUTC = here
+    assert read([enhanced]).suv.decay_s == 3600.0
+
+
+@pytest.mark.parametrize(
+    ("injected", "corrected", "words"),
+    [
+        ("20260102091112", "20260102101112+0100", "RadiopharmaceuticalStartDateTime has no time zone"),
+        ("20260102091112+0100", "20260102101112", "the moment of decay correction has no time zone"),
+        ("20260102091112+0100", "20260102101112+9999", "damaged"),
+    ],
+)
+def test_a_time_zone_that_only_one_moment_has_is_refused(images, read, injected, corrected, words) -> None:
+    with pytest.raises(PixelError, match=f"SUV cannot be computed: .*{words}"):
+        read([_enhanced(images, injected, corrected)])
+
+
+def _enhanced(images: list[Dataset], injected: str, corrected: str) -> Dataset:
     enhanced = make_enhanced(images)
     for keyword in ("PatientWeight", "RadiopharmaceuticalInformationSequence", "Units"):
         enhanced[keyword] = images[0][keyword]
-    enhanced.DecayCorrected, enhanced.DecayCorrectionDateTime = "YES", "20260102101112.5"
-    assert read([enhanced]).suv.decay_s == 3600.5
+    enhanced.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime = injected
+    enhanced.DecayCorrected, enhanced.DecayCorrectionDateTime = "YES", corrected
+    return enhanced
 
 
 DRUG = "RadiopharmaceuticalInformationSequence"
