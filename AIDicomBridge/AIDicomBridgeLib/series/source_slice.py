@@ -1,12 +1,13 @@
 """One slice of a source: a single-frame instance, or one frame of an Enhanced multi-frame instance (PS3.3 C.7.6.16)."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .dicom_file import element_as_read, raw_text, whole_number
+from .dicom_file import element_as_read, raw_text, real_number, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,6 +59,15 @@ _SINGLE_FRAME_NAMES = {
     "EffectiveEchoTime": "EchoTime",
     "FrameAcquisitionNumber": "AcquisitionNumber",
 }
+# Units and SUV Type (PS3.3 C.8.9.1) of a mapping to real-world values, by its unit (PS3.16 CID 84, 85).
+_PET_UNITS = {
+    "Bq/ml": ("BQML", ""),
+    **dict.fromkeys(("{SUVbw}g/ml", "g/ml{SUVbw}"), ("GML", "BW")),
+    **dict.fromkeys(("{SUVlbm}g/ml", "g/ml{SUVlbm}"), ("GML", "LBM")),
+    **dict.fromkeys(("{SUVibw}g/ml", "g/ml{SUVibw}"), ("GML", "IBW")),
+    **dict.fromkeys(("{SUVbsa}cm2/ml", "cm2/ml{SUVbsa}"), ("CM2ML", "BSA")),
+}
+_SUV_BODY_WEIGHT = "126401"  # DCM, as the quantity beside a plain "g/ml"
 _NOT_OF_A_FRAME = {
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -136,6 +146,8 @@ def slices_of(
         for number, group in enumerate(groups, start=1):
             frame = _copied(common)
             _add_groups(frame, group)
+            if frame.get("Modality") == "PT":
+                _add_unit(frame)
             yield SourceSlice(path, frame, number, count, pixel_offset, file_state)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(
@@ -180,7 +192,38 @@ def _add_groups(frame: "Dataset", groups: "Dataset") -> None:
         directions = items[0].get("DiffusionGradientDirectionSequence")
         if directions and "DiffusionGradientOrientation" in directions[0]:
             frame["DiffusionGradientOrientation"] = directions[0]["DiffusionGradientOrientation"]
-    units = groups.get("RealWorldValueMappingSequence")
-    if units and frame.get("Modality") == "PT" and "Units" not in frame:
-        code = str(units[0].MeasurementUnitsCodeSequence[0].CodeValue)
-        frame.Units = {"Bq/ml": "BQML", "g/ml": "GML"}.get(code, "")
+    if frame.get("Modality") == "PT" and groups.get("RealWorldValueMappingSequence"):
+        frame["RealWorldValueMappingSequence"] = groups["RealWorldValueMappingSequence"]
+
+
+def _add_unit(frame: "Dataset") -> None:
+    """Give a frame the unit of its mapping to real-world values, if that maps as Rescale does and the unit is known."""
+    mappings = frame.get("RealWorldValueMappingSequence")
+    if not mappings or "Units" in frame:
+        return
+    if other_real_world_values(frame):
+        return
+    code = str(mappings[0].MeasurementUnitsCodeSequence[0].CodeValue)
+    concepts = [
+        str(concept.get("CodeValue", ""))
+        for quantity in mappings[0].get("QuantityDefinitionSequence") or ()
+        for concept in quantity.get("ConceptCodeSequence") or ()
+    ]
+    known = ("GML", "BW") if code == "g/ml" and _SUV_BODY_WEIGHT in concepts else _PET_UNITS.get(code)
+    if known is not None:
+        frame.Units = known[0]
+        if known[1]:
+            frame.SUVType = known[1]
+
+
+def other_real_world_values(frame: "Dataset") -> bool:
+    """Return True if the unit of a frame's mapping to real-world values is not that of its rescaled values."""
+    mapping = frame.RealWorldValueMappingSequence[0]
+    return not all(  # a mapping by a table has no slope
+        math.isclose(
+            real_number(mapping, f"RealWorldValue{part}", math.nan),
+            real_number(frame, f"Rescale{part}", own),
+            rel_tol=1e-6,  # Rescale has 16 characters
+        )
+        for part, own in (("Slope", 1.0), ("Intercept", 0.0))
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BridgeError, PixelError
 from .dicom_file import element_as_read, raw_text, real_number
+from .source_slice import other_real_world_values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -81,6 +82,8 @@ def _factors_of(header: "Dataset", first: datetime | None) -> SuvFactors:
     units, kind = _text(header, "Units"), _text(header, "SUVType")
     if units == "GML" and kind in ("", "BW"):
         return SuvFactors(1.0)
+    if not units and element_as_read(header, "RealWorldValueMappingSequence") is not None:  # Enhanced PET
+        raise PixelError(_why_no_unit(header))
     if units != "BQML":
         raise PixelError(f"Units is {units or 'missing'}{f' ({kind})' if kind else ''}, not BQML")
     weight = _number(header, "PatientWeight", _WEIGHT_KG, "kg")
@@ -96,6 +99,16 @@ def _factors_of(header: "Dataset", first: datetime | None) -> SuvFactors:
     if not 0 <= decay <= _LONGEST_HALF_LIVES * half_life:
         raise PixelError(f"the injection lies {decay:.0f} s before the scan, at a half-life of {half_life:.0f} s")
     return SuvFactors(weight * 1000 / (dose * 0.5 ** (decay / half_life)), weight, dose, half_life, decay)
+
+
+def _why_no_unit(header: "Dataset") -> str:
+    try:
+        if other_real_world_values(header):
+            return "RealWorldValueSlope or RealWorldValueIntercept differ from Rescale: the unit is not known"
+        unit = header.RealWorldValueMappingSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
+        return f"the unit {unit} is neither Bq/ml nor SUVbw"
+    except Exception as error:  # converters raise nearly anything on damaged input
+        raise PixelError("RealWorldValueMappingSequence is damaged") from error
 
 
 def _decay_s(header: "Dataset", drug: "Dataset", first: datetime | None) -> float:

@@ -129,6 +129,44 @@ def test_a_time_zone_that_only_one_moment_has_is_refused(images, read, injected,
         read([_enhanced(images, injected, corrected)])
 
 
+BODY_WEIGHT = "126401"
+
+
+@pytest.mark.parametrize(
+    ("unit", "quantity", "slope", "words"),
+    [
+        ("Bq/ml", "", None, ""),
+        ("{SUVbw}g/ml", "", None, ""),
+        ("g/ml{SUVbw}", "", None, ""),
+        ("g/ml", BODY_WEIGHT, None, ""),
+        ("Bq/ml", "", 100.0, "RealWorldValueSlope .*differ from Rescale"),
+        ("g/ml", "", None, "the unit g/ml is neither"),
+        ("g/ml", "126402", None, "the unit g/ml is neither"),
+        ("{SUVlbm}g/ml", "", None, r"GML \(LBM\)"),
+        ("{counts}/s", "", None, "the unit {counts}/s is neither"),
+    ],
+)
+def test_the_unit_of_enhanced_pet_is_that_of_its_rescaled_values(images, read, unit, quantity, slope, words) -> None:
+    enhanced = _enhanced(images, "20260102091112", "20260102101112")
+    del enhanced.Units
+    for frame, rescale in zip(enhanced.PerFrameFunctionalGroupsSequence, SLOPES.ravel(), strict=True):
+        mapping, code, concept, item = Dataset(), Dataset(), Dataset(), Dataset()
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope or float(rescale), 0.0
+        code.CodeValue, code.CodingSchemeDesignator = unit, "UCUM"
+        mapping.MeasurementUnitsCodeSequence = [code]
+        if quantity:
+            concept.CodeValue, concept.CodingSchemeDesignator = quantity, "DCM"
+            item.ConceptCodeSequence = [concept]
+            mapping.QuantityDefinitionSequence = [item]
+        frame.RealWorldValueMappingSequence = [mapping]
+    if words:
+        with pytest.raises(PixelError, match=f"SUV cannot be computed: .*{words}"):
+            read([enhanced])
+    else:
+        scale = EXPECTED if unit == "Bq/ml" else 1.0
+        np.testing.assert_allclose(read([enhanced]).voxels, ACTIVITY * SLOPES * scale, rtol=1e-5)
+
+
 def _enhanced(images: list[Dataset], injected: str, corrected: str) -> Dataset:
     enhanced = make_enhanced(images)
     for keyword in ("PatientWeight", "RadiopharmaceuticalInformationSequence", "Units"):
