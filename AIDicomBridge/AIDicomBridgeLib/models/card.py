@@ -139,6 +139,12 @@ class ModelCard:
         """Return True if a series of this modality is to be read as SUV (:func:`..series.volume.read_volume`)."""
         return modality == "PT" and self.input is not None and self.input.suv is True
 
+    def unit_is_suv(self, modality: str, shown_as_suv: bool) -> bool:
+        """Return True if the network is to get SUV: its own unit where the card says it, else the one that is shown."""
+        if modality != "PT" or self.input is None or self.input.suv is None:
+            return shown_as_suv
+        return self.input.suv
+
     @classmethod
     def from_file(cls, path: Path | str) -> "ModelCard":
         """Read and check a card.

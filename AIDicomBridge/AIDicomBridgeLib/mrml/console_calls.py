@@ -98,9 +98,9 @@ class ConsoleCalls:
 
         The model is a name of the catalogue or the path of a model card. The volume may come from loadSeries or from
         Slicer's DICOM module; it must still show what its files hold, because a result refers to them. A series whose
-        header names a body part that the model is not for is refused, unless anyBodyPart is True. A model that was
-        trained on SUV gets it, whatever the volume shows. Device, precision and mirror are those of
-        AIDicomBridgeLib.load_model; what does not fit into memoryLimitBytes is refused at once.
+        header names a body part that the model is not for is refused, unless anyBodyPart is True. Whatever a volume
+        of PET shows, a model gets the unit that it was trained on: SUV or the series' own. Device, precision and mirror
+        are those of AIDicomBridgeLib.load_model; what does not fit into memoryLimitBytes is refused at once.
         """
         import slicer
 
@@ -119,8 +119,9 @@ class ConsoleCalls:
         for _plane in compared_planes(volumeNode, regular_volume(volume)):
             pass
         model = load_model(modelName, device=device, precision=precision, mirror=mirror)
-        if volume.suv is None and model.card.wants_suv(source.modality):
-            volume = read_volume(source, suv=True)
+        as_suv = model.card.unit_is_suv(source.modality, volume.suv is not None)
+        if as_suv != (volume.suv is not None):
+            volume = read_volume(source, suv=as_suv)
         labels = model.segment(volume, any_body_part=anyBodyPart, memory_limit_bytes=memoryLimitBytes)
         return segmentation_node_from(with_fingerprints(labels), slicer.mrmlScene, volume_node=volumeNode)
 

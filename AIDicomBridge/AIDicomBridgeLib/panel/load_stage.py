@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..errors import (
 from ..mrml.dicom_database import Filing, open_database
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
-from ..mrml.volume_node import volume_node_from
+from ..mrml.volume_node import image_files, is_shown_as_suv, volume_node_from
 from ..private_folder import PrivateFolder
 from ..progress import Progress
 from ..series.image_files import ImageFiles
@@ -87,7 +87,8 @@ class LoadStage:
         self.status = StageStatus("load", ui.loadCollapsibleButton.layout(), runner)
         self.choice = StackChoice(ui, runner.notify)
         ui.volumePatientLabel.setTextFormat(qt.Qt.PlainText)
-        ui.loadButton.connect("clicked()", lambda: runner.start(self.flow()))
+        ui.loadButton.connect("clicked()", lambda: runner.start(self._suv_flow() if self._suv_anew else self.flow()))
+        ui.suvCheckBox.connect("toggled(bool)", lambda _checked: runner.notify())
         ui.volumeComboBox.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chosen)
 
     @property
@@ -125,10 +126,13 @@ class LoadStage:
         text = _("Try again") if again else _("Retrieve and load")
         if self._asked is not None:
             text = _("Load anew") if self._asked_of_volume else _("Load")
+        elif self._suv_anew:
+            text = _("Load anew")
         self._ui.loadButton.setText(text)
+        no_series = "" if self._suv_anew else self.missing_series()
         tip = _("Bring the series to this machine, check that it is complete, and load it as a volume.")
-        set_available(self._ui.loadButton, tip, busy, self.missing_series(), self.choice.missing)
-        self._ui.suvCheckBox.setVisible(any(found.series.modality == "PT" for found in chosen))
+        set_available(self._ui.loadButton, tip, busy, no_series, self.choice.missing)
+        self._ui.suvCheckBox.setVisible(self._pet_is_chosen or self._volume_can_be_suv)
         self._ui.volumePatientLabel.setText(self._whose())
         self._ui.volumePatientLabel.setVisible(self.volume_node is not None)
 
@@ -193,10 +197,39 @@ class LoadStage:
         """Load a volume that Slicer has loaded once more, as the person has chosen."""
         with self.status.running(_("Loading the volume...")):
             node, said = yield from self._volume(kept)
+        self._show(node, said)
+        return node
+
+    def _suv_flow(self) -> Flow:
+        """Load the chosen volume, of PET, once more as SUV."""
+        source = self._sources.remembered(self.volume_node)
+        files = replace(image_files(self.volume_node, source.paths, source.frames), suv=True)
+        with self.status.running(_("Loading the volume...")):
+            node, said = yield from self._node_of(files)
+        self._show(node, " ".join(said))
+
+    def _show(self, node: Any, said: str) -> None:
         self._ui.volumeComboBox.setCurrentNode(node)
         show_in_slices(node)
         self.status.say(said)
-        return node
+
+    @property
+    def _pet_is_chosen(self) -> bool:
+        return any(found.series.modality == "PT" for found in self._find.chosen)
+
+    @property
+    def _volume_can_be_suv(self) -> bool:
+        """Whether the chosen volume is PET of known files that is not shown as SUV."""
+        if self.volume_node is None or is_shown_as_suv(self.volume_node):
+            return False
+        source = self._sources.remembered(self.volume_node)
+        return source is not None and source.modality == "PT"
+
+    @property
+    def _suv_anew(self) -> bool:
+        """Whether SUV is asked for of the chosen volume, and not of a series that is to be loaded."""
+        asked_of_series = self._pet_is_chosen or self._asked is not None
+        return self._ui.suvCheckBox.checked and self._volume_can_be_suv and not asked_of_series
 
     def _one_series(self, found: FoundSeries) -> Flow:
         """Retrieve one series, file it, and load it; return its volume node and sentences on it."""
@@ -222,18 +255,22 @@ class LoadStage:
         options = self.choice.options if kept is self._asked else {}
         files = ImageFiles(kept.paths, **options, suv=is_pet and self._ui.suvCheckBox.checked)
         try:
-            volume = yield Call("read", files=files)
+            node, said = yield from self._node_of(files)
         except GeometryError as error:
             yield from self._ask(kept, error)
             raise
         if kept is self._asked:
             self._withdraw()
+        return node, " ".join((*kept.said, *said))
+
+    def _node_of(self, files: ImageFiles) -> Flow:
+        """Read a volume; return its node and sentences on it."""
+        volume = yield Call("read", files=files)
         self._sources.remember(volume.source)
         node = volume_node_from(volume, slicer.mrmlScene, patients=self._sources.patients)
-        said = kept.said
-        if volume.resampled:
-            said = (*said, _("It is shown resampled: {irregularity}.").format(irregularity=volume.source.irregularity))
-        return node, " ".join(said)
+        if not volume.resampled:
+            return node, ()
+        return node, (_("It is shown resampled: {irregularity}.").format(irregularity=volume.source.irregularity),)
 
     def _ask(self, kept: OnDisk, error: GeometryError) -> Flow:
         """Ask which stack to load and if to resample, or raise why neither would help.

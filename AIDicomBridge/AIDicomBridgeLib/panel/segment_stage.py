@@ -168,7 +168,7 @@ class SegmentStage:
         place_of_volume(volume_node, source)  # refuses a volume that is not on its source's grid any more
         files = image_files(volume_node, source.paths, source.frames)
         subject = Subject.of(source.headers[0])  # the worker reads the files again
-        suv = files.suv or (self.card is not None and self.card.wants_suv(source.modality))
+        suv = self.card.unit_is_suv(source.modality, files.suv) if self.card is not None else files.suv
         what = {"files": replace(files, suv=suv), "run": self._run(), "subject": subject}
         self._show_plan((yield Call("plan", **what)))
         yield from self._compare(volume_node, (yield Call("read", files=files)))

@@ -38,7 +38,7 @@ def logic(module):
 class PhantomModel:
     """A model that knows the phantom's organs by heart."""
 
-    card = types.SimpleNamespace(wants_suv=lambda modality: False)
+    card = types.SimpleNamespace(unit_is_suv=lambda modality, shown_as_suv: shown_as_suv)
 
     def segment(self, volume, *, any_body_part=False, memory_limit_bytes=None):
         return organ_labels(volume)

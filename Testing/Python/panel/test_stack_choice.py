@@ -181,6 +181,30 @@ def test_a_volume_that_slicer_loaded_of_a_series_with_a_gap_is_loaded_anew(shell
     assert shell.ui.segmentationComboBox.currentNode() is not None
 
 
+def test_pet_that_slicer_loaded_is_loaded_anew_as_suv(shell, tmp_path):
+    import slicer
+
+    stored = np.arange(3 * 8 * 9, dtype=np.int16).reshape(3, 8, 9) * 50
+    paths = save_series(make_pet(stored), tmp_path / "series")
+    slicer.dicomDatabase.prepareInsert()
+    for path in paths:
+        slicer.dicomDatabase.insert(str(path))
+    theirs = slicer.util.addVolumeFromArray(stored)
+    theirs.SetName("Loaded by Slicer")
+    theirs.SetAttribute("DICOM.instanceUIDs", " ".join(str(dcmread(path).SOPInstanceUID) for path in paths))
+    shell.choose(shell.ui.volumeComboBox, "Loaded by Slicer")
+    shell.wait_until(shell.ui.suvCheckBox.isVisible, SLOW_S)
+    assert not shell.ui.loadButton.isEnabled()
+    shell.click(shell.ui.suvCheckBox)
+    assert shell.ui.loadButton.text == "Load anew"
+    press_load(shell)
+    node = shell.ui.volumeComboBox.currentNode()
+    assert node.GetName().endswith("(SUV)")
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), read_volume(paths, suv=True).voxels)
+    assert not shell.ui.suvCheckBox.isVisible()
+    assert shell.ui.loadButton.text == "Retrieve and load"
+
+
 @pytest.mark.parametrize("as_suv", [True, False])
 def test_pet_comes_as_suv_where_that_is_ticked(shell, tmp_path, as_suv):
     import slicer

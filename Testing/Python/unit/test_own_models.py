@@ -198,9 +198,11 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
     assert (card.input.orientation, card.licence, card.body_parts) == ("ASR", "MIT", ("ABDOMEN",))
     (folder / "aidicombridge.toml").write_text('modalities = ["PT"]\nsuv = false\n')
     assert nnunet_card(folder).input.suv is False
+    assert not nnunet_card(folder).unit_is_suv("PT", shown_as_suv=True)
     (folder / "dataset.json").write_text(json.dumps(DATASET | {"channel_names": {"0": "SUV"}}))
     (folder / "aidicombridge.toml").unlink()
     assert nnunet_card(folder).wants_suv("PT")
+    assert nnunet_card(folder).unit_is_suv("PT", shown_as_suv=False)
     assert not nnunet_card(folder).wants_suv("CT")  # of several channels one may be CT
     (folder / "aidicombridge.toml").write_text('orientatoin = "SAR"\n')
     with pytest.raises(ModelError, match="unknown key 'orientatoin'"):
