@@ -236,8 +236,8 @@ def test_any_geometry(
     shape=st.tuples(st.integers(3, 6), st.integers(4, 9), st.integers(4, 9)),
     spacing=spacings,
     orientation=orientations(),
-    gaps=st.lists(st.floats(1.0, 4.0), min_size=6, max_size=6),
-    tilt=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
+    gaps=st.lists(st.floats(1.0, 3.0), min_size=6, max_size=6),
+    tilt=st.tuples(st.floats(-0.4, 0.4), st.floats(-0.4, 0.4)),  # of a slice's width and height, from first to last
     encoding=st.sampled_from(["BINARY", "LABELMAP"]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -248,8 +248,9 @@ def test_any_uneven_or_tilted_stack(tmp_path_factory, shape, spacing, orientatio
     datasets = make_series(voxels, orientation=orientation, spacing_mm=spacing)
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     along = np.cumsum([0.0, *gaps])[: len(datasets)] * spacing[0]
+    right, down = tilt[0] * shape[2] * spacing[2] / along[-1], tilt[1] * shape[1] * spacing[1] / along[-1]
     for ds, distance in zip(datasets, along, strict=True):
-        position = np.cross(row, column) * distance + (tilt[0] * row + tilt[1] * column) * distance
+        position = np.cross(row, column) * distance + (right * row + down * column) * distance
         ds.ImagePositionPatient = [f"{value:.8g}" for value in position]
     volume = read_volume(save_series(datasets, tmp_path_factory.mktemp("any"))[::-1], resample=True)
     np.testing.assert_array_equal(volume.voxels, voxels)
