@@ -20,9 +20,8 @@ def interruptible(cancel: CancelToken | None) -> Iterator[None]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Listening(TorchDispatchMode):
-        supports_higher_order_operators = (
-            True  # torch.cond and its like, in exported networks: heard before, not within
-        )
+        # torch.cond and its like, in exported networks: a cancel is heard before them, not within.
+        supports_higher_order_operators = True
 
         @classmethod
         def _should_skip_dynamo(cls) -> bool:

@@ -27,7 +27,7 @@ def freed_memory_kept(wanted: bool = True) -> Iterator[None]:
     if libc is None or not hasattr(libc, "mallopt") or any(name in os.environ for name in _SET_BY_A_PERSON):
         yield
         return
-    if not libc.mallopt(_MMAP_THRESHOLD, _LARGEST):  # older than 2.35
+    if not libc.mallopt(_MMAP_THRESHOLD, _LARGEST):  # an older one takes no threshold over 32 MiB
         libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, _LARGEST)
     try:

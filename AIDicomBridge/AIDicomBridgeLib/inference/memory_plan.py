@@ -103,10 +103,7 @@ class FixedNeed:
     ) -> "MemoryPlan":
         """Return it as a plan, which may not fit."""
         on_cpu = device.type == "cpu"
-        host = self.host_bytes + (self.device_bytes if on_cpu else 0)
-        kept = int(_KEPT_SHARE * self.device_bytes)
-        keeps_freed = on_cpu and (host_available is None or host + kept <= host_available)
-        return MemoryPlan(
+        plan = MemoryPlan(
             device=str(device),
             precision=_name(precision),
             batch=1,
@@ -116,12 +113,13 @@ class FixedNeed:
             patch=self.window,
             window_count=self.window_count,
             device_bytes=0 if on_cpu else self.device_bytes,
-            host_bytes=host + (kept if keeps_freed else 0),
+            host_bytes=self.host_bytes + (self.device_bytes if on_cpu else 0),
             device_available=None if on_cpu else device_available,
             host_available=host_available,
             notes=self.notes,
-            keeps_freed=keeps_freed,
         )
+        keeping = plan.keeping_freed(self.device_bytes)
+        return keeping if on_cpu and keeping.fits else plan
 
 
 @dataclass(frozen=True)
@@ -178,6 +176,10 @@ class MemoryPlan:
             if available is not None and needed > available:
                 return f"about {format_bytes(needed)} of {where}, and {format_bytes(available)} are available"
         return ""
+
+    def keeping_freed(self, forward_bytes: int) -> "MemoryPlan":
+        """Return the plan with freed memory kept, on the CPU, for forward passes that hold so many bytes."""
+        return replace(self, host_bytes=self.host_bytes + int(_KEPT_SHARE * forward_bytes), keeps_freed=True)
 
     def refuse_if_too_large(self) -> None:
         """Raise :class:`MemoryLimitError`, with the numbers, if the plan does not fit."""
@@ -257,7 +259,7 @@ def possible_plans(
                     host_available=host_available,
                     notes=notes,
                 )
-                keeping = replace(plan, host_bytes=host + int(_KEPT_SHARE * forward), keeps_freed=True)
+                keeping = plan.keeping_freed(forward)
                 plans += [keeping, plan] if on_cpu and keeping.fits else [plan]
     return plans
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from ..progress import CancelToken, check_cancel
-from .postprocessing import sizes_of
+from .postprocessing import holes, remove_small_components, sizes_of
 
 BYTES_A_VOXEL = 20  # at the most: numbers of regions, those of one value, masks; measured
+_SMALL_HOLE = 64  # pixels, from which on a hole in a single slice stays one
 _IGNORED_BELOW = 3  # voxels: so small a region is removed, not given away
 
 
@@ -113,12 +114,8 @@ def _whole(mask: np.ndarray) -> np.ndarray:
     sizes = sizes_of(numbers)[1:]
     largest = numbers == len(sizes) - int(sizes[::-1].argmax())
     del numbers, found
-    single = len(mask) == 1
-    around = np.pad(~largest, ((0, 0) if single else (1, 1), (1, 1), (1, 1)), constant_values=True)
-    holes = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(around.view(np.uint8))))
-    enclosed = around & (holes != holes.flat[0])
-    if single:
-        enclosed &= np.bincount(holes.ravel())[holes] < 64
-    inner = enclosed[:, 1:-1, 1:-1] if single else enclosed[1:-1, 1:-1, 1:-1]
-    result: np.ndarray = largest | inner
-    return result
+    if len(mask) > 1:
+        return largest | holes(largest)
+    between = np.pad(largest, ((1, 1), (0, 0), (0, 0)), constant_values=True)  # what ends in the slice may be enclosed
+    enclosed = holes(between)[1:-1]
+    return largest | (enclosed & (remove_small_components(enclosed.view(np.uint8), 1, _SMALL_HOLE) == 0))

@@ -1,4 +1,4 @@
-"""Fixtures of several unit tests: a small series, how it is read from files, an archive, a data folder."""
+"""Fixtures of several unit tests: a small series, how it is read, its results, an archive, a data folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from AIDicomBridgeLib.pacs.archive import Archive
 from AIDicomBridgeLib.pacs.client import connect
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
+from checked_results import Results, make_results
 from pydicom import Dataset
 from synthetic import body_phantom, make_series, save_series
 
@@ -41,3 +42,9 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
             assert client.store([*ct, *mr]).complete
         running.ct, running.mr = ct, mr
         yield running
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Good results of one series; tests copy what they damage."""
+    return make_results(tmp_path_factory.mktemp("ct"))

@@ -237,7 +237,14 @@ def test_measurements_and_results_are_in_suv_and_keep_the_factors(images, read, 
     assert read_provenance(item).suv == volume.suv.describe()
 
 
-CARD = """
+SEGMENT = """
+[[segments]]
+label = 1
+name = "Lesion"
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
+type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+"""
+CARD = f"""
 name = "hot"
 version = "1.0"
 title = "Hot"
@@ -255,11 +262,7 @@ classes = 2
 [weights]
 file = "hot.pt"
 format = "torchscript"
-[[segments]]
-label = 1
-name = "Hot"
-category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
-type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+{SEGMENT}
 color_rgb = [255, 0, 0]
 """
 
@@ -338,15 +341,11 @@ def test_a_batch_may_ask_for_suv(images, card: Path, tmp_path: Path) -> None:
     assert read_batch_job(job, parse_endpoint).template.suv
 
 
-RESULT = """
+RESULT = f"""
 [algorithm]
 name = "lesionnet"
 version = "1"
-[[segments]]
-label = 1
-name = "Lesion"
-category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
-type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+{SEGMENT}
 """
 
 
