@@ -12,6 +12,7 @@ from ..series.image_files import ImageFiles
 from ..series.regular_grid import regular_grid, regular_volume
 from ..series.same_voxels import refuse_other_voxels
 from ..series.source_series import SourceSeries
+from ..series.suv import suv_factors
 from ..series.volume import ImageVolume
 from ..series.window import window_of
 from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix, refuse_parent_transform
@@ -76,10 +77,17 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
     ------
     GeometryError
         As :func:`place_of_volume`.
+    PixelError
+        The node shows SUV, and the source's header does not say how it came about.
     """
+    suv = suv_factors(source) if is_shown_as_suv(node) else None
     voxels = np.ascontiguousarray(place_of_volume(node, source).view(image_array(node.GetImageData())))
     return ImageVolume(
-        _as_image_type(voxels), regular_grid(source).ijk_to_lps, source, resampled=bool(source.irregularity)
+        _as_image_type(voxels),
+        regular_grid(source).ijk_to_lps,
+        source,
+        suv=suv,
+        resampled=bool(source.irregularity),
     )
 
 

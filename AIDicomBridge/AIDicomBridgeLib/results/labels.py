@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import EncodingError
+from ..errors import EncodingError, GeometryError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
+
+if TYPE_CHECKING:
+    from ..series.volume import ImageVolume
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,18 @@ class LabelVolume:
     def layers(self) -> tuple[np.ndarray, ...]:
         """All label arrays: ``labels``, then the further ones. Most results have one."""
         return (self.labels, *self.further_layers)
+
+    def refuse_other_grid(self, volume: "ImageVolume") -> None:
+        """Raise :class:`GeometryError` if a volume's planes are not the slices of the labels."""
+        on_grid = self.labels.shape == volume.voxels.shape and np.allclose(
+            self.ijk_to_lps, volume.ijk_to_lps, atol=1e-3
+        )
+        if volume.resampled or not on_grid:
+            raise GeometryError(
+                "labels and volume are not on the same grid",
+                uid=volume.source.series_uid,
+                advice="Take the volume as it is read, on the slices as they are.",
+            )
 
     def plane(self, k: int) -> np.ndarray:
         """Return the labels (j, i) to show of slice k: where segments overlap, those of the last array.

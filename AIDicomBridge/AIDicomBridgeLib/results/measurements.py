@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EncodingError, GeometryError, PixelError
+from ..errors import EncodingError, PixelError
 from ..series.volume import ImageVolume
 from .labels import Code, LabelVolume, Segment
 from .quantities import QUANTITIES, SUV_BODY_WEIGHT, voxel_values
@@ -90,8 +90,7 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
     PixelError
         A voxel in a segment is not a finite number.
     """
-    if labels.labels.shape != volume.voxels.shape or not np.allclose(labels.ijk_to_lps, volume.ijk_to_lps, atol=1e-3):
-        raise GeometryError("labels and volume are not on the same grid", uid=volume.source.series_uid)
+    labels.refuse_other_grid(volume)
     if labels.source.series_uid != volume.source.series_uid:
         raise EncodingError(
             "the labels were not made from this volume", uid=volume.source.series_uid, advice="Read the labels' source."

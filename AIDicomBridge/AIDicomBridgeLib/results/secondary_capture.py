@@ -60,7 +60,7 @@ def build_secondary_captures(
     EncodingError
         The window has no width, or the source's identity cannot be carried.
     """
-    _check_grid(labels, volume)
+    labels.refuse_other_grid(volume)
     chosen = _chosen_slices(labels, slices)
     if not chosen:
         return []
@@ -126,7 +126,7 @@ def build_summary_capture(
     EncodingError
         The measurements belong to other labels, the window has no width, or the source's identity cannot be carried.
     """
-    _check_grid(labels, volume)
+    labels.refuse_other_grid(volume)
     source, headers = labels.source, normalised_headers(labels.source)
     if [item.segment.label for item in measurements] != [segment.label for segment in labels.segments]:
         raise EncodingError("the measurements are not those of the labels' segments", uid=source.series_uid)
@@ -234,11 +234,6 @@ def build_picture_captures(
                 )
             )
     return captures
-
-
-def _check_grid(labels: LabelVolume, volume: ImageVolume) -> None:
-    if labels.labels.shape != volume.voxels.shape or not np.allclose(labels.ijk_to_lps, volume.ijk_to_lps, atol=1e-3):
-        raise GeometryError("labels and volume are not on the same grid", uid=labels.source.series_uid)
 
 
 def _chosen_slices(labels: LabelVolume, slices: Iterable[int] | None) -> list[int]:

@@ -1,6 +1,7 @@
 """A series with a gap, uneven or tilted slices in nodes: shown on a regular grid, its results on its slices."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from AIDicomBridgeLib.mrml.volume_node import (
 )
 from AIDicomBridgeLib.results.edited_segments import mark_edited, with_fingerprints
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.series.regular_grid import labels_on_slices, regular_volume
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from synthetic import make_series, save_series
@@ -83,7 +85,11 @@ def test_the_volume_is_shown_where_it_is_and_known_again(core, irregular):
     assert read.irregularity == volume.source.irregularity
     place_of_volume(node, read)
     assert sum(1 for _ in compared_planes(node, shown)) == len(voxels)
-    assert image_volume_from(node, read).resampled
+    back = image_volume_from(node, read)
+    assert back.resampled
+    on_slices = LabelVolume(np.ones(read.shape, np.uint8), BALL, source=read)
+    with pytest.raises(GeometryError, match="not on the same grid"):
+        measure(on_slices, replace(back, voxels=np.zeros(read.shape, np.int16), ijk_to_lps=read.ijk_to_lps))
     voxels[3, 4, 5] += 1
     with pytest.raises(ConflictError, match="not those of its DICOM files"):
         list(compared_planes(node, shown))

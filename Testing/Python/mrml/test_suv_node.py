@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib.mrml.segmentation_node import image_files_of, segmentation_node_from
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
-from AIDicomBridgeLib.mrml.volume_node import compared_planes, image_array
+from AIDicomBridgeLib.mrml.volume_node import compared_planes, image_array, image_volume_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Provenance, Segment
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import dcmread
@@ -31,6 +31,7 @@ def test_results_are_measured_as_what_was_shown_or_what_the_model_saw(logic, tmp
     scale = volume.suv.scale if volume.suv else 1.0
     assert node.GetDisplayNode().GetWindow() == pytest.approx(400 * scale)
     assert sum(1 for _ in compared_planes(node, volume)) == 3
+    assert image_volume_from(node, volume.source).suv == volume.suv
 
     labels = (volume.voxels > volume.voxels.mean()).astype(np.uint8)
     segments = (Segment(1, "Lesion", CODE, CODE, algorithm_name="Test"),)
