@@ -28,6 +28,7 @@ demo:
 test:
 	@.ci/bootstrap nodes compressed test
 	@.ci/peers
+	@.ci/newest-slicer-core
 	@.ci/checks $(ARGS)
 
 lint:

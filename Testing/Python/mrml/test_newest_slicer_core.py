@@ -1,12 +1,13 @@
-"""The node tests hold on another slicer-core than the one that is locked: Testing/README.md says how to name it."""
+"""The node tests hold on another slicer-core than the locked one: on what ``.ci/newest-slicer-core`` installed."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-VARIABLE = "AIDICOMBRIDGE_SLICER_CORE_VENV"
+FOLDER = Path(sys.prefix) / "newest-slicer-core"
 HERE = Path(__file__).parent
 SUITE = (
     *("volume_node", "subject_hierarchy", "source_files", "segmentation_node", "edited_node"),
@@ -14,19 +15,22 @@ SUITE = (
 )
 
 
-@pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no environment with another slicer-core")
-def test_nodes_on_the_slicer_core_of_another_environment() -> None:
-    python = Path(os.environ[VARIABLE]).absolute() / "bin" / "python"
-    search_path = os.pathsep.join(str(folder) for folder in (HERE.parents[2] / "AIDicomBridge", HERE.parent))
-    version = "from importlib.metadata import version; print(version('slicer-core'))"
-    found = subprocess.run([python, "-c", version], capture_output=True, text=True, check=True).stdout.strip()
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", HERE.parent]
+@pytest.mark.skipif(not FOLDER.exists(), reason="no other slicer-core is installed (.ci/newest-slicer-core)")
+def test_nodes_on_the_newest_slicer_core() -> None:
+    search_path = os.pathsep.join(str(folder) for folder in (FOLDER, HERE.parents[2] / "AIDicomBridge", HERE.parent))
     environment = {**os.environ, "PYTHONPATH": search_path}
-    files = [HERE / f"test_{name}.py" for name in SUITE]
-    run = subprocess.run(
-        [*command, "--import-mode=importlib", *files],
+    found = subprocess.run(
+        [sys.executable, "-c", "from importlib.metadata import version; print(version('slicer-core'))"],
         env=environment,
-        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert found == (FOLDER / "installed").read_text().strip()
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(HERE / f"test_{name}.py" for name in SUITE)],
+        env=environment,
+        cwd=HERE.parents[2],
         capture_output=True,
         text=True,
         check=False,
