@@ -23,27 +23,34 @@ _LATERALITIES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007
 def segment_of(name: str, label: int, *, algorithm: str) -> Segment:
     """Return a segment for a label of a model that names its labels but has no codes for them.
 
-    Names of TotalSegmentator and alike have SNOMED CT codes, with left and right as modifiers; where SNOMED has
-    nothing as special in the dictionaries that were checked, such as a single rib, the code of the kind is taken and
-    the name says which. Any other name gets a code of a local scheme: that says openly that nothing is known of it,
-    where a code of some other thing would be wrong.
+    Names of TotalSegmentator and alike have SNOMED CT codes, with left and right as modifiers: of the type, or of the
+    region where the type is a lesion. Where SNOMED has nothing as special in the dictionaries that were checked, such
+    as a single rib or two veins at once, the code of the kind is taken and the name says which. Any other name gets a
+    code of a local scheme: that says openly that nothing is known of it, where a code of some other thing would be
+    wrong.
     """
     key = re.sub(r"[\s-]+", "_", name.strip()).lower()
-    known = _table().get(key)
+    table = _table()
+    known = table.get(key)
     hue = int(hashlib.sha256(key.encode()).hexdigest()[:4], 16) / 65536
     red, green, blue = (round(255 * level) for level in colorsys.hsv_to_rgb(hue, 0.55, 0.9))
-    category, laterality = _CATEGORIES["anatomy"], None
+    category, laterality, region = _CATEGORIES["anatomy"], None, None
     if known is None:
         code = Code(hashlib.sha256(key.encode()).hexdigest()[:12].upper(), LOCAL_SCHEME, readable(name)[:64])
     else:
         category, laterality = _CATEGORIES[known["category"]], _LATERALITIES.get(known["laterality"])
         code = Code(known["type"], "SCT", known["meaning"])
+        if known["region"]:
+            organ = table[known["region"]]
+            region = Code(organ["type"], "SCT", organ["meaning"])
     return Segment(
         label,
         readable(name)[:64],
         category,
         code,
-        type_modifier=laterality,
+        type_modifier=None if region else laterality,
+        region=region,
+        region_modifier=laterality if region else None,
         color_rgb=(red, green, blue),
         algorithm_name=algorithm,
     )

@@ -14,6 +14,7 @@ from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.errors import ConsentError, MemoryLimitError, ModelError
 from AIDicomBridgeLib.models import resident
+from AIDicomBridgeLib.models.anatomy import SHIPPED, segment_of
 from AIDicomBridgeLib.models.model import Model
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
 from AIDicomBridgeLib.models.nnunet_networks import _unet
@@ -212,7 +213,6 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
 def test_every_coded_name_is_known_to_pydicom() -> None:
     import csv
 
-    from AIDicomBridgeLib.models.anatomy import SHIPPED
     from pydicom.sr.codedict import codes
 
     meanings: dict[str, set[str]] = {}
@@ -224,8 +224,16 @@ def test_every_coded_name_is_known_to_pydicom() -> None:
     assert not [row for row in rows if row["meaning"].lower() not in meanings[row["type"]]]
     said = {row["name"]: row["meaning"] for row in rows}
     assert (said["airways"], said["hip_left"]) == ("Airway structure", "Bone structure of pelvis")
+    assert "left auricular appendage" in said["atrial_appendage_left"]
     assert all(row["laterality"] == side for row in rows for side in ("left", "right") if f"_{side}" in row["name"]
                and row["name"] not in ("lung_middle_lobe_right", "atrial_appendage_left"))  # fmt: skip
+
+
+def test_the_side_of_a_lesion_is_that_of_its_organ() -> None:
+    cyst, kidney = (segment_of(name, 1, algorithm="toy 1") for name in ("kidney_cyst_left", "kidney_left"))
+    assert (cyst.type.meaning, cyst.type_modifier, cyst.region) == ("Cyst", None, kidney.type)
+    assert cyst.region_modifier == kidney.type_modifier
+    assert (kidney.type_modifier.meaning, kidney.region) == ("Left", None)
 
 
 def test_weights_are_removed_by_command(home: Path) -> None:
