@@ -15,7 +15,7 @@ from ..results.label_layers import LabelLayer
 from ..results.labels import Segment
 from ..series.source_series import SourceSeries
 from .coordinates import ijk_to_lps_affine, ijk_to_ras_matrix
-from .grid_place import place_on_grid
+from .grid_place import GridPlace, place_on_grid
 from .volume_node import image_array
 
 
@@ -31,6 +31,11 @@ def layer_of(target: Any) -> Any:
             advice="Create it in the Segmentations module, under Representations.",
         )
     return layer
+
+
+def is_empty(layer: Any) -> bool:
+    """Return True if a vtkOrientedImageData holds no voxel: all its segments were emptied."""
+    return 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None
 
 
 def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: SourceSeries) -> tuple[LabelLayer, ...]:
@@ -63,18 +68,28 @@ def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: So
 
 def _array_and_offset(layer: Any, source: SourceSeries) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Return the layer's voxels with the axes and directions of the source, and where they begin on its grid."""
-    if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None:  # all its segments were emptied
+    if is_empty(layer):
         return np.zeros((0, 0, 0), np.uint8), (0, 0, 0)
-    array = image_array(layer)
+    place = place_of_layer(layer, source)
+    return place.view(image_array(layer)), place.offset
+
+
+def place_of_layer(layer: Any, source: SourceSeries) -> GridPlace:
+    """Return how the voxels of a vtkOrientedImageData lie on the grid of a source; no voxel is looked at.
+
+    Raises
+    ------
+    GeometryError
+        They are on another grid.
+    """
     matrix = ijk_to_ras_matrix(np.eye(4))
     layer.GetImageToWorldMatrix(matrix)
     affine = ijk_to_lps_affine(matrix)
     affine[:, 3] = affine @ [*layer.GetExtent()[0::2], 1]
-    place = place_on_grid(
+    return place_on_grid(
         affine,
-        array.shape,
+        tuple(reversed(layer.GetDimensions())),
         source,
         what="the segmentation is not on the grid of its source",
         advice="Set its source geometry to the source volume in the Segment Editor (Specify geometry).",
     )
-    return place.view(array), place.offset

@@ -1,16 +1,23 @@
 """What a segmentation node holds now, for a table: name, colour, size and meaning of every segment."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import EncodingError
+from ..errors import EncodingError, GeometryError
+from ..results.measurements import voxel_volumes_ml
+from ..series.regular_grid import slice_windows
+from ..series.source_series import SourceSeries
 from .coordinates import ijk_to_ras_matrix
-from .segment_layers import layer_of
+from .grid_place import GridPlace
+from .segment_layers import is_empty, layer_of, place_of_layer
 from .terminology import codes_of
 from .volume_node import image_array
+
+# Where some voxels are, on the grid of the source or in an array, and the volume that each of them stands for.
+_Part = tuple[tuple[int, slice, slice], float]
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,10 @@ class SegmentSummary:
     color_rgb
         0-255 each.
     volume_ml
-        Voxels times voxel volume.
+        Of its voxels.
+    on_slices
+        True if that is the volume on the slices of the source, which a report states; False if it is that on the
+        node's own grid.
     meaning
         The type's code in words; empty where the segment has no terminology.
     """
@@ -33,54 +43,94 @@ class SegmentSummary:
     name: str
     color_rgb: tuple[int, int, int]
     volume_ml: float
+    on_slices: bool
     meaning: str
 
 
-def summarize_in_steps(node: Any) -> Iterator[list[SegmentSummary] | None]:
+def summarize_in_steps(node: Any, source: SourceSeries | None = None) -> Iterator[list[SegmentSummary] | None]:
     """Summarize every segment of a segmentation node that has a binary labelmap, in the node's order.
+
+    Parameters
+    ----------
+    source
+        The series that the segmentation belongs to, if it is known. What lies on its slices counts then, by the rule of
+        :func:`~..results.measurements.measure`; else, or where a segment is on another grid, all voxels of the node.
 
     Yields
     ------
     list of SegmentSummary or None
-        None after every plane that was counted, 1 ms for 512x512; the summaries at the end.
+        None after every plane that was counted, 0.5 ms for 512x512; the summaries at the end.
     """
     segmentation = node.GetSegmentation()
     count = segmentation.GetNumberOfSegments()
     targets = [(segmentation.GetNthSegmentID(number), segmentation.GetNthSegment(number)) for number in range(count)]
-    counts: dict[Any, np.ndarray] = {}
+    slices = list(zip(slice_windows(source), voxel_volumes_ml(source).tolist(), strict=True)) if source else []
+    yield None  # 300 headers were looked at: some 20 ms
+    found: dict[Any, tuple[np.ndarray, bool]] = {}
     summaries = []
     for segment_id, target in targets:
         try:
             layer = layer_of(target)
         except EncodingError:
             continue  # a surface only: it has no voxels to count
-        if layer not in counts:
-            counts[layer] = yield from _voxel_counts(layer)
+        if layer not in found:
+            found[layer] = yield from _volumes_of_layer(layer, source, slices)
+        volumes_ml, on_slices = found[layer]
         value = int(target.GetLabelValue())
-        voxels = int(counts[layer][value]) if 0 <= value < len(counts[layer]) else 0
         summaries.append(
             SegmentSummary(
                 segment_id,
                 target.GetName(),
                 tuple(round(part * 255) for part in target.GetColor()),
-                voxels * _voxel_volume_ml(layer),
+                float(volumes_ml[value]) if 0 <= value < len(volumes_ml) else 0.0,
+                on_slices,
                 _meaning(target),
             )
         )
     yield summaries
 
 
-def _voxel_counts(layer: Any) -> Generator[None, None, np.ndarray]:
-    """Return how often each label value occurs, a plane a step: between two of them an edit may change the array."""
-    total = np.zeros(1, np.int64)
-    for k in range(layer.GetDimensions()[2]):
-        if 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None or k >= layer.GetDimensions()[2]:
+def _volumes_of_layer(
+    layer: Any, source: SourceSeries | None, slices: Sequence[_Part]
+) -> Generator[None, None, tuple[np.ndarray, bool]]:
+    """Return the volume of each label value, and whether it is that on the slices."""
+    if is_empty(layer):
+        return np.zeros(1), source is not None
+    try:
+        place = place_of_layer(layer, source) if source else None
+    except GeometryError:
+        place = None  # it cannot be sent as it is
+    if place is None:
+        width, height, depth = layer.GetDimensions()
+        voxel_ml = _voxel_volume_ml(layer)
+        planes = [((k, slice(0, height), slice(0, width)), voxel_ml) for k in range(depth)]
+        return (yield from _volumes_ml(layer, GridPlace((0, 1, 2), (), (0, 0, 0)), planes)), False
+    return (yield from _volumes_ml(layer, place, slices)), True
+
+
+def _volumes_ml(layer: Any, place: GridPlace, parts: Sequence[_Part]) -> Generator[None, None, np.ndarray]:
+    """Return the volume of each label value in some parts of a layer, a part a step.
+
+    Between two of them an edit may change the array.
+    """
+    dimensions, total = layer.GetDimensions(), np.zeros(1)
+    for (k, rows, columns), voxel_ml in parts:
+        if layer.GetDimensions() != dimensions or is_empty(layer):
             break
-        found = np.bincount(image_array(layer)[k].ravel())
+        array = place.view(image_array(layer))
+        if not 0 <= k - place.offset[0] < len(array):
+            continue
+        plane = array[k - place.offset[0], _moved(rows, place.offset[1]), _moved(columns, place.offset[2])]
+        found = np.bincount(plane.ravel())
         total = np.pad(total, (0, max(0, len(found) - len(total))))
-        total[: len(found)] += found
+        total[: len(found)] += found * voxel_ml
         yield
     return total
+
+
+def _moved(wanted: slice, offset: int) -> slice:
+    """Return a range of the source's grid in an array that begins at ``offset`` there."""
+    return slice(max(wanted.start - offset, 0), max(wanted.stop - offset, 0))
 
 
 def _voxel_volume_ml(layer: Any) -> float:

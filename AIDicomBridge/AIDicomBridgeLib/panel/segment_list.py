@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.segment_summary import SegmentSummary, summarize_in_steps
+from ..series.source_series import SourceSeries
 from .tables import prepare_table, show_rows
 from .terminology_dialog import TerminologyDialog
 
@@ -26,6 +27,8 @@ class SegmentList:
     ----------
     table
         The table: colour, name, volume, meaning.
+    source_of
+        Gives the series that a segmentation node belongs to, or None while it is not known.
 
     Attributes
     ----------
@@ -33,8 +36,9 @@ class SegmentList:
         Called at every change of the segments.
     """
 
-    def __init__(self, table: Any) -> None:
-        self._table = table
+    def __init__(self, table: Any, source_of: Callable[[Any], SourceSeries | None]) -> None:
+        self._table, self._source_of = table, source_of
+        self._source: SourceSeries | None = None  # by which was counted
         self.on_edited: Callable[[], None] = lambda: None
         self._node_id = ""
         self._observed: tuple[Any, list[int]] | None = None
@@ -79,6 +83,13 @@ class SegmentList:
         """Take note that the panel is not seen: nothing is counted until it is. The Segment Editor needs the time."""
         self._shown = False
 
+    def update(self) -> None:
+        """Count anew if the series of the segmentation has become known, or is another one now."""
+        node = self._node
+        if node is not None and self._source_of(node) is not self._source:
+            self._stale = True
+            self._show()
+
     def close(self) -> None:
         """Let go of the node. Safe to call twice."""
         self._recount.stop()
@@ -98,6 +109,10 @@ class SegmentList:
         """The dialog that was opened last, for tests."""
         return self._dialog
 
+    @property
+    def _node(self) -> Any:
+        return slicer.mrmlScene.GetNodeByID(self._node_id) if self._node_id else None
+
     def _modified(self, *_arguments: object) -> None:
         self._next_bite.stop()
         self._stale = True
@@ -108,9 +123,10 @@ class SegmentList:
     def _show(self) -> None:
         if not self._shown and self._stale:
             return
-        node = slicer.mrmlScene.GetNodeByID(self._node_id) if self._node_id else None
+        node = self._node
         self._stale = False
-        self._steps = summarize_in_steps(node) if node is not None else iter([[]])
+        self._source = self._source_of(node) if node is not None else None
+        self._steps = summarize_in_steps(node, self._source) if node is not None else iter([[]])
         self._count()
 
     def _count(self) -> None:
@@ -129,6 +145,7 @@ class SegmentList:
             swatch.setBackground(qt.QBrush(qt.QColor(*segment.color_rgb)))
             volume = qt.QTableWidgetItem(f"{segment.volume_ml:.1f}")
             volume.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            volume.setToolTip(self._how_counted(segment))
             meaning = qt.QTableWidgetItem(segment.meaning or _("not said yet"))
             for column, item in enumerate((swatch, qt.QTableWidgetItem(segment.name), volume, meaning)):
                 self._table.setItem(row, column, item)
@@ -136,6 +153,15 @@ class SegmentList:
                 self._table.removeCellWidget(row, len(COLUMN_WIDTHS))
             else:
                 self._table.setCellWidget(row, len(COLUMN_WIDTHS), self._choose_button(segment))
+
+    @staticmethod
+    def _how_counted(segment: SegmentSummary) -> str:
+        if segment.on_slices:
+            return _("What lies on the slices of the series, as the measurement report states it.")
+        return _(
+            "All voxels of the segmentation as Slicer keeps it. Its series is not known here, or has another grid: a "
+            "measurement report may state another volume."
+        )
 
     def _choose_button(self, segment: SegmentSummary) -> Any:
         button = qt.QPushButton(_("Say what it is..."))

@@ -15,11 +15,12 @@ from ..inference.memory_plan import MemoryPlan, format_bytes
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.weights import WeightsFolder
-from ..mrml.segmentation_node import segmentation_node_from
+from ..mrml.segmentation_node import reference_volume_node, segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
 from ..mrml.source_files import SourceFiles
 from ..mrml.surface_cost import may_take_longer
 from ..mrml.volume_node import compared_planes, image_files, place_of_volume
+from ..series.source_series import SourceSeries
 from ..series.subject import Subject
 from ..series.volume import ImageVolume
 from ..worker.model_run import ModelRun
@@ -61,7 +62,7 @@ class SegmentStage:
         self._ui, self._runner, self._load, self._sources = ui, runner, load, sources
         self._cards = dict(Catalogue.load())
         self.on_model_chosen: Callable[[str], None] | None = None
-        self.segments = SegmentList(ui.segmentsTable)
+        self.segments = SegmentList(ui.segmentsTable, self._source_of)
         self.file_dialog: Any = None
         self.status = StageStatus("segment", ui.segmentCollapsibleButton.layout(), runner)
         ui.cardLabel.setTextFormat(qt.Qt.PlainText)
@@ -112,6 +113,7 @@ class SegmentStage:
     def update(self, busy: str) -> None:
         """Enable what can be used now; ``busy`` says why nothing can be started, or is empty."""
         ui, card = self._ui, self.card
+        self.segments.update()
         no_volume = "" if self._load.volume_node else _("Choose or load a volume in stage 2 first.")
         set_available(ui.segmentButton, _("Run the model on the volume."), busy, no_volume, self.missing_model())
         plan_tip = _("Work out how the model would run here and what memory it would need, without running it.")
@@ -249,6 +251,13 @@ class SegmentStage:
         size = f"{card.weights.size / 1e6:.1f} MB" if card.weights.size else _("size unknown")
         text = _("on this machine ({size})") if present else _("not on this machine ({size}; to be fetched)")
         return present, text.format(size=size)
+
+    def _source_of(self, node: Any) -> SourceSeries | None:
+        """Return the series of a segmentation node where it is known already."""
+        try:
+            return self._sources.remembered(reference_volume_node(node))
+        except NotFoundError:
+            return None
 
     def _edit(self) -> None:
         open_segment_editor(self._ui.segmentationComboBox.currentNode())

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EncodingError, PixelError
+from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .labels import Code, LabelVolume, Segment
 from .quantities import QUANTITIES, SUV_BODY_WEIGHT, voxel_values
@@ -97,7 +98,7 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
         )
     known = SUV_BODY_WEIGHT if volume.suv else voxel_values(volume.modality, volume.source.headers[0])
     intensity, unit = known or (None, None)
-    voxel_ml = abs(float(np.linalg.det(labels.ijk_to_lps[:3, :3]))) / 1000  # also right for sheared and oblique axes
+    voxels_ml = voxel_volumes_ml(volume.source)
     even = volume.source.is_evenly_spaced
     shapes: dict[int, LabelShape] = {}
     layers: dict[int, np.ndarray] = {}
@@ -118,9 +119,7 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
             SegmentMeasurements(
                 segment=segment,
                 voxel_count=shape.voxel_count,
-                volume_ml=shape.voxel_count * voxel_ml
-                if even
-                else _uneven_volume_ml(labels, layers[segment.label], segment.label, shape),
+                volume_ml=_volume_ml(layers[segment.label], segment.label, shape, voxels_ml),
                 surface_area_mm2=shape.surface_area_mm2 if even else None,
                 longest_diameter_mm=shape.longest_diameter_mm if even else None,
                 centroid_lps_mm=shape.centroid_lps_mm if even else None,
@@ -132,12 +131,21 @@ def measure(labels: LabelVolume, volume: ImageVolume) -> list[SegmentMeasurement
     return measured
 
 
-def _uneven_volume_ml(labels: LabelVolume, layer: np.ndarray, label: int, shape: LabelShape) -> float:
-    """Return the volume where slices stand for different extents; what has a form is not measured there."""
-    row, column = labels.ijk_to_lps[:3, 0], labels.ijk_to_lps[:3, 1]
-    counts = np.count_nonzero(layer[shape.box] == label, axis=(1, 2))
-    extents = labels.source.slice_extents_mm[shape.box[0]]
-    return float(counts @ extents) * float(np.linalg.norm(np.cross(row, column))) / 1000
+def voxel_volumes_ml(source: SourceSeries) -> np.ndarray:
+    """Return the volume that a voxel of each slice stands for, (n,): whatever tells a volume sums these.
+
+    Uneven slices stand for different extents, as :attr:`~..series.source_series.SourceSeries.slice_extents_mm` says.
+    """
+    axes = source.ijk_to_lps[:3, :3]
+    if source.is_evenly_spaced:  # also right for sheared and oblique axes
+        return np.full(len(source.slices), abs(float(np.linalg.det(axes))) / 1000)
+    return source.slice_extents_mm * float(np.linalg.norm(np.cross(axes[:, 0], axes[:, 1]))) / 1000
+
+
+def _volume_ml(layer: np.ndarray, label: int, shape: LabelShape, voxels_ml: np.ndarray) -> float:
+    if (voxels_ml == voxels_ml[0]).all():
+        return shape.voxel_count * float(voxels_ml[0])
+    return float(np.count_nonzero(layer[shape.box] == label, axis=(1, 2)) @ voxels_ml[shape.box[0]])
 
 
 def _values_inside(labels: np.ndarray, label: int, shape: LabelShape, voxels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..series.dicom_file import is_uid
 from .codes import same_concept
 from .labels import Code, LabelVolume, Segment
 from .measurement_report import finding_site
-from .measurements import Measurement, SegmentMeasurements
+from .measurements import Measurement, SegmentMeasurements, voxel_volumes_ml
 from .quantities import MILLILITER, VOLUME, VOXEL_UNIT, VOXELS
 from .report_table import ReportGroup, read_group
 from .segment_description import read_segment
@@ -80,21 +80,18 @@ def _read_segment(item: "Dataset") -> Segment:
 
 def _sizes(labels: LabelVolume) -> dict[int, list[Measurement]]:
     """Return voxel count and volume of every label value, counted anew."""
-    affine, source = labels.ijk_to_lps, labels.source
-    volumes = np.full(len(labels.labels), abs(float(np.linalg.det(affine[:3, :3]))))
-    if not source.is_evenly_spaced:
-        volumes = source.slice_extents_mm * float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
+    voxels_ml = voxel_volumes_ml(labels.source)
     values = max(segment.label for segment in labels.segments) + 1
-    counts, cubic_mm = np.zeros(values, np.int64), np.zeros(values)
+    counts, milliliters = np.zeros(values, np.int64), np.zeros(values)
     for layer in labels.layers:
-        for plane, volume in zip(layer, volumes, strict=True):
+        for plane, voxel_ml in zip(layer, voxels_ml, strict=True):
             found = np.bincount(plane.ravel(), minlength=values)
             counts += found
-            cubic_mm += found * volume
+            milliliters += found * voxel_ml
     return {
         label: [
             Measurement(VOXELS, float(counts[label]), VOXEL_UNIT),
-            Measurement(VOLUME, float(cubic_mm[label]) / 1000, MILLILITER),
+            Measurement(VOLUME, float(milliliters[label]), MILLILITER),
         ]
         for label in range(values)
     }

@@ -121,7 +121,7 @@ def labels_on_slices(labels: np.ndarray, source: "SourceSeries") -> np.ndarray:
     if not source.irregularity:
         return labels
     result = np.empty(source.shape, labels.dtype)
-    for index, window in enumerate(_nearest_windows(source)):
+    for index, window in enumerate(slice_windows(source)):
         result[index] = labels[window]
     return result
 
@@ -135,7 +135,7 @@ def labels_between_slices(labels: np.ndarray, source: "SourceSeries") -> np.ndar
     if not source.irregularity:
         return labels
     grid = regular_grid(source)
-    windows = _nearest_windows(source)
+    windows = slice_windows(source)
     result = np.zeros(grid.shape, labels.dtype)
     planes = np.array([window[0] for window in windows])
     for k in range(grid.shape[0]):
@@ -156,7 +156,7 @@ def labels_off_slices(labels: np.ndarray, source: "SourceSeries") -> np.ndarray:
         New, of the same shape and type: the label that was drawn, or erased, where no slice shows it; 0 elsewhere.
     """
     lost = np.zeros_like(labels)
-    windows = _nearest_windows(source) if source.irregularity else []
+    windows = slice_windows(source)
     for window in windows:
         lost[window[0]] = labels[window[0]]
         lost[window] = 0
@@ -171,14 +171,16 @@ def labels_off_slices(labels: np.ndarray, source: "SourceSeries") -> np.ndarray:
     return lost
 
 
-def _nearest_windows(source: "SourceSeries") -> list[tuple[int, slice, slice]]:
+def slice_windows(source: "SourceSeries") -> list[tuple[int, slice, slice]]:
     """Return which voxels of the regular grid (plane, rows, columns) lie nearest to those of each slice.
 
     No two slices share a plane, as none lie closer to each other than the planes.
     """
+    count, rows, columns = source.shape
+    if not source.irregularity:
+        return [(k, slice(0, rows), slice(0, columns)) for k in range(count)]
     offsets, _ = _offsets_mm(source.positions_mm, source.ijk_to_lps)
     dz, dy, dx = spacing_mm(regular_grid(source).ijk_to_lps)
-    _, rows, columns = source.shape
     windows = []
     for along_row, along_column, along_normal in offsets - offsets.min(axis=0):
         j, i = round(along_column / dy), round(along_row / dx)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import ConflictError, GeometryError
+from AIDicomBridgeLib.mrml.segment_summary import summarize_in_steps
 from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
 from AIDicomBridgeLib.mrml.source_files import SourceFiles
 from AIDicomBridgeLib.mrml.volume_node import (
@@ -120,6 +121,22 @@ def test_what_a_network_found_comes_back_as_it_was_and_an_edit_on_its_slice(core
     changed = np.argwhere(edited.labels != labels.labels)
     assert changed.tolist() == [[3, 6, 5]]
     assert [segment.algorithm_type for segment in mark_edited(edited).segments] == ["SEMIAUTOMATIC"]
+
+
+def test_the_volumes_that_are_shown_are_those_of_the_report(core, irregular):
+    """On the end slices too, where a plane of the node and a slice of the series stand for different extents."""
+    volume, _ = irregular
+    array = np.zeros(volume.voxels.shape, np.uint8)
+    array[:2, 3:30, 4:40], array[-2:, 5:20, 6:41], array[7:10, 8:30, 9:22] = 1, 2, 3
+    segments = tuple(replace(BALL[0], label=label, name=f"Part {label}") for label in (1, 2, 3))
+    labels = LabelVolume(array, segments, source=volume.source)
+    node = segmentation_node_from(labels, core.scene, volume_node=volume_node_from(volume, core.scene))
+    *_, shown = summarize_in_steps(node, volume.source)
+    measured = measure(labels, volume)
+    assert [segment.volume_ml for segment in shown] == pytest.approx([m.volume_ml for m in measured])
+    assert all(segment.on_slices for segment in shown)
+    *_, on_grid = summarize_in_steps(node)
+    assert not any(segment.on_slices for segment in on_grid)
 
 
 def test_labels_on_one_slice_come_back_however_close_the_next_one_lies(core, irregular):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import GeometryError
 from AIDicomBridgeLib.mrml.coordinates import ijk_to_ras_matrix
+from AIDicomBridgeLib.mrml.segment_summary import summarize_in_steps
 from AIDicomBridgeLib.mrml.segmentation_node import label_volume_from, segmentation_node_from
 from AIDicomBridgeLib.mrml.terminology import terminology_entry
 from AIDicomBridgeLib.mrml.volume_node import fill_image, scalar_volume_node
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
+from AIDicomBridgeLib.results.measurements import measure
 from AIDicomBridgeLib.series.volume import ImageVolume
 from synthetic import OBLIQUE
 
@@ -53,6 +55,8 @@ def test_what_is_drawn_on_it_lands_on_the_source(core, flipped):
     labels = label_volume_from(node, volume.source)
     np.testing.assert_array_equal(labels.labels, mask)
     assert labels.labels.flags.c_contiguous
+    *_, (shown,) = summarize_in_steps(node, volume.source)
+    assert shown.volume_ml == pytest.approx(measure(labels, volume)[0].volume_ml)
 
 
 def test_what_is_added_to_a_models_segment_lands_on_the_source(core, flipped):
@@ -113,3 +117,6 @@ def test_half_a_voxel_beside_is_refused(core, volume_of):
     layer.SetImageToWorldMatrix(ijk_to_ras_matrix(affine))
     with pytest.raises(GeometryError, match="not on the grid"):
         label_volume_from(node, volume.source)
+    *_, (shown,) = summarize_in_steps(node, volume.source)
+    assert not shown.on_slices, "what is shown says that it is no report's volume"
+    assert shown.volume_ml > 0

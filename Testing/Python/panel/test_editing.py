@@ -126,7 +126,7 @@ def test_nothing_is_counted_while_another_module_is_shown(shell, series):
     node = drawn_on(shell, series)
     counted = []
     shell.widget.exit()
-    with mock.patch.object(segment_list, "summarize_in_steps", lambda node: counted.append(node) or iter([[]])):
+    with mock.patch.object(segment_list, "summarize_in_steps", lambda node, source: counted.append(node) or iter([[]])):
         draw(node, "Second", (slice(0, 1),) * 3)
         shell.widget.panel.segment.segments._recount.timeout.emit()
         shell.process()
@@ -147,6 +147,19 @@ def test_the_list_is_counted_in_bites(shell, series, monkeypatch):
     draw(node, "Second", (slice(0, 1),) * 3)
     assert not segments._next_bite.isActive(), "an edit begins anew"
     shell.wait_until(lambda: "Second" in volumes(shell), what="the new segment in the list")
+
+
+def test_it_is_said_which_volume_is_shown_and_counted_anew_once_the_series_is_known(shell, series):
+    drawn_on(shell, series)
+    assert "as the measurement report states it" in shell.ui.segmentsTable.item(0, 2).toolTip()
+    sources = shell.logic.sourceFiles
+    (source,) = {id(known): known for known in sources._known.values()}.values()
+    sources.forget()
+    shell.widget.panel.update()
+    assert "Its series is not known here" in shell.ui.segmentsTable.item(0, 2).toolTip()
+    sources.remember(source)
+    shell.widget.panel.update()
+    assert "as the measurement report states it" in shell.ui.segmentsTable.item(0, 2).toolTip()
 
 
 def test_another_segmentation_in_the_node_is_seen_and_takes_the_question_back(shell, series):

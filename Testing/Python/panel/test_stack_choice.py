@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from AIDicomBridgeLib import Job, read_segmentation, run_job
 from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.results.report_table import read_measurement_report
 from AIDicomBridgeLib.series.instance_store import InstanceStore
 from AIDicomBridgeLib.series.offered_stacks import OfferedStack
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import Dataset, dcmread
-from shell.steps import SLOW_S, add_endpoint, find, load, picture, runner_of, segment, send
+from shell.steps import SLOW_S, add_endpoint, find, load, picture, runner_of, segment, send, volumes
 from synthetic import body_phantom, make_pet, make_series, save_series
 
 
@@ -54,8 +55,8 @@ def press_load(shell) -> None:
     shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
 
 
-def sent_segmentation(running: Archive) -> Dataset:
-    (found,) = [i.path for i in running.store.instances() if i.attributes["Modality"] == "SEG"]
+def sent(running: Archive, modality: str = "SEG") -> Dataset:
+    (found,) = [i.path for i in running.store.instances() if i.attributes["Modality"] == modality]
     return dcmread(found)
 
 
@@ -86,7 +87,7 @@ def test_of_several_stacks_one_is_chosen_by_its_description(shell, tmp_path, mon
         segment(shell)
         send(shell)
         of_second = {str(ds.SOPInstanceUID) for ds in map(dcmread, sorted((tmp_path / "series").iterdir())[6:])}
-        referenced = sent_segmentation(running).ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        referenced = sent(running).ReferencedSeriesSequence[0].ReferencedInstanceSequence
         assert {str(item.ReferencedSOPInstanceUID) for item in referenced} <= of_second
 
 
@@ -109,13 +110,18 @@ def test_a_series_with_a_gap_is_resampled_once_agreed_and_its_result_is_the_comm
         assert node.GetName().endswith("(resampled)")
         assert node.GetImageData().GetDimensions()[2] == 12, "11 slices, and one where one is missing"
         assert segment(shell) is not None
+        shell.wait_until(lambda: "Bone" in volumes(shell), SLOW_S, "the segments in the list")
+        seen = list(volumes(shell).values())
+        assert "as the measurement report states it" in shell.ui.segmentsTable.item(0, 2).toolTip()
         send(shell)
         assert "objects have arrived" in shell.ui.sendStatusLabel.text
         source = SourceSeries.from_files((tmp_path / "series").iterdir(), resample=True)
-        sent = read_segmentation(sent_segmentation(running), source)
+        found = read_segmentation(sent(running), source)
         headless = run_job(Job(source, "ct-tissues", outputs=("seg",)))
-        np.testing.assert_array_equal(sent.labels, headless.labels.labels)
-        assert {segment.algorithm_type for segment in sent.segments} == {"AUTOMATIC"}
+        np.testing.assert_array_equal(found.labels, headless.labels.labels)
+        assert {segment.algorithm_type for segment in found.segments} == {"AUTOMATIC"}
+        reported = read_measurement_report(sent(running, "SR"))
+        assert seen == pytest.approx([group.value("Volume") for group in reported], abs=0.05)
 
 
 def test_what_no_choice_can_mend_is_said_and_not_offered(shell):
