@@ -114,6 +114,7 @@ class JoinedModel(Model):
             model=self.card.name,
             version=self.card.version,
             weights_sha256=self.weights_sha256,
+            card_sha256=self.card.sha256,
             memory_plan=" + ".join(dict.fromkeys(plans)),
         )
         return replace(found, labels=labels, segments=self.card.segments, provenance=provenance)

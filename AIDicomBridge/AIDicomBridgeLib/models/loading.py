@@ -90,7 +90,7 @@ def load_model(
     if card.network is None:
         import torch
 
-        return Model(card, target, torch.float32, {}, card.sha256)
+        return Model(card, target, torch.float32, {}, "")
     chosen = _precision(precision, target)
     folder = weights_folder or WeightsFolder.default()
     windows = card.windows

@@ -39,7 +39,7 @@ class Model:
     device, precision
         Where and how it runs.
     weights_sha256
-        SHA-256 of the weights, or of the card for a model without weights.
+        SHA-256 of the weights; empty for a model without weights.
     """
 
     def __init__(
@@ -198,6 +198,7 @@ class Model:
             version=self.card.version,
             learned=self.card.learned,
             weights_sha256=self.weights_sha256,
+            card_sha256=self.card.sha256,
             device=str(self.device),
             precision=str(self.precision).removeprefix("torch."),
             not_for_diagnostic_use=self.card.not_for_diagnostic_use,

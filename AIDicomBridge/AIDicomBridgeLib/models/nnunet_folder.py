@@ -102,7 +102,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             windows=WindowRules(patch, mirror_axes=()),
             weights=None,
             procedure="",
-            sha256=_digest(folder),
+            sha256=_digest(folder, natural),
             folder=folder,
             kind="nnunet",
         )
@@ -252,12 +252,10 @@ def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any], chann
     raise ModelError(f"the nnU-Net normalisation {scheme} is not supported")
 
 
-def _digest(folder: Path) -> str:
-    """Return a SHA-256 of the plans and of what tells one checkpoint from another without reading it."""
-    digest = hashlib.sha256()
+def _digest(folder: Path, orientation: str) -> str:
+    """Return a SHA-256 of what decides how the checkpoints are run: wherever the folder lies, it is the same."""
+    digest = hashlib.sha256(orientation.encode())
     for name in ("plans.json", "dataset.json", CARD):
         if (folder / name).is_file():
-            digest.update((folder / name).read_bytes())
-    for path in _checkpoints(folder):
-        digest.update(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}".encode())
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()

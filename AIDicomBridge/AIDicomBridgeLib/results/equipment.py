@@ -34,23 +34,28 @@ def software_version() -> str:
 def device_uid(provenance: Provenance | None) -> str:
     """Return the Device UID of the algorithm (of the software alone, for hand-made labels).
 
-    It is computed from the weights' hash, or from name and version where there is none: the same model has the same
-    UID on every machine, another model has another one (IHE AI Results, 6.5.3.1).
+    It is computed from name and version and the hashes of weights and card: the same model has the same UID on every
+    machine, another model has another one (IHE AI Results, 6.5.3.1).
     """
     return f"2.25.{uuid5(NAMESPACE_OID, f'AIDicomBridge:{_identity(provenance)}').int}"
 
 
 def device_serial_number(provenance: Provenance | None) -> str:
-    """Return the Device Serial Number: the first 16 hex digits of what the Device UID is computed from."""
-    if provenance is not None and provenance.weights_sha256:
-        return provenance.weights_sha256[:16]
+    """Return the Device Serial Number: the first 16 hex digits of each hash that the Device UID is computed from."""
+    if hashes := _hashes(provenance):
+        return "-".join(sha256[:16] for sha256 in hashes)
     return uuid5(NAMESPACE_OID, f"AIDicomBridge:{_identity(provenance)}").hex[:16]
 
 
 def _identity(provenance: Provenance | None) -> str:
     if provenance is None:
         return software_version()
-    return f"{provenance.model}:{provenance.version}:{provenance.weights_sha256}"
+    return ":".join((provenance.model, provenance.version, *(_hashes(provenance) or [""])))
+
+
+def _hashes(provenance: Provenance | None) -> list[str]:
+    """Return what is known of the model's hashes; results that name no card's keep the identity that they had."""
+    return [sha256 for sha256 in (provenance.weights_sha256, provenance.card_sha256) if sha256] if provenance else []
 
 
 def contributing_equipment(provenance: Provenance, now: datetime) -> "Dataset":
@@ -103,6 +108,7 @@ def read_provenance(item: "Dataset") -> Provenance:
         version=str(item.get("AlgorithmVersion", "")),
         learned=bool(family) and same_concept(read_code(family[0]), ARTIFICIAL_INTELLIGENCE),
         weights_sha256=said.get("weights_sha256", ""),
+        card_sha256=said.get("card_sha256", ""),
         device=said.get("device", ""),
         precision=said.get("precision", ""),
         memory_plan=said.get("memory_plan", ""),
@@ -117,6 +123,7 @@ def read_provenance(item: "Dataset") -> Provenance:
 def _parameters(provenance: Provenance) -> dict[str, str]:
     parameters = {
         "weights_sha256": provenance.weights_sha256,
+        "card_sha256": provenance.card_sha256,
         "device": provenance.device,
         "precision": provenance.precision,
         "memory_plan": provenance.memory_plan,

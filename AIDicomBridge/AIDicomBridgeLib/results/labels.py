@@ -44,7 +44,9 @@ class Provenance:
     learned
         True for a trained network (CID 7162: Artificial Intelligence), False for rules.
     weights_sha256
-        SHA-256 of the weights file, or of the card for a model without weights.
+        SHA-256 of the weights file; empty for a model without weights.
+    card_sha256
+        SHA-256 of the card file, or of what makes the folder's model: how the weights were run, and what they mean.
     device, precision
         Where and how it ran: ``"cpu"``, ``"bfloat16"``.
     not_for_diagnostic_use
@@ -63,6 +65,7 @@ class Provenance:
     version: str
     learned: bool = True
     weights_sha256: str = ""
+    card_sha256: str = ""
     device: str = "cpu"
     precision: str = "float32"
     not_for_diagnostic_use: bool = True

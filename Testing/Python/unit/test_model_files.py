@@ -16,6 +16,7 @@ from AIDicomBridgeLib.models.loading import find_card, load_model, programs_of
 from AIDicomBridgeLib.models.resident import ResidentModels
 from AIDicomBridgeLib.models.state_dicts import load_into, read_checkpoint
 from AIDicomBridgeLib.models.weights import WeightsFolder
+from AIDicomBridgeLib.results.equipment import device_uid
 from AIDicomBridgeLib.series.volume import read_volume
 from toy_card import CARD, write_toy_card
 from typer.testing import CliRunner
@@ -134,6 +135,16 @@ def test_every_program_of_a_model_is_agreed_to(own_home: Path, tmp_path: Path) -
     assert agreed.exit_code == 0
     assert all(Consents.default().has(sha256) for sha256, _ in programs_of(card))
     load_model(card, "cpu")
+
+
+def test_the_same_weights_run_in_another_way_are_another_device(tmp_path: Path, ct_files: list[Path]) -> None:
+    volume, path = read_volume(ct_files), write_toy_card(tmp_path)
+    (tmp_path / "other.toml").write_text(CARD.replace("low = -1000", "low = -150"))
+    made = [load_model(card, "cpu").segment(volume).provenance for card in (path, tmp_path / "other.toml")]
+    assert made[0].weights_sha256 == made[1].weights_sha256
+    assert device_uid(made[0]) != device_uid(made[1])
+    rules = load_model("ct-tissues", "cpu").segment(volume).provenance
+    assert (rules.weights_sha256, rules.card_sha256) == ("", Catalogue.load()["ct-tissues"].sha256)
 
 
 def test_a_model_that_makes_room_for_another_can_still_be_used(tmp_path: Path, ct_files: list[Path]) -> None:

@@ -210,6 +210,16 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
         nnunet_card(folder)
 
 
+def test_a_folder_is_the_same_model_wherever_it_lies_and_another_where_it_is_run_in_another_way(home: Path) -> None:
+    folder, copy = result_folder(home / "a"), result_folder(home / "b")
+    (copy / "fold_0" / "checkpoint_final.pth").touch()
+    card = nnunet_card(folder)
+    assert nnunet_card(copy).sha256 == card.sha256
+    turned = nnunet_card(folder, orientation="SAR").sha256
+    (copy / "aidicombridge.toml").write_text('orientation = "SAR"\n')
+    assert len({card.sha256, turned, nnunet_card(copy).sha256}) == 3
+
+
 def test_every_coded_name_is_known_to_pydicom() -> None:
     import csv
 

@@ -89,11 +89,15 @@ def test_the_maker_of_the_algorithm_is_not_this_software(
     )
 
 
-@pytest.mark.parametrize("change", [{"weights_sha256": "f" * 64}, {"version": "2.2"}, {"model": "othernet"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"weights_sha256": "f" * 64}, {"card_sha256": "f" * 64}, {"version": "2.2"}, {"model": "othernet"}],
+)
 def test_every_change_of_the_model_is_another_device(labels: LabelVolume, change: dict[str, str]) -> None:
     other = replace(labels, provenance=replace(PROVENANCE, **change))
     first, second = (build_segmentation(item).ContributingEquipmentSequence[-1].DeviceUID for item in (labels, other))
     assert first != second
+    assert read_segmentation(build_segmentation(other), labels.source).provenance == other.provenance
 
 
 def test_no_two_kinds_share_a_series_number_or_description(labels: LabelVolume) -> None:
