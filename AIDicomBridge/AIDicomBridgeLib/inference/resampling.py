@@ -15,8 +15,9 @@ _MARGIN = 12  # voxels of edge value on both sides for the spline's filter, whos
 
 def resampled_shape(shape: Triple, spacing_mm: tuple[float, ...], wanted_mm: tuple[float, ...]) -> Triple:
     """Return the shape with which a volume covers the same space at nearly the wanted spacing."""
+    # In the order in which nnU-Net computes it: halves like those of 38 * 0.9 mm in 1.2 mm fall as the digits do.
     sizes = [
-        max(1, round(count * is_mm / want_mm))
+        max(1, round(is_mm / want_mm * count))
         for count, is_mm, want_mm in zip(shape, spacing_mm, wanted_mm, strict=True)
     ]
     return sizes[0], sizes[1], sizes[2]

@@ -29,6 +29,8 @@ def window_starts(size: int, patch: int, overlap: float, tiling: str) -> list[in
         while starts[-1] + patch < size:
             starts.append(min(starts[-1] + step, size - patch))
         return starts
+    if patch == 1:  # slice by slice: neighbours cannot overlap, and to run one twice changes nothing
+        return list(range(size))
     count = -(-(size - patch) // max(1e-9, patch * (1 - overlap))) + 1
     spread = (size - patch) / (count - 1) if count > 1 else 0.0
     return [round(spread * number) for number in range(int(count))]

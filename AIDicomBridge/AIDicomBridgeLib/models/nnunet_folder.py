@@ -143,8 +143,12 @@ def nnunet_files(folder: Path) -> list[Path]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    folds = sorted(folder.glob("fold_*"), key=lambda path: path.name)
-    return [path / CHECKPOINT for path in folds if (path / CHECKPOINT).is_file()]
+    """Return the checkpoints whose outputs are averaged: the numbered folds', or that of ``fold_all`` on its own."""
+    found = [path for path in folder.glob(f"fold_*/{CHECKPOINT}") if path.is_file()]
+    folds = {path.parent.name.removeprefix("fold_"): path for path in found}
+    numbered = sorted(filter(str.isdecimal, folds), key=int)
+    # Trained on the cases of all folds together, it is another model and none of them.
+    return [folds[fold] for fold in numbered or ("all",) if fold in folds]
 
 
 def _json(path: Path) -> Mapping[str, Any]:

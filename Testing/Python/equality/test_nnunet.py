@@ -55,6 +55,7 @@ def labels_of_nnunet(folder: Path, volumes, mirroring: bool) -> np.ndarray:
         ("3d_fullres", (20, 20, 26), (2.0, 2.0, 2.0), 2, (0,)),
         ("3d_anisotropic", (10, 30, 28), (6.0, 1.3, 1.3), 1, None),
         ("2d", (4, 44, 40), (4.0, 1.0, 1.0), 1, (0, 1)),
+        ("2d", (4, 40, 38), (4.0, 0.9, 0.9), 1, None),  # 28.5 columns of the network, or a digit less
     ],
 )
 def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, shape, spacing_mm, folds, mirroring):
@@ -70,6 +71,18 @@ def test_labels_equal_those_of_the_predictor_of_nnunet(tmp_path: Path, kind, sha
     by_name = {segment.name: segment for segment in result.segments}
     assert by_name["Kidney left"].type_modifier.meaning == "Left"
     assert by_name["Something else"].type.scheme == "99AIDICOMBRIDGE"
+
+
+def test_the_network_of_all_cases_is_not_averaged_in_with_the_folds(tmp_path: Path):
+    folder = write_folder(tmp_path, "2d", folds=2)
+    (folder / "fold_1").rename(folder / "fold_all")
+    volume = smooth_volume((3, 40, 40), (4.0, 1.2, 1.2), tmp_path / "series")
+    expected = labels_of_nnunet(folder, [volume], mirroring=False)
+
+    result = load_model(folder, "cpu", precision="float32").segment(volume)
+
+    agreement = float((result.labels == expected).mean())
+    assert agreement >= 0.999, agreement
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from AIDicomBridgeLib.errors import ConsentError, MemoryLimitError, ModelError
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.anatomy import SHIPPED, segment_of
 from AIDicomBridgeLib.models.model import Model
-from AIDicomBridgeLib.models.nnunet_folder import nnunet_card
+from AIDicomBridgeLib.models.nnunet_folder import nnunet_card, nnunet_files
 from AIDicomBridgeLib.models.nnunet_networks import _unet
 from AIDicomBridgeLib.models.resident import ResidentModels
 from AIDicomBridgeLib.series.volume import read_volume
@@ -218,6 +218,22 @@ def test_a_folder_is_the_same_model_wherever_it_lies_and_another_where_it_is_run
     turned = nnunet_card(folder, orientation="SAR").sha256
     (copy / "aidicombridge.toml").write_text('orientation = "SAR"\n')
     assert len({card.sha256, turned, nnunet_card(copy).sha256}) == 3
+
+
+def test_the_folds_of_a_folder_are_those_with_a_number(home: Path) -> None:
+    folder = result_folder(home)
+    for name in ("fold_10", "fold_2", "fold_all", "fold_0_old", "fold_3"):
+        (folder / name).mkdir()
+        if name != "fold_3":  # not trained to its end
+            (folder / name / "checkpoint_final.pth").touch()
+
+    def folds() -> list[str]:
+        return [path.parent.name for path in nnunet_files(folder) if path.suffix == ".pth"]
+
+    assert folds() == ["fold_0", "fold_2", "fold_10"]
+    for name in ("fold_0", "fold_2", "fold_10"):
+        (folder / name / "checkpoint_final.pth").unlink()
+    assert folds() == ["fold_all"]
 
 
 def test_every_coded_name_is_known_to_pydicom() -> None:

@@ -41,6 +41,11 @@ def full_accumulator(network, tensor: torch.Tensor, patch, rules: WindowRules, s
     return mean if size is None else torch.nn.functional.interpolate(mean[None], size=size, mode="trilinear")[0]
 
 
+@pytest.mark.parametrize("tiling", ["nnunet", "monai"])
+def test_a_2d_network_runs_every_slice_once(tiling: str) -> None:
+    assert window_starts(10, 1, 0.5, tiling) == list(range(10))
+
+
 def random_network(classes: int, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     return torch.nn.Conv3d(1, classes, 3, padding=1).eval()
