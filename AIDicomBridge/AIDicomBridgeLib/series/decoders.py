@@ -7,7 +7,7 @@ pylibjpeg-rle is as quick, but damaged data makes it panic, which is no Python e
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,8 @@ class Decoder:
         Raises
         ------
         PixelError
-            The frame is of another size than its header says, known before memory is taken, or seen to be damaged.
+            The frame is of another size than its header says, known before memory is taken, its values have another
+            sign, or it is seen to be damaged.
         """
         from pydicom.uid import UID
 
@@ -88,6 +89,8 @@ class Decoder:
                 raise PixelError(
                     f"the pixel data (JPEG) is damaged: {error}", uid=uid, advice="Retrieve the series again."
                 ) from error
+        if syntax in (*_JPEG_2000, *_HTJ2K):
+            _check_sign(encoded, cells, form, uid)
         return cells
 
 
@@ -159,6 +162,8 @@ def _decode_with_simpleitk(data: bytes, form: PixelFormat, syntax: str) -> np.nd
 
     with tempfile.TemporaryDirectory(prefix="aidicombridge-") as folder:  # 0700; the file tells nothing of a patient
         path = Path(folder, "frame.dcm")
+        # GDCM would cut values beyond the bits that the header states: whether there are any is asked of all cells.
+        form = replace(form, bits_stored=form.bits_allocated, high_bit=form.bits_allocated - 1)
         _frame_dataset(data, form, syntax).save_as(path, enforce_file_format=True)
         array: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     return array.reshape(form.rows, form.columns)
@@ -223,9 +228,38 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _jpeg2000_size(data: bytes) -> tuple[int, int] | None:
     """Return rows and columns of the SIZ marker segment; None if there is none, or more than one component."""
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 42:
+    start = _jpeg2000_start(data)
+    if start < 0 or len(data) < start + 43:
         return None
     width, height, left, top = struct.unpack_from(">4I", data, start + 8)
     components = struct.unpack_from(">H", data, start + 40)[0]
     return (height - top, width - left) if components == 1 else None
+
+
+def _jpeg2000_start(data: bytes) -> int:
+    """Return where the code stream begins, with its SIZ marker segment; -1 if nowhere (ITU-T T.800, A.5.1)."""
+    return data.find(b"\xff\x4f\xff\x51", 0, 4096)
+
+
+def _check_sign(encoded: bytes, cells: np.ndarray, form: PixelFormat, uid: str) -> None:
+    """Refuse a JPEG 2000 frame that says of its values' sign another thing than the header, where that matters.
+
+    Signed values in an unsigned frame are two's complements of as many bits as the header states, or as the frame has:
+    readers differ on that, so both have to give the same.
+    """
+    component = encoded[_jpeg2000_start(encoded) + 42]
+    is_signed, bits = component >> 7 == 1, (component & 0x7F) + 1
+    fewer, more = sorted((bits, form.bits_stored))
+    if is_signed == form.signed or (form.signed and fewer == more):
+        return
+    if form.signed:
+        values = ((cells.astype(np.int64) & (1 << bits) - 1) << 64 - more) >> 64 - more
+        if -(1 << fewer - 1) <= values.min() and values.max() < 1 << fewer - 1:
+            return
+    coded = f"{'signed' if is_signed else 'unsigned'} values of {bits} bits"
+    stated = f"{'signed' if form.signed else 'unsigned'} ones of {form.bits_stored}"
+    raise PixelError(
+        f"the pixel data (JPEG 2000) holds {coded}, and its header states {stated}: readers differ on what they mean",
+        uid=uid,
+        advice="Retrieve the series uncompressed, or tell whoever looks after the archive that compressed it.",
+    )

@@ -78,15 +78,16 @@ class PixelFormat:
         span = 1 << self.bits_stored
         return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
 
-    def has_foreign_bits(self, cells: np.ndarray) -> bool:
-        """Return True if native cells hold more than their values, sign extensions and announced overlays.
+    def has_foreign_bits(self, cells: np.ndarray, *, low_bits: bool = False) -> bool:
+        """Return True if cells hold more than their values, sign extensions and announced overlays.
 
-        The header then says less than the image has: to cut its values would change them without a word.
+        The header then says less than the image has: to cut its values would change them without a word. ``cells`` and
+        ``low_bits`` are as in :meth:`stored_values`.
         """
-        shift, width = self.high_bit + 1 - self.bits_stored, self.bits_allocated
-        if self.bits_stored == width:
+        shift, width = self.high_bit + 1 - self.bits_stored, cells.dtype.itemsize * 8
+        if self.bits_stored >= width:
             return False
-        if shift == 0 and not self.overlay_bits:  # two quick passes
+        if low_bits or (shift == 0 and not self.overlay_bits):  # two quick passes
             if not self.signed:
                 return int(cells.max()) >> self.bits_stored > 0
             values = cells.view(f"i{cells.dtype.itemsize}")

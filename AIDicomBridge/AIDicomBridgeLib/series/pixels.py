@@ -118,7 +118,7 @@ class _Plane:
     def write(self, cells: np.ndarray, voxels: np.ndarray) -> None:
         """Write a frame's cells, which may be changed, into its plane of the volume."""
         gives_low_bits = self.coding.decoder is not None and self.coding.decoder.low_bits
-        if not gives_low_bits and self.form.has_foreign_bits(cells):
+        if self.form.has_foreign_bits(cells, low_bits=gives_low_bits):
             raise PixelError(
                 f"the image holds values beyond the {self.form.bits_stored} bits that its header states",
                 uid=self.uid,

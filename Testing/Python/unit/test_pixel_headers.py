@@ -1,9 +1,12 @@
 """What a header says of its pixels must be true of them, or the slice is refused: no value is guessed."""
 
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 from AIDicomBridgeLib.errors import PixelError
-from AIDicomBridgeLib.series import pixels
+from AIDicomBridgeLib.series import decoders, pixels
 from AIDicomBridgeLib.series.volume import read_volume
 from lossless_jpeg import encode_lossless_jpeg
 from pydicom import Dataset
@@ -13,6 +16,7 @@ from synthetic import body_phantom, make_enhanced, make_series
 
 imagecodecs = pytest.importorskip("imagecodecs")
 SHAPE = (3, 24, 28)
+DECODING = "imagecodecs", "pydicom", "SimpleITK"
 
 
 def _encapsulate(image: Dataset, syntax: str, *frames: bytes) -> None:
@@ -21,16 +25,23 @@ def _encapsulate(image: Dataset, syntax: str, *frames: bytes) -> None:
     image["PixelData"].VR = "OB"
 
 
+def _encoded(plane: np.ndarray, syntax: str, bits: int = 16) -> bytes:
+    """Return a frame; what is no JPEG 2000 has the sign bit in its values, as that knows no sign."""
+    encode = {
+        JPEGLosslessSV1: encode_lossless_jpeg,
+        JPEGLSLossless: imagecodecs.jpegls_encode,
+        JPEG2000Lossless: partial(
+            imagecodecs.jpeg2k_encode, level=0, codecformat="j2k", reversible=True, bitspersample=bits
+        ),
+    }[syntax]
+    return bytes(encode(plane))
+
+
 @pytest.mark.parametrize("share", [0.5, 0.95])
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
 def test_a_frame_that_is_cut_off_is_refused(images, read, syntax: str, share: float) -> None:
     plane = np.random.default_rng(5).integers(0, 4096, SHAPE[1:], dtype=np.uint16)
-    encode = {
-        JPEGLosslessSV1: encode_lossless_jpeg,
-        JPEGLSLossless: imagecodecs.jpegls_encode,
-        JPEG2000Lossless: lambda plane: imagecodecs.jpeg2k_encode(plane, level=0, codecformat="j2k", reversible=True),
-    }[syntax]
-    frame = bytes(encode(plane))
+    frame = _encoded(plane, syntax)
     for image in images:
         _encapsulate(image, syntax, frame[: int(len(frame) * share)])
     with pytest.raises(PixelError, match=r"cut off|cannot be decoded"):
@@ -93,6 +104,73 @@ def test_bits_that_nothing_explains_are_not_cut_off(images, read) -> None:
             image.PixelData = np.full(SHAPE[1:], 6599, "<u2").tobytes()
         with pytest.raises(PixelError, match="beyond the 12 bits"):
             read(images)
+
+
+@pytest.fixture(params=DECODING)
+def decoding(request, monkeypatch) -> str:
+    """One library after the other decodes."""
+    if request.param == "pydicom":
+        monkeypatch.setattr(decoders, "find_spec", lambda _: None)
+    elif request.param == "SimpleITK":
+        monkeypatch.setattr(decoders, "find_spec", lambda name: sys if name == "SimpleITK" else None)
+        monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.is_available", False)
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("decoding", "syntax"),
+    [  # pydicom's decoders take no lossless JPEG of 16 bits
+        *((decoding, syntax) for decoding in DECODING for syntax in (JPEG2000Lossless, JPEGLSLossless)),
+        *((decoding, JPEGLosslessSV1) for decoding in DECODING if decoding != "pydicom"),
+    ],
+    indirect=["decoding"],
+)
+@pytest.mark.parametrize(("signed", "beyond"), [(0, 4160), (1, -2049)])
+def test_decoded_values_that_the_header_has_no_bits_for_are_not_cut(
+    images, read, decoding, syntax: str, signed: int, beyond: int
+) -> None:
+    plane = np.full(SHAPE[1:], 100, "int16")
+    for value, match in ((2047, None), (beyond, "beyond the 12 bits")):
+        plane[3, 4] = value
+        for image in images:
+            image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, signed
+            coded = plane if signed and syntax == JPEG2000Lossless else plane.view("uint16")
+            _encapsulate(image, syntax, _encoded(coded, syntax))
+        if match is None:
+            np.testing.assert_array_equal(read(images).voxels[1], plane)
+        else:
+            with pytest.raises(PixelError, match=match):
+                read(images)
+
+
+@pytest.mark.parametrize(
+    ("values", "coded_bits", "header_bits", "signed"),
+    [("int16", 16, 16, 0), ("int16", 12, 12, 0), ("uint16", 16, 12, 1), ("uint16", 12, 16, 1)],
+)
+def test_jpeg_2000_of_another_sign_than_the_header_s_is_refused_where_readers_differ(
+    images, read, decoding, values: str, coded_bits: int, header_bits: int, signed: int
+) -> None:
+    plane = np.full(SHAPE[1:], 100, values)
+    plane[3, 4] = -800 if values == "int16" else 2200
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = header_bits, header_bits - 1, signed
+        _encapsulate(image, JPEG2000Lossless, _encoded(plane, JPEG2000Lossless, coded_bits))
+    with pytest.raises(PixelError, match=f"signed values of {coded_bits} bits.*readers differ"):
+        read(images)
+
+
+@pytest.mark.parametrize(("coded_bits", "header_bits"), [(12, 12), (16, 12), (12, 16)])
+def test_signed_values_in_an_unsigned_jpeg_2000_frame_are_read_where_readers_agree(
+    images, read, decoding, coded_bits: int, header_bits: int
+) -> None:
+    plane = np.full(SHAPE[1:], 100, "int16")
+    if coded_bits >= header_bits:
+        plane[3, 4] = -800
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = header_bits, header_bits - 1, 1
+        coded = (plane.astype(int) & (1 << coded_bits) - 1).astype("uint16")
+        _encapsulate(image, JPEG2000Lossless, _encoded(coded, JPEG2000Lossless, coded_bits))
+    np.testing.assert_array_equal(read(images).voxels[1], plane)
 
 
 @pytest.mark.parametrize("photometric", ["PALETTE COLOR", "RGB"])

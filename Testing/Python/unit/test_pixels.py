@@ -46,8 +46,12 @@ def _values(bits: int, *, signed: bool) -> np.ndarray:
 
 
 def _as_jpeg_2000(plane: np.ndarray, bits: int) -> bytes:
-    kind = plane.astype("int16" if plane.min() < 0 else "uint16")
-    return imagecodecs.jpeg2k_encode(kind, level=0, codecformat="j2k", reversible=True, bitspersample=bits)
+    cells = _cells(plane, bits)
+    return imagecodecs.jpeg2k_encode(cells, level=0, codecformat="j2k", reversible=True, bitspersample=bits)
+
+
+def _cells(plane: np.ndarray, bits: int) -> np.ndarray:
+    return plane.astype("int16" if plane.min() < 0 else "uint8" if bits <= 8 else "uint16")
 
 
 def _masked(plane: np.ndarray, bits: int) -> np.ndarray:
@@ -59,8 +63,8 @@ CODECS = {
     "JPEG 2000, signed code stream": (JPEG2000Lossless, _as_jpeg_2000),
     "JPEG 2000, unsigned code stream": (JPEG2000Lossless, lambda p, bits: _as_jpeg_2000(_masked(p, bits), bits)),
     "JPEG 2000": (JPEG2000, _as_jpeg_2000),
-    "HTJ2K": (HTJ2KLossless, lambda plane, bits: imagecodecs.htj2k_encode(_masked(plane, bits))),
-    "HTJ2K, any": (HTJ2K, lambda plane, bits: imagecodecs.htj2k_encode(_masked(plane, bits))),
+    "HTJ2K": (HTJ2KLossless, lambda plane, bits: imagecodecs.htj2k_encode(_cells(plane, bits))),
+    "HTJ2K, any": (HTJ2K, lambda plane, bits: imagecodecs.htj2k_encode(_cells(plane, bits))),
     "JPEG lossless": (JPEGLosslessSV1, lambda plane, bits: imagecodecs.ljpeg_encode(_masked(plane, bits))),
     "JPEG lossless, process 14": (JPEGLossless, lambda plane, bits: imagecodecs.ljpeg_encode(_masked(plane, bits))),
 }
