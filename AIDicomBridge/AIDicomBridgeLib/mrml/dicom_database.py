@@ -1,6 +1,6 @@
 """Slicer's DICOM database: which instances it has, and how others are filed in it without touching those."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Filing:
         """True once the database has its own copy of every instance, filed now."""
         return len(self.filed) == len(self._files)
 
-    def steps(self) -> Iterator[int]:
+    def steps(self) -> Generator[int, None, None]:
         """File one instance a step, and yield how many were looked at.
 
         If this is closed before its end, a series of which the database had no file is taken out again: Slicer would

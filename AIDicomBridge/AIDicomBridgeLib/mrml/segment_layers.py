@@ -5,12 +5,12 @@ and moves these arrays while a person edits. It lays them out as the volume that
 loader may have mirrored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import EncodingError
+from ..errors import ConflictError, EncodingError
 from ..results.label_layers import LabelLayer
 from ..results.labels import Segment
 from ..series.source_series import SourceSeries
@@ -36,6 +36,33 @@ def layer_of(target: Any) -> Any:
 def is_empty(layer: Any) -> bool:
     """Return True if a vtkOrientedImageData holds no voxel: all its segments were emptied."""
     return 0 in layer.GetDimensions() or layer.GetPointData().GetScalars() is None
+
+
+def refuse_edits_of(node: Any) -> Callable[[], None]:
+    """Return a check that refuses what has changed since in the label arrays of a segmentation node.
+
+    For what reads the arrays in steps, between two of which a person may draw: called after each pause, it raises
+    before an array is read that is not there any more.
+
+    Raises
+    ------
+    EncodingError
+        A segment has no binary labelmap.
+    ConflictError
+        By the check: an array was changed.
+    """
+    segmentation = node.GetSegmentation()
+    layers = {layer_of(segmentation.GetNthSegment(number)) for number in range(segmentation.GetNumberOfSegments())}
+    seen = [(layer, layer.GetMTime()) for layer in layers]
+
+    def refuse_edits() -> None:
+        if any(layer.GetMTime() != when for layer, when in seen):
+            raise ConflictError(
+                "the segmentation was edited while it was being made ready to send",
+                advice="Press Send again: what you see then is what is sent.",
+            )
+
+    return refuse_edits
 
 
 def label_layers(targets: Sequence[Any], segments: Sequence[Segment], source: SourceSeries) -> tuple[LabelLayer, ...]:

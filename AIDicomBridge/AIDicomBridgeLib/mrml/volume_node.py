@@ -1,6 +1,6 @@
 """ImageVolume to vtkMRMLScalarVolumeNode and back, sharing the voxels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def image_volume_from(node: Any, source: SourceSeries) -> ImageVolume:
     )
 
 
-def compared_planes(node: Any, volume: ImageVolume) -> Iterator[int]:
+def compared_planes(node: Any, volume: ImageVolume) -> Generator[int, None, None]:
     """Compare the node's voxels with those of its files, a plane a step, and yield how many are done.
 
     Parameters

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,9 @@ from .confirmation import subject_lines
 from .find_stage import FindStage, FoundSeries
 from .stack_choice import StackChoice
 from .stage_status import StageStatus
-from .task_runner import Call, Flow, TaskRunner
+from .task_runner import Call, Flow, TaskRunner, in_bites
 from .views import show_in_slices
 
-# Filing an instance in Slicer's database takes some milliseconds of the main thread; then the window gets its turn.
-BITE_S = 0.02
 # What is wrong with one series says nothing about the next one; a broken connection does.
 OF_ONE_SERIES = (IncompleteError, NotFoundError, BadDicomError, ConflictError, GeometryError, PixelError)
 
@@ -318,16 +315,10 @@ class LoadStage:
         if database is None:
             return list(files.values()), _("Slicer's DICOM database is not open: the files go when this module closes.")
         filing = Filing(database, files, series_uid)
-        steps = filing.steps()
-        bite_end = time.monotonic() + BITE_S
-        try:
-            for count in steps:
-                if time.monotonic() > bite_end:
-                    self._runner.report(Progress("file in Slicer's DICOM database", count, len(files), "images"))
-                    yield
-                    bite_end = time.monotonic() + BITE_S
-        finally:
-            steps.close()
+        yield from in_bites(
+            filing.steps(),
+            lambda count: self._runner.report(Progress("file in Slicer's DICOM database", count, len(files), "images")),
+        )
         if filing.complete:
             shutil.rmtree(folder, ignore_errors=True)  # the database has its own copies
             return list(filing.filed.values()), _("The files are in Slicer's DICOM database.")

@@ -11,13 +11,12 @@ from slicer.i18n import tr as _
 from ..mrml.segment_summary import SegmentSummary, summarize_in_steps
 from ..series.source_series import SourceSeries
 from .tables import prepare_table, show_rows
+from .task_runner import BITE_S
 from .terminology_dialog import TerminologyDialog
 
 COLUMN_WIDTHS = (24, 160, 90)
 # A brush stroke fires several events; the table is counted anew when they stop.
 RECOUNT_DELAY_MS = 300
-# So long the window waits for the counting at a stretch.
-BITE_S = 0.02
 
 
 class SegmentList:

@@ -1,6 +1,5 @@
 """Stage 3, Segment: a model turns the volume into a segmentation node."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,20 +21,17 @@ from ..mrml.surface_cost import may_take_longer
 from ..mrml.volume_node import compared_planes, image_files, place_of_volume
 from ..series.source_series import SourceSeries
 from ..series.subject import Subject
-from ..series.volume import ImageVolume
 from ..worker.model_run import ModelRun
 from .availability import set_available
 from .load_stage import LoadStage
 from .segment_list import SegmentList
 from .stage_status import StageStatus
-from .task_runner import Call, Flow, TaskRunner
+from .task_runner import Call, Flow, TaskRunner, in_bites
 from .views import open_segment_editor, show_surfaces
 
 DEVICES = ("auto", "cpu", "cuda")
 # Slicer makes surfaces on the main thread: beyond this time only if the person asks for them.
 SURFACES_S = 0.2
-# So long the main thread is busy with the voxels of a volume at a stretch; then the window gets its turn.
-BITE_S = 0.02
 
 
 class SegmentStage:
@@ -173,7 +169,8 @@ class SegmentStage:
         suv = self.card.unit_is_suv(source.modality, files.suv) if self.card is not None else files.suv
         what = {"files": replace(files, suv=suv), "run": self._run(), "subject": subject}
         self._show_plan((yield Call("plan", **what)))
-        yield from self._compare(volume_node, (yield Call("read", files=files)))
+        # A volume whose voxels are not those of its files any more is refused.
+        yield from in_bites(compared_planes(volume_node, (yield Call("read", files=files))))
         return what
 
     def _run(self) -> ModelRun:
@@ -185,15 +182,6 @@ class SegmentStage:
             mirror=ui.mirrorCheckBox.checked,
             memory_limit_bytes=round(ui.memoryLimitSpinBox.value * 1e9) or None,
         )
-
-    @staticmethod
-    def _compare(volume_node: Any, volume: ImageVolume) -> Flow:
-        """Refuse a volume whose voxels are not those of its files any more."""
-        bite_end = time.monotonic() + BITE_S
-        for _plane in compared_planes(volume_node, volume):
-            if time.monotonic() > bite_end:
-                yield
-                bite_end = time.monotonic() + BITE_S
 
     def _show_plan(self, plan: MemoryPlan) -> None:
         label = self._ui.planLabel

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from slicer.i18n import tr as _
 
 from ..delivery.deliver import DeliveryReport
 from ..errors import BridgeError, ConflictError, JobCancelled, NotFoundError
+from ..mrml.segment_layers import refuse_edits_of
 from ..mrml.segmentation_node import image_files_of, label_layers_from, noted_provenance, reference_volume_node
 from ..mrml.slicer_packages import ensure_packages
 from ..mrml.source_files import SourceFiles
@@ -28,7 +30,7 @@ from .profile_chooser import ProfileChooser
 from .saved_endpoints import SavedEndpoints
 from .stage_status import StageStatus
 from .tables import prepare_table, show_rows
-from .task_runner import Call, Flow, TaskRunner
+from .task_runner import Call, Flow, TaskRunner, in_bites
 
 RESULT_COLUMN_WIDTHS = (100, 190)
 
@@ -156,6 +158,7 @@ class SendStage:
                         "what would be sent is no longer what was confirmed", advice="Press Send and look at it again."
                     )
                 subject = Subject.of(source.headers[0])
+                yield from in_bites(self._hand_over(node, layers))
                 results = yield Call(
                     "export",
                     files=image_files_of(node, source),
@@ -186,6 +189,14 @@ class SendStage:
         finally:
             shutil.rmtree(place, ignore_errors=True)
         self._conclude(report, sending.endpoint)
+
+    def _hand_over(self, node: Any, layers: tuple[LabelLayer, ...]) -> Generator[None, None, None]:
+        """Give the label arrays to the worker, a plane a step; refuse what is edited between two of them."""
+        refuse_edits = refuse_edits_of(node)
+        for layer in layers:
+            for _plane in self._runner.worker.file_in_steps(layer.array):
+                yield
+                refuse_edits()
 
     def _conclude(self, report: DeliveryReport, endpoint: Endpoint) -> None:
         if report.complete:

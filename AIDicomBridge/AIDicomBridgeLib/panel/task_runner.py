@@ -11,7 +11,9 @@ do is done in small bites, with a bare ``yield`` between them::
             yield
 """
 
+import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import qt
@@ -21,6 +23,8 @@ from ..progress import Progress
 from ..worker.client import Worker
 
 POLL_INTERVAL_MS = 30
+# So long a flow keeps the main thread at a stretch; then the window gets its turn.
+BITE_S = 0.02
 
 Flow = Generator["Call | None", Any, Any]
 
@@ -31,6 +35,17 @@ class Call:
     def __init__(self, name: str, /, **arguments: object) -> None:
         self.name = name
         self.arguments = arguments
+
+
+def in_bites(steps: Generator[Any, None, None], resting: Callable[[Any], None] = lambda _step: None) -> Flow:
+    """Do in small steps what only the main thread may do, with pauses; ``resting`` is called before each of them."""
+    with closing(steps):
+        bite_end = time.monotonic() + BITE_S
+        for step in steps:
+            if time.monotonic() > bite_end:
+                resting(step)
+                yield
+                bite_end = time.monotonic() + BITE_S
 
 
 class Stopped(JobCancelled):

@@ -16,6 +16,8 @@ from .child import Child, find_python
 from .messages import Codec, MessageError, encoded_slices, from_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..series.source_slice import SourceSlice
 
 _Kind = TypeVar("_Kind")
@@ -112,11 +114,26 @@ class Worker:
         """
         refuse_wrong_call(call, arguments)
         child = self._running_child()
-        encoded = {name: child.codec.encode(value) for name, value in arguments.items()}
+        try:
+            encoded = {name: child.codec.encode(value) for name, value in arguments.items()}
+        finally:
+            child.codec.drop_filed()
         child.send({"task": self._last_task + 1, "call": call, "arguments": encoded})
         self._last_task += 1
         self._open[self._last_task] = Path(str(arguments["folder"])) if call == "export" else None
         return self._last_task
+
+    def file_in_steps(self, array: "np.ndarray") -> Iterator[None]:
+        """Hand over, a plane a step, an array that the next call is to be submitted with: to submit it then is quick.
+
+        Until that call the array must stay as it is. 512x512x300 of uint16 are 160 MB, in steps of 0.5 MB.
+
+        Raises
+        ------
+        WorkerError, DiskSpaceError
+            As :meth:`submit`.
+        """
+        return self._running_child().codec.file_in_steps(array)
 
     def poll(self) -> list[Event]:
         """Return what became known since the last poll. Never waits; takes some 15 ms at most, plus one array."""

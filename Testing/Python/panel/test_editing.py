@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 from AIDicomBridgeLib import read_segmentation
 from AIDicomBridgeLib.series.source_series import SourceSeries
-from shell.steps import add_endpoint, find_and_load, segment, send, volumes
+from shell.steps import SLOW_S, add_endpoint, find_and_load, modalities, runner_of, segment, send, volumes
 
 
 def segmentation_of(archive, series):
@@ -62,14 +62,24 @@ def test_a_segment_added_by_hand_is_named_in_slicers_terminology_and_sent_as_man
     assert types == dict.fromkeys(("Air in the body", "Fat", "Muscle", "Bone"), "AUTOMATIC") | {"Lesion": "MANUAL"}
 
 
-def test_a_segment_that_was_corrected_is_sent_as_semiautomatic(shell, archive, series):
+def test_a_correction_while_the_labels_are_handed_over_is_refused_and_then_sent_as_semiautomatic(
+    shell, archive, series, monkeypatch
+):
     import slicer
 
+    monkeypatch.setattr("AIDicomBridgeLib.panel.task_runner.BITE_S", 0)
     find_and_load(shell, archive)
     node = segment(shell)
-    slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_4")[0, :5, :5] = 4
-    node.GetSegmentation().GetSegment("Segment_4").Modified()
     shell.click(shell.ui.scCheckBox)
+    add_endpoint(shell, archive.endpoint)
+    shell.click(shell.ui.sendButton)
+    shell.click(shell.ui.confirmButton)
+    assert runner_of(shell).busy
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "Segment_4")[0, :5, :5] = 4
+    node.GetBinaryLabelmapInternalRepresentation("Segment_4").Modified()
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "was edited while it was being made ready to send" in shell.ui.sendStatusLabel.text
+    assert set(modalities(archive)) == {"CT"}
     send(shell)
     types = {found.name: found.algorithm_type for found in segmentation_of(archive, series).segments}
     assert types["Bone"] == "SEMIAUTOMATIC"

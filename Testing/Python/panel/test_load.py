@@ -93,7 +93,7 @@ def test_a_database_that_takes_nothing_loses_nothing(shell, archive, temporary):
 
 
 def test_cancel_while_files_are_filed_leaves_no_part_of_a_series(shell, archive, monkeypatch):
-    monkeypatch.setattr("AIDicomBridgeLib.panel.load_stage.BITE_S", 0)
+    monkeypatch.setattr("AIDicomBridgeLib.panel.task_runner.BITE_S", 0)
     add_endpoint(shell, archive.endpoint)
     find(shell)
     series_uid = archive.store.instances()[0].series_uid
@@ -111,7 +111,7 @@ def test_cancel_while_files_are_filed_leaves_no_part_of_a_series(shell, archive,
 
 
 def test_the_scene_is_closed_while_files_are_filed(shell, archive, monkeypatch):
-    monkeypatch.setattr("AIDicomBridgeLib.panel.load_stage.BITE_S", 0)
+    monkeypatch.setattr("AIDicomBridgeLib.panel.task_runner.BITE_S", 0)
     add_endpoint(shell, archive.endpoint)
     find(shell)
     shell.click(shell.ui.loadButton)

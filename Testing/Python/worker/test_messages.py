@@ -71,6 +71,27 @@ def test_a_report_with_an_error_inside_comes_back(codec: Codec):
     assert str(back.error) == "Lost (at PACS)."
 
 
+@pytest.mark.parametrize("turn", [lambda a: np.flip(a, (0, 2)), lambda a: a.transpose(2, 0, 1), lambda a: a[:, 3:9]])
+def test_an_array_that_was_handed_over_in_steps_is_the_one_that_comes_back(codec: Codec, tmp_path: Path, turn):
+    array = turn(np.random.default_rng(1).integers(0, 9, (20, 30, 40)).astype(np.uint16))
+    assert sum(1 for _ in codec.file_in_steps(array)) == len(array)
+    (file,) = tmp_path.iterdir()
+    message = codec.encode([array])
+    assert message == [{"@": "ndarray", "file": file.name}]
+    np.testing.assert_array_equal(codec.decode(message)[0], array)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_handed_over_in_vain_leaves_no_file(codec: Codec, tmp_path: Path):
+    broken_off = codec.file_in_steps(np.ones((20, 30, 40)))
+    next(broken_off)
+    broken_off.close()
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(codec.file_in_steps(np.ones((20, 30, 40))))) == 20
+    codec.drop_filed()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (20, 30, 40)])
 def test_arrays_come_back_writable_and_leave_no_file(codec: Codec, tmp_path: Path, shape: tuple[int, ...]):
     array = np.random.default_rng(1).normal(size=shape)
