@@ -78,7 +78,7 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One model as its card describes it; see the shipped cards for an example of every key.
+    """One model as its card describes it; ``CARDS.md`` beside the shipped cards has every key.
 
     Attributes
     ----------
