@@ -1,5 +1,6 @@
 """The volumes that a network sees together, one for each of its input channels."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,18 @@ from ..series.volume import ImageVolume
 from .rules import InputRules
 
 _SAME_PLACE_MM = 0.01  # how far apart the corners of two grids may lie that count as one
+# The words of a channel's name that say of which modality it is.
+_WORDS = {
+    "CT": re.compile(r"(CE|CB|NC)?CTA?"),
+    "MR": re.compile(r"MR[AI]?|T[12][A-Z]*|PDW?|FLAIR|DWI|ADC|MP2?RAGE"),
+    "PT": re.compile(r"PET|PT|SUV[A-Z]*|FDG|PSMA"),
+}
+
+
+def modalities_of(name: str) -> tuple[str, ...]:
+    """Return the modalities that a channel's name speaks of, such as ``("MR",)`` for T1; none where it says nothing."""
+    words = re.split(r"[^A-Z0-9]+", name.upper())
+    return tuple(modality for modality, known in _WORDS.items() if any(map(known.fullmatch, words)))
 
 
 def channels_of(
@@ -19,7 +32,8 @@ def channels_of(
     Raises
     ------
     ModelError
-        There are more or fewer than the model has channels; the text names these.
+        There are more or fewer than the model has channels; the text names these. Or one is of the modality that
+        another channel's name speaks of, or stands for two channels that would then be the same.
     ConflictError
         They are not of one study.
     GeometryError
@@ -37,6 +51,9 @@ def channels_of(
             else "Give it one series.",
         )
     first, *others = volumes
+    if rules is not None and others:
+        _refuse_swapped(volumes, rules, model)
+        _refuse_twice(volumes, rules, model)
     for other in others:
         if other.source.study_uid != first.source.study_uid:
             raise ConflictError(
@@ -56,6 +73,37 @@ def channels_of(
             uid=first.source.series_uid,
         )
     return volumes
+
+
+def _refuse_swapped(volumes: Sequence[ImageVolume], rules: InputRules, model: str) -> None:
+    kinds = [modalities_of(name) for name in rules.channel_names]
+    of_any = {kind for own in kinds for kind in own}
+    for own, name, volume in zip(kinds, rules.channel_names, volumes, strict=False):
+        # What no name speaks of, the card's modalities allow or not: CT may be what the training called the PET.
+        if own and volume.modality in of_any.difference(own):
+            raise ModelError(
+                f"the model {model} wants {name} there, and the volume given for it is {volume.modality}",
+                uid=volume.source.series_uid,
+                advice=f"Give the volumes in the order of the model's channels: {', '.join(rules.channel_names)}.",
+            )
+
+
+def _refuse_twice(volumes: Sequence[ImageVolume], rules: InputRules, model: str) -> None:
+    seen = set()
+    for number, volume in enumerate(volumes):
+        windows = tuple(
+            (step.low, step.high)
+            for step in rules.intensity
+            if step.rule in ("window", "clip") and (not step.channels or number in step.channels)
+        )  # a CT in several windows is several channels
+        source = (volume.source.series_uid, *volume.source.sop_instance_uids, volume.source.frames, windows)
+        if source in seen:
+            raise ModelError(
+                f"the model {model} was given the same series for two of its {rules.channels} channels",
+                uid=volume.source.series_uid,
+                advice="Give it another series for each.",
+            )
+        seen.add(source)
 
 
 def _distance_mm(first: ImageVolume, second: ImageVolume) -> float:

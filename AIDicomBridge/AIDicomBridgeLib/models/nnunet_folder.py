@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checked_table import CheckedTable
 from ..errors import ModelError, WeightsError
+from ..inference.channels import modalities_of
 from ..inference.rules import Decision, InputRules, IntensityStep, WindowRules
 from .anatomy import segment_of
 from .card import ModelCard, NetworkRules
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint_final.pth"
 CARD = "aidicombridge.toml"  # optional beside plans.json: what nnU-Net's files do not say
 OWN_READING_ORDER = "kji"  # slices, rows, columns of the series as it is: nnU-Net's reader turns nothing
-_MODALITIES = {
-    **{"CT": ("CT",), "MR": ("MR",), "T1": ("MR",), "T2": ("MR",), "FLAIR": ("MR",)},
-    **{"PET": ("PT",), "SUV": ("PT",)},
-}
 
 
 def is_nnunet_folder(folder: Path) -> bool:
@@ -69,7 +66,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         decision, segments = _labels(dataset)
         name = added.get("name", str, name or str(plans.get("dataset_name", folder.parent.name)))
         version = added.get("version", str, configuration_name)
-        modalities = [kind for channel in channels for kind in _modalities(channel)]
+        modalities = [kind for channel in channels for kind in modalities_of(channel)] or ["CT", "MR", "PT"]
         spacing = [float(value) for value in configuration["spacing"]]
         patch = tuple(int(extent) for extent in configuration["patch_size"])
         return ModelCard(
@@ -225,11 +222,6 @@ def _remainders(regions: Mapping[str, Any]) -> list[str]:
         taken_by = [later for later in list(values)[number:] if values[later] & own]
         found.append(f"{name} without {' and '.join(taken_by)}" if taken_by else name)
     return found
-
-
-def _modalities(channel: str) -> tuple[str, ...]:
-    """Return the modalities that a channel's name stands for; of any kind where it says nothing."""
-    return next((kinds for word, kinds in _MODALITIES.items() if word in channel.upper()), ("CT", "MR", "PT"))
 
 
 def _suv(added: CheckedTable, channels: Sequence[str]) -> bool | None:

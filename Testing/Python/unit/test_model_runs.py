@@ -9,7 +9,8 @@ import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, load_model
 from AIDicomBridgeLib.errors import ConflictError, GeometryError, ModelError
-from AIDicomBridgeLib.inference.rules import InputRules
+from AIDicomBridgeLib.inference.channels import channels_of, modalities_of
+from AIDicomBridgeLib.inference.rules import InputRules, IntensityStep
 from AIDicomBridgeLib.models.card import WeightsFile
 from AIDicomBridgeLib.models.weights import WeightsFolder
 from AIDicomBridgeLib.series.volume import read_volume
@@ -93,3 +94,33 @@ def test_a_model_of_two_channels_takes_two_series_on_one_grid(tmp_path: Path) ->
         model.segment([volumes[0], volumes[3]], any_body_part=True)
     with pytest.raises(ModelError, match="wants 1 input channel, and 2 volumes were given"):
         load_model("ct-tissues").segment(volumes[:2])
+    with pytest.raises(ModelError, match="the same series for two of its 2 channels"):
+        model.plan([volumes[1], volumes[1]])
+
+
+def test_each_channel_gets_what_its_name_says(tmp_path: Path) -> None:
+    same = {"study_uid": "1.2.3", "frame_of_reference_uid": "1.2.4"}
+    ct, mr = (
+        read_volume(save_series(make_series(body_phantom((3, 8, 8)), modality=kind, **same), tmp_path / kind))
+        for kind in ("CT", "MR")
+    )
+    rules = InputRules("SPL", channels=2, channel_names=("late CT", "T1_post"))
+    assert channels_of([ct, mr], rules, "toy") == (ct, mr)
+    for swapped, what in (([mr, ct], "wants late CT there.* is MR"), ([ct, ct], "wants T1_post there.* is CT")):
+        with pytest.raises(ModelError, match=what):
+            channels_of(swapped, rules, "toy")
+    for names in ((), ("CT", "CT"), ("portal", "prior")):  # which do not say what the MR is
+        assert channels_of([ct, mr], dataclasses.replace(rules, channel_names=names), "toy")
+    windows = tuple(IntensityStep("window", low, 300, channels=(number,)) for number, low in enumerate((-150, -900)))
+    assert channels_of([ct, ct], InputRules("SPL", channels=2, intensity=windows), "toy")
+    with pytest.raises(ModelError, match="the same series"):
+        channels_of([ct, ct], InputRules("SPL", channels=2, intensity=(IntensityStep("window"),)), "toy")
+
+
+@pytest.mark.parametrize(
+    ("name", "modalities"),
+    [("CT", ("CT",)), ("late_ceCT", ("CT",)), ("T1w Gd", ("MR",)), ("ADC", ("MR",)), ("SUVbw", ("PT",)),
+     ("MP2RAGE", ("MR",)), ("PET/CT", ("CT", "PT")), ("SPECT", ()), ("diffraction contrast", ()), ("image", ())],
+)  # fmt: skip
+def test_a_channels_name_speaks_in_whole_words(name: str, modalities: tuple[str, ...]) -> None:
+    assert modalities_of(name) == modalities
