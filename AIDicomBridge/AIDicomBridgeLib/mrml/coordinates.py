@@ -28,7 +28,9 @@ def ijk_to_lps_affine(ijk_to_ras: Any) -> np.ndarray:
 
 
 def refuse_parent_transform(node: Any) -> None:
-    """Raise GeometryError if the node stands under a transform: its voxels are then not where the source has them."""
+    """Raise GeometryError if a transform moves or bends the node: its voxels are then not where the source has them."""
+    import vtk
+
     transform = node.GetParentTransformNode()
     if transform is None:
         return
@@ -39,7 +41,13 @@ def refuse_parent_transform(node: Any) -> None:
             advice="Load the series from its files, resampled (loadSeries(..., resample=True)): its results then lie "
             "on its slices.",
         )
+    to_world = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(to_world)
+    if to_world.IsIdentity():
+        return
     raise GeometryError(
-        "the node is under a transform, so its voxels no longer lie on the frames of the source",
-        advice="Remove the transform from the node; a moved result belongs to no source frame.",
+        f"the {node.GetNodeTagName().lower()} node is under a transform, so its voxels no longer lie on the frames of "
+        "the source",
+        advice="Remove the transform from the node, and look whether what was drawn meanwhile lies right; a moved "
+        "result belongs to no source frame.",
     )

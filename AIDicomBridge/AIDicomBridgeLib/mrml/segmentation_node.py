@@ -20,7 +20,7 @@ from .coordinates import ijk_to_ras_matrix, refuse_parent_transform
 from .segment_layers import label_layers
 from .subject_hierarchy import place_in_study
 from .terminology import codes_of, terminology_entry
-from .volume_node import fill_image, image_files
+from .volume_node import fill_image, image_files, refuse_moved_volume, shown_instances
 
 _PROVENANCE_ATTRIBUTE = "AIDicomBridge.Provenance"
 _SOURCE_ATTRIBUTE = "AIDicomBridge.Source"  # digest of what a model was run on
@@ -111,7 +111,8 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
     EncodingError
         The node has no segments or no binary labelmap, or a segment has no terminology.
     GeometryError
-        The node is under a transform, or its voxels are not on the source's grid.
+        The node is under a transform, or its voxels are not on the source's grid; or the volume of the source that it
+        refers to was moved: what was drawn on it lies beside what was seen.
     ConflictError
         The segmentation, or one of its segments, was made from another series.
     """
@@ -124,6 +125,9 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
             advice="Set its source geometry back in the Segment Editor, or segment this volume.",
         )
     refuse_parent_transform(node)
+    drawn_on = _reference_volume(node)
+    if drawn_on is not None and set(shown_instances(drawn_on)) == set(source.sop_instance_uids):
+        refuse_moved_volume(drawn_on, source)
     segmentation = node.GetSegmentation()
     count = segmentation.GetNumberOfSegments()
     if not count:
@@ -151,13 +155,17 @@ def reference_volume_node(node: Any) -> Any:
     NotFoundError
         The segmentation refers to no volume, or that volume was removed from the scene.
     """
-    volume_node = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    volume_node = _reference_volume(node)
     if volume_node is None:
         raise NotFoundError(
             "the segmentation node does not say which volume it belongs to",
             advice="Choose the source volume in the Segment Editor, or segment the volume again.",
         )
     return volume_node
+
+
+def _reference_volume(node: Any) -> Any:
+    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
 
 
 def image_files_of(node: Any, source: SourceSeries) -> ImageFiles:

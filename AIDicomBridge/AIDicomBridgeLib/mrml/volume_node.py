@@ -131,8 +131,15 @@ def place_of_volume(node: Any, source: SourceSeries) -> GridPlace:
     ijk_to_ras = ijk_to_ras_matrix(np.eye(4))
     node.GetIJKToRASMatrix(ijk_to_ras)
     whole = regular_grid(source).shape
-    what = f"the volume node {shape} is not on the grid of its source {whole}"
-    advice = "Use the volume as it was loaded; a cropped or resampled one has no source frames."
+    if _has_all_voxels(node, source):
+        what = "the volume node was moved or turned: it is not on the grid of its source any more"
+        advice = (
+            "Undo what moved it (another origin, a hardened transform) or load the series again, and look whether what "
+            "was drawn meanwhile lies right."
+        )
+    else:
+        what = f"the volume node {shape} is not on the grid of its source {whole}"
+        advice = "Use the volume as it was loaded; a cropped or resampled one has no source frames."
     place = place_on_grid(ijk_to_lps_affine(ijk_to_ras), shape, source, what=what, advice=advice)
     if place.offset != (0, 0, 0) or tuple(shape[axis] for axis in place.axes) != whole:
         raise GeometryError(what, uid=source.series_uid, advice=advice)
@@ -146,6 +153,22 @@ def place_of_volume(node: Any, source: SourceSeries) -> GridPlace:
             advice="Load the series again.",
         )
     return place
+
+
+def refuse_moved_volume(node: Any, source: SourceSeries) -> None:
+    """Raise GeometryError if a volume node of the source lies elsewhere than its files do: so does what is drawn on it.
+
+    A cropped, padded or resampled one may lie anywhere: nothing tells where it came from.
+    """
+    refuse_parent_transform(node)
+    if _has_all_voxels(node, source):
+        place_of_volume(node, source)
+
+
+def _has_all_voxels(node: Any, source: SourceSeries) -> bool:
+    """Return True if a volume node has as many slices, rows and columns as its source, whichever way it is turned."""
+    image = node.GetImageData()
+    return image is not None and sorted(image.GetDimensions()) == sorted(regular_grid(source).shape)
 
 
 def shown_instances(node: Any) -> tuple[str, ...]:

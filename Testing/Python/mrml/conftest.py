@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +70,21 @@ def mirrored(affine: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) 
         result[:3, 3] += (shape[axis] - 1) * affine[:3, 2 - axis]
         result[:3, 2 - axis] *= -1
     return result
+
+
+def put_under_transform(node: Any, matrix: np.ndarray) -> None:
+    """Put a node under a linear transform (4x4, RAS), as by dragging it there in the subject hierarchy."""
+    import vtk
+
+    transform = node.GetScene().AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    to_parent = vtk.vtkMatrix4x4()
+    to_parent.DeepCopy(matrix.ravel())
+    transform.SetMatrixTransformToParent(to_parent)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def shift(slices: float) -> np.ndarray:
+    """Return a translation towards the head by that many slices of 5 mm."""
+    matrix = np.eye(4)
+    matrix[2, 3] = slices * 5.0
+    return matrix

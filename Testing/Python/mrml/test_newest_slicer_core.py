@@ -11,7 +11,7 @@ FOLDER = Path(sys.prefix) / "newest-slicer-core"
 HERE = Path(__file__).parent
 SUITE = (
     *("volume_node", "subject_hierarchy", "source_files", "segmentation_node", "edited_node"),
-    *("mirrored_volume", "round_trip"),
+    *("mirrored_volume", "moved_volume", "round_trip"),
 )
 
 

@@ -15,7 +15,7 @@ from AIDicomBridgeLib.mrml.volume_node import volume_node_from
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL
 
-from .conftest import ANATOMY, organ_labels
+from .conftest import ANATOMY, organ_labels, put_under_transform, shift
 
 ORIENTATIONS = {"axial": AXIAL, "sagittal": SAGITTAL, "coronal": CORONAL, "oblique": OBLIQUE}
 
@@ -232,8 +232,7 @@ def test_another_grid_is_refused(core, volume_of, labels, node):
         node.GetSegmentation().GetNthSegment(index).RemoveTag("AIDicomBridge.Source")
     with pytest.raises(GeometryError, match="not on the grid"):
         label_volume_from(node, volume_of(orientation=OBLIQUE, origin=(0.0, 0.0, 0.3)).source)
-    transform = core.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    node.SetAndObserveTransformNodeID(transform.GetID())
+    put_under_transform(node, shift(slices=1))
     with pytest.raises(GeometryError, match="under a transform"):
         label_volume_from(node, labels.source)
 

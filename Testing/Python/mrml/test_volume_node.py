@@ -16,6 +16,8 @@ from AIDicomBridgeLib.mrml.volume_node import (
 from AIDicomBridgeLib.series.volume import read_volume
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_enhanced, make_series, save_series
 
+from .conftest import put_under_transform, shift
+
 GEOMETRIES = {
     "axial": {"orientation": AXIAL},
     "sagittal": {"orientation": SAGITTAL},
@@ -73,8 +75,7 @@ def test_a_node_that_moved_or_was_cropped_is_refused(core, volume_of):
 
     volume = volume_of(orientation=OBLIQUE)
     node = volume_node_from(volume, core.scene)
-    transform = core.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    node.SetAndObserveTransformNodeID(transform.GetID())
+    put_under_transform(node, shift(slices=1))
     with pytest.raises(GeometryError, match="under a transform"):
         image_volume_from(node, volume.source)
     node.SetAndObserveTransformNodeID(None)

@@ -115,6 +115,26 @@ def test_images_that_became_another_studys_after_loading_are_not_segmented(shell
     assert shell.ui.segmentationComboBox.nodeCount() == 0
 
 
+def test_what_was_drawn_on_a_volume_that_was_moved_is_not_sent(shell, archive):
+    find_and_load(shell, archive)
+    segment(shell)
+    volume_node = shell.ui.volumeComboBox.currentNode()
+    *in_plane, s = volume_node.GetOrigin()
+    moved = (*in_plane, s + volume_node.GetSpacing()[2])
+    volume_node.SetOrigin(*moved)
+    shell.click(shell.ui.sendButton)
+    assert not shell.ui.confirmGroupBox.isVisible()
+    assert "volume node was moved or turned" in shell.ui.sendStatusLabel.text
+    volume_node.SetOrigin(*in_plane, s)
+    shell.click(shell.ui.sendButton)
+    assert shell.ui.confirmGroupBox.isVisible()
+    volume_node.SetOrigin(*moved)
+    shell.click(shell.ui.confirmButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "volume node was moved or turned" in shell.ui.sendStatusLabel.text
+    assert set(modalities(archive)) == {"CT"}
+
+
 def test_a_segment_without_terminology_is_refused_by_name(shell, archive):
     find_and_load(shell, archive)
     node = segment(shell)
