@@ -23,6 +23,7 @@ from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from synthetic import body_phantom, make_series, save_series
 from toy_card import own_card
 
+PEAK_IS_RESET_BY = Path("/proc/self/clear_refs")
 CPU, SHAPE = torch.device("cpu"), (48, 144, 144)
 
 
@@ -45,6 +46,7 @@ def ways(card: ModelCard) -> Iterator[tuple[str, Model]]:
     yield "cleaned", own(dataclasses.replace(card, cleanups=(Cleanup(1, True, True, 1.0), Cleanup(2, True, True))))
     whole = dataclasses.replace(card, windows=WindowRules())
     yield "seen whole", own(whole)
+    yield "float16", in_float16(whole)
     many = tuple(dataclasses.replace(card.segments[0], label=label) for label in range(1, 30))
     windows = WindowRules((48, 72, 72), 0.0)
     wide = dataclasses.replace(card, segments=many, decision=Decision(tuple(range(30))), windows=windows)
@@ -60,6 +62,13 @@ def own(card: ModelCard, *, folds: int = 1, mirror_axes: tuple[int, ...] = ()) -
     return Model(card, CPU, torch.float32, {"network": ensemble}, "")
 
 
+def in_float16(card: ModelCard) -> Model:
+    """Return a model with layers that autocast takes to float16, and others that it does not."""
+    layers = [torch.nn.Conv3d(1, 4, 1), torch.nn.GroupNorm(2, 4), torch.nn.Conv3d(4, 1, 3, padding=1)]
+    ensemble = Ensemble([torch.nn.Sequential(*layers, torch.nn.Conv3d(1, 3, 1)).eval()], CPU, torch.float16)
+    return Model(card, CPU, torch.float16, {"network": ensemble}, "")
+
+
 def procedure(card: ModelCard) -> Model:
     """Return a shipped procedure with something in its networks' place that takes hardly any memory itself."""
     card = dataclasses.replace(card, modalities=("CT",))
@@ -73,7 +82,7 @@ def procedure(card: ModelCard) -> Model:
 
 def peak_bytes(model: Model, volume: ImageVolume, **options: bool) -> int:
     """Return how far the memory of this process rose at most while the model ran."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    PEAK_IS_RESET_BY.write_text("5")
     before = status("VmRSS")
     model.segment(volume, any_body_part=True, **options)  # type: ignore[arg-type]
     return status("VmHWM") - before

@@ -63,6 +63,22 @@ def choose_precision(device: "torch.device") -> "torch.dtype":
     return torch.float32
 
 
+def unfolds(device: "torch.device", precision: "torch.dtype") -> bool:
+    """Return True if torch convolves in this precision by writing each voxel's neighbours out: 27 times the memory.
+
+    So it does on CPUs without instructions for the precision, where it must have been asked for by name.
+    """
+    import torch
+
+    if device.type != "cpu" or precision == torch.float32:
+        return False
+    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(precision, "")
+    try:
+        return not getattr(torch.ops.mkldnn, name)()
+    except (AttributeError, RuntimeError):  # a torch without oneDNN, or one that has no such question
+        return True
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return True if torch, Python or another runtime raised the error for lack of memory; few have a type for it."""
     import torch

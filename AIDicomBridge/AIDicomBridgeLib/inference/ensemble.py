@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
-from .activation_memory import activation_bytes
-from .interruptible import interruptible
 from .member import Member, Network
 
 if TYPE_CHECKING:
@@ -69,8 +67,7 @@ class Ensemble:
 
     def activations(self, batch: int, channels: int, patch: tuple[int, ...]) -> tuple[int, bool]:
         """Return the predicted bytes of one forward pass, and whether a dry run found them."""
-        shape = (batch, channels, *(patch[1:] if self.flat else patch))
-        return activation_bytes(self.members[0].network, shape, self.precision)
+        return self.members[0].activations((batch, channels, *(patch[1:] if self.flat else patch)))
 
     def __call__(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "torch.Tensor":
         """Return the averaged outputs (N, classes, d, h, w) of windows (N, C, d, h, w), both on the device.
@@ -101,8 +98,7 @@ class Ensemble:
         return total.div_(self.forwards) if self.forwards > 1 else total
 
     def _outputs(self, member: Member, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
-        with interruptible(None if member.compiled else cancel):
-            return member(windows[:, :, 0])[:, :, None] if self.flat else member(windows)
+        return member(windows[:, :, 0], cancel)[:, :, None] if self.flat else member(windows, cancel)
 
     def whole(
         self, tensor: "torch.Tensor", progress: ProgressCallback | None, cancel: CancelToken | None
@@ -119,8 +115,7 @@ class Ensemble:
         activation = tensor[None]
         for number, layer in enumerate(layers, start=1):
             check_cancel(cancel)
-            with interruptible(cancel):
-                activation = layer(activation)
+            activation = layer(activation, cancel)
             report(progress, "segment", number, len(layers), "layers", where)
         return activation[0]
 

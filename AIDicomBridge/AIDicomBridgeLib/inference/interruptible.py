@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import BridgeError
 from ..progress import CancelToken, check_cancel
 
 
@@ -34,6 +33,6 @@ def interruptible(cancel: CancelToken | None) -> Iterator[None]:
     try:
         with Listening():
             yield
-    except (BridgeError, RuntimeError):
+    except Exception:
         check_cancel(cancel)  # TorchScript makes another error of it
         raise

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BridgeError, MemoryLimitError, ModelError
-from .device import is_out_of_memory
+from ..errors import BridgeError, JobCancelled, MemoryLimitError, ModelError
+from ..progress import CancelToken
+from .activation_memory import activation_bytes
+from .device import is_out_of_memory, unfolds
+from .interruptible import interruptible
 
 if TYPE_CHECKING:
     import torch
 
 Network = Callable[["torch.Tensor"], "torch.Tensor"]  # torch modules, mostly
+Layer = Callable[["torch.Tensor", CancelToken | None], "torch.Tensor"]
 
 
 class Member:
@@ -93,7 +97,17 @@ class Member:
             return 0
         return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
-    def __call__(self, windows: "torch.Tensor") -> "torch.Tensor":
+    def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
+        """Return the predicted bytes of one forward pass of windows of that shape, and whether a dry run found them."""
+        return activation_bytes(
+            self.network,
+            shape,
+            self.precision,
+            autocast=self._autocast,
+            unfolded=unfolds(self._device, self.precision),
+        )
+
+    def __call__(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "torch.Tensor":
         """Return the network's full-resolution outputs of windows on its device.
 
         Raises
@@ -102,41 +116,48 @@ class Member:
             The network fails on them, or gives no tensor.
         MemoryError
             There is not enough, on whichever device.
+        JobCancelled
+            ``cancel`` was called; it takes effect after the current operation, of a compiled network after the pass.
         """
         import torch
 
         if not self.windows_at_once or self.windows_at_once == len(windows):
-            return self._outputs(self._run, windows)
+            return self._outputs(self._run, windows, cancel)
         outputs = []
         for piece in windows.split(self.windows_at_once):
             missing = self.windows_at_once - len(piece)
             filled = torch.cat([piece, piece[-1:].expand(missing, *piece.shape[1:])]) if missing else piece
-            outputs.append(self._outputs(self._run, filled)[: len(piece)])
+            outputs.append(self._outputs(self._run, filled, cancel)[: len(piece)])
         return torch.cat(outputs)
 
     @property
-    def layers(self) -> list[Network]:
-        """The steps of a network that is a stack of layers, each to be called as the network is; none for others."""
+    def layers(self) -> list[Layer]:
+        """The steps of a network that is a stack of layers, each to be called as this is; none for others."""
         import torch
 
         if not isinstance(self.network, torch.nn.Sequential) or self.compiled:
             return []
         return [partial(self._outputs, layer) for layer in self.network]
 
-    def _outputs(self, run: Network, windows: "torch.Tensor") -> "torch.Tensor":
+    def _outputs(self, run: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
         import torch
 
         if windows.dtype == torch.float32:  # what a layer before gave stays as it is
             windows = windows.to(self._input_type)
         try:
             with torch.autocast(self._device.type, self.precision, enabled=self._autocast):
-                return _tensor_of(run(windows))
-        except BridgeError:
+                return _tensor_of(self._passed(run, windows, cancel))
+        except (BridgeError, JobCancelled):
             raise
         except Exception as error:  # a program, a compiler or a runtime can raise anything
             if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error  # of one type, whatever ran the network
             raise self._failure(error, windows) from error
+
+    def _passed(self, run: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
+        """Return whatever the network gives."""
+        with interruptible(None if self.compiled else cancel):
+            return run(windows)
 
     def _failure(self, error: Exception, windows: "torch.Tensor") -> ModelError:
         # torch ends what went wrong within a network with it; its compiler begins with it, and ends with advice.

@@ -1,14 +1,20 @@
 """ONNX files: graphs of known operators, run by onnxruntime."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from ..errors import DependencyError, ModelError, WeightsError
-from ..inference.member import Member
+from ..inference.activation_memory import HEADROOM
+from ..inference.member import Member, Network
+from ..progress import CancelToken, check_cancel
+from .onnx_graph import forward_bytes
 
 if TYPE_CHECKING:
     import torch
+    from onnxruntime import InferenceSession
 
+_LOOKS_EVERY_S = 0.2
 _FILES_BESIDE = "session.model_external_initializers_file_folder_path"
 
 
@@ -31,15 +37,18 @@ def load_onnx(content: bytes, device: "torch.device") -> Member:
             "the package onnxruntime is not installed",
             advice="Install it: pip install onnxruntime (onnxruntime-gpu to run on a GPU)",
         ) from error
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    available = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    # By itself onnxruntime takes the first GPU, and twice the memory where a layer's does not suffice.
+    gpu = {"device_id": device.index or 0, "arena_extend_strategy": "kSameAsRequested"}
+    providers = [("CUDAExecutionProvider", gpu)] if on_gpu else []
     try:
         with tempfile.TemporaryDirectory(prefix="aidicombridge-") as nothing:
             # Weights in a file of their own would be looked for in the working directory, and no hash covers them.
             options = onnxruntime.SessionOptions()
             options.add_session_config_entry(_FILES_BESIDE, nothing)
+            options.enable_cpu_mem_arena = False  # it holds for good what a pass took, half as much again at times
             session = onnxruntime.InferenceSession(
-                content, sess_options=options, providers=[*available, "CPUExecutionProvider"]
+                content, sess_options=options, providers=[*providers, "CPUExecutionProvider"]
             )
     except Exception as error:
         raise WeightsError(
@@ -48,13 +57,52 @@ def load_onnx(content: bytes, device: "torch.device") -> Member:
         ) from error
     if len(session.get_inputs()) != 1:
         raise ModelError(f"the ONNX network wants {len(session.get_inputs())} inputs, and a volume is one")
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    return _OnnxMember(content, session, f"gpu:{gpu['device_id']}" if on_gpu else "")
 
-    def run(windows: "torch.Tensor") -> "torch.Tensor":
+
+class _OnnxMember(Member):
+    """An ONNX graph as it is run: what a pass took is given back after it, and a cancel ends a pass.
+
+    Parameters
+    ----------
+    content
+        The file; its session keeps it anyhow.
+    arena
+        What onnxruntime calls the memory that it holds on a GPU; empty without one.
+    """
+
+    def __init__(self, content: bytes, session: "InferenceSession", arena: str) -> None:
+        (given,) = session.get_inputs()
+        count = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
+        super().__init__(self._ended_by, casting="none", windows_at_once=count)
+        self._content, self._session, self._arena, self._name = content, session, arena, given.name
+
+    def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
+        """Return the predicted bytes of a pass, and whether the graph told them."""
+        try:
+            held = forward_bytes(self._content, self._session, (self.windows_at_once or shape[0], *shape[1:]))
+        except Exception:  # noqa: BLE001 - onnxruntime has no type for it; what is wrong with the graph its run says
+            return super().activations(shape)
+        return int(held * HEADROOM), True
+
+    def _passed(self, _: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
+        return self._ended_by(windows, cancel)
+
+    def _ended_by(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "torch.Tensor":
+        """Return the graph's first output; a cancel is heard after the current operator."""
+        import onnxruntime
         import torch
 
-        outputs = session.run(None, {name: windows.float().cpu().numpy()})
-        return torch.from_numpy(outputs[0]).to(windows.device)
-
-    count = shape[0] if shape and isinstance(shape[0], int) else None
-    return Member(run, casting="none", windows_at_once=count)
+        options = onnxruntime.RunOptions()
+        if self._arena:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._arena)
+        given = {self._name: windows.float().cpu().numpy()}
+        # In a thread of its own: this one can be interrupted meanwhile, and hears the cancel.
+        with ThreadPoolExecutor(1) as beside:
+            running = beside.submit(self._session.run, None, given, options)
+            try:
+                while not wait([running], _LOOKS_EVERY_S).done:
+                    check_cancel(cancel)
+            finally:
+                options.terminate = True
+        return torch.from_numpy(running.result()[0]).to(windows.device)

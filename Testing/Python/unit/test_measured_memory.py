@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from memory_of_runs import PEAK_IS_RESET_BY
 
 PROGRAM = Path(__file__).parents[1] / "memory_of_runs.py"
-PEAK_IS_RESET_BY = Path("/proc/self/clear_refs")
 # Blocks of a megabyte or more are taken from the system and given back to it, each by itself.
 NO_ARRAYS = 8e6  # bytes of threads, gaps and small objects: the volume is a small one
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "0", "OMP_WAIT_POLICY": "passive"}

@@ -9,7 +9,7 @@ import torch
 from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.errors import MemoryLimitError, ModelError
 from AIDicomBridgeLib.free_memory import linux_memory, pages_free
-from AIDicomBridgeLib.inference.activation_memory import activation_bytes
+from AIDicomBridgeLib.inference.activation_memory import HEADROOM, activation_bytes
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan, Task, choose_plan, leaner_plan, possible_plans
 from AIDicomBridgeLib.models import ct_tissues, network_run
 from AIDicomBridgeLib.models.weights import WeightsFolder
@@ -97,6 +97,49 @@ def test_the_dry_run_finds_what_layers_hold_and_leaves_the_network_alone() -> No
     assert 9 * 32**3 * 4 < found < 2 * 11 * 32**3 * 4
     assert network[0].weight.device == torch.device("cpu")
     assert activation_bytes(lambda x: x, (1, 1, 32, 32, 32), torch.float32)[1] is False
+
+
+def test_the_dry_run_knows_what_autocast_keeps_in_float32_and_copies() -> None:
+    lowered, raised = torch.nn.Conv3d(8, 8, 1, bias=False), torch.nn.GroupNorm(8, 8)
+    window, voxels = (1, 8, 16, 16, 16), 16**3
+
+    def bytes_a_voxel(*layers: torch.nn.Module) -> float:
+        found, dry = activation_bytes(torch.nn.Sequential(*layers), window, torch.float16, autocast=True)
+        assert dry
+        return (found / HEADROOM - 4 * 8 * voxels) / voxels / 8  # beside the input
+
+    weights = 2 * 64 / voxels
+    assert bytes_a_voxel(lowered) == pytest.approx(2 + 2 + weights / 8, rel=0.01)  # the input's copy, and what is found
+    assert bytes_a_voxel(lowered, raised) == pytest.approx(2 + 4 + 4 + weights / 8, rel=0.01)
+    assert bytes_a_voxel(lowered, torch.nn.InstanceNorm3d(8)) == pytest.approx(2 + 2 + weights / 8, rel=0.01)
+    assert bytes_a_voxel(lowered, torch.nn.Softmax(1)) == pytest.approx(2 + 4 + 4 + weights / 8, rel=0.01)
+
+
+def test_a_network_that_bears_no_two_types_without_data_is_planned_as_more_than_float32() -> None:
+    class Particular(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            if y.dtype != x.dtype:
+                raise RuntimeError("expected both to have the same type")
+            return x + y
+
+    shape = (1, 4, 4, 4, 8)
+    in_float32, _ = activation_bytes(Particular(), shape, torch.float32)
+    found, dry = activation_bytes(Particular(), shape, torch.float16, autocast=True)
+    assert dry
+    assert found > in_float32
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_convolutions_that_write_neighbours_out_are_planned_so(transposed: bool) -> None:
+    kind = torch.nn.ConvTranspose3d if transposed else torch.nn.Conv3d
+    shape, voxels = (1, 4, 8, 8, 8), 8**3
+    found, _ = activation_bytes(kind(4, 4, 3, padding=1), shape, torch.bfloat16, unfolded=True)
+    assert found / HEADROOM == pytest.approx(2 * voxels * (4 + 27 * 4 + 4), rel=1e-4)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), IndexError("x"), AssertionError()])
