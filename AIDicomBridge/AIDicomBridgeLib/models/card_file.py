@@ -22,8 +22,9 @@ from .card import (
     PackagedFile,
     WeightsFile,
 )
+from .procedure_cards import PROCEDURE_CARDS, refuse_unfit
 
-PROCEDURES = ("ct-tissues", "deepbet", "lungmask")
+MODALITIES = ("CT", "MR", "PT")  # what volumes are read of
 
 
 def read_card(path: Path) -> ModelCard:
@@ -35,6 +36,7 @@ def read_card(path: Path) -> ModelCard:
         raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
     card = _card(table, hashlib.sha256(content).hexdigest())
     table.refuse_unknown_keys()
+    refuse_unfit(card, path.name)
     return replace(card, folder=path.resolve().parent)
 
 
@@ -61,8 +63,8 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
         licence=table.get("licence", str),
         learned=table.get("learned", bool),
         not_for_diagnostic_use=table.get("not_for_diagnostic_use", bool),
-        modalities=conditions.get_list("modalities", str),
-        body_parts=conditions.get_list("body_parts", str, default=[]),
+        modalities=read_modalities(conditions),
+        body_parts=read_body_parts(conditions),
         segments=segments,
         cleanups=tuple(filter(None, (_cleanup(row, s.label) for row, s in zip(rows, segments, strict=True)))),
         decision=decision,
@@ -70,11 +72,26 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
         input=read_input(table.table("input")) if network else None,
         windows=read_windows(table.optional_table("windows")) if network else None,
         weights=weights,
-        procedure=rules.choice("procedure", PROCEDURES) if rules else "",
+        procedure=rules.choice("procedure", tuple(PROCEDURE_CARDS)) if rules else "",
         sha256=sha256,
         finder=_weights(finder) if finder else None,
         manufacturer=table.get("manufacturer", str, ""),
     )
+
+
+def read_modalities(table: CheckedTable, default: list[str] | None = None) -> tuple[str, ...]:
+    """Return ``modalities`` as Modality (0008,0060) says them; none only where that is the default."""
+    found = table.get_list("modalities", str, default=default)
+    if set(found) - set(MODALITIES) or not (found or default == []):
+        raise ModelError(
+            f'{table.where}: \'modalities\' must be a list of "CT", "MR" (MRI) and "PT" (PET), not {list(found)}'
+        )
+    return found
+
+
+def read_body_parts(table: CheckedTable) -> tuple[str, ...]:
+    """Return ``body_parts`` in capitals, as Body Part Examined is written."""
+    return tuple(part.upper() for part in table.get_list("body_parts", str, default=[]))
 
 
 def read_input(table: CheckedTable) -> InputRules:
@@ -157,7 +174,7 @@ def _intensity(table: CheckedTable) -> IntensityStep:
         **numbers,
         nonzero_only=table.get("nonzero_only", bool, False) if rule == "z-score" else False,
         holes_too=table.get("holes_too", bool, False) if rule == "z-score" else False,
-        modalities=table.get_list("modalities", str, default=[]),
+        modalities=read_modalities(table, []),
         channels=table.get_list("channels", int, default=[]),
     )
     if step.std <= 0:
@@ -180,6 +197,11 @@ def _network(table: CheckedTable, weights_format: str) -> NetworkRules:
 def _decision(table: CheckedTable | None, segment_count: int, classes: int) -> Decision:
     table = table or CheckedTable({}, "card [output]")
     activation = table.choice("activation", ("softmax", "sigmoid"), "softmax")
+    for key in ("threshold", "overlap_rule"):
+        if key in table and activation == "softmax":
+            raise ModelError(
+                f"{table.where}: '{key}' is for the activation \"sigmoid\" only, where channels may overlap"
+            )
     wanted = segment_count + (activation == "softmax")
     if classes != wanted:
         raise ModelError(

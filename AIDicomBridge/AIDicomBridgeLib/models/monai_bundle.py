@@ -74,7 +74,7 @@ def monai_card(path: Path) -> ModelCard:
             licence=str(metadata.get("license", metadata.get("copyright", "not stated"))),
             learned=True,
             not_for_diagnostic_use=True,
-            modalities=tuple({"MRI": "MR", "PET": "PT"}.get(kind, kind) for kind in _modalities(image)),
+            modalities=tuple({"MRI": "MR", "PET": "PT"}.get(kind.upper(), kind.upper()) for kind in _modalities(image)),
             body_parts=(),
             segments=segments,
             cleanups=cleanups,

@@ -15,7 +15,7 @@ from ..inference.channels import modalities_of
 from ..inference.rules import Decision, InputRules, IntensityStep, WindowRules
 from .anatomy import segment_of
 from .card import ModelCard, NetworkRules
-from .card_file import checked_orientation
+from .card_file import checked_orientation, read_body_parts, read_modalities
 from .nnunet_networks import build_nnunet
 from .state_dicts import read_checkpoint
 
@@ -80,8 +80,8 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             licence=added.get("licence", str, str(dataset.get("licence", dataset.get("license", ""))) or "not stated"),
             learned=True,
             not_for_diagnostic_use=True,
-            modalities=added.get_list("modalities", str, default=list(dict.fromkeys(modalities))),
-            body_parts=added.get_list("body_parts", str, default=[]),
+            modalities=read_modalities(added, list(dict.fromkeys(modalities))),
+            body_parts=read_body_parts(added),
             segments=tuple(segment_of(text, value, algorithm=f"{name} {version}") for value, text in segments),
             cleanups=(),
             decision=decision,

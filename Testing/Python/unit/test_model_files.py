@@ -21,6 +21,13 @@ from AIDicomBridgeLib.series.volume import read_volume
 from toy_card import CARD, write_toy_card
 from typer.testing import CliRunner
 
+# Two networks, as only deepbet's procedure runs them.
+TWO_NETWORKS = (
+    CARD[: CARD.index("[input]")]
+    + '[rules]\nprocedure = "deepbet"\n\n[input]\norientation = "RAS"\n\n'
+    + CARD[CARD.index("[network]") :]
+)
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -40,7 +47,7 @@ def test_verify_looks_at_every_file_of_a_model(own_home: Path, tmp_path: Path) -
 
     first = f'size = {len(good)}\nsha256 = "{hashlib.sha256(good).hexdigest()}"\n'
     second = f'size = {len(bad)}\nsha256 = "{hashlib.sha256(bad).hexdigest()}"\n'
-    text = CARD.replace('file = "toy.safetensors"\n', f'file = "toy.safetensors"\n{first}')
+    text = TWO_NETWORKS.replace('file = "toy.safetensors"\n', f'file = "toy.safetensors"\n{first}')
     path.write_text(text + f'\n[finder_weights]\nfile = "finder.safetensors"\n{second}')
     (tmp_path / "toy.safetensors").write_bytes(good)
     (tmp_path / "finder.safetensors").write_bytes(bad)
@@ -49,6 +56,37 @@ def test_verify_looks_at_every_file_of_a_model(own_home: Path, tmp_path: Path) -
     status, answer = verify(path)
     assert status == 1
     assert "finder.safetensors is not the one" in answer["models"]["toy"]
+
+
+FINDER = '[finder_weights]\nfile = "finder.safetensors"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TWO_NETWORKS, 'procedure "deepbet" needs \\[finder_weights\\]'),
+        (CARD + FINDER, "a card without a procedure has no \\[finder_weights\\]"),
+        (TWO_NETWORKS.replace("deepbet", "lungmask") + FINDER, '"lungmask" has no \\[finder_weights\\]'),
+        (TWO_NETWORKS.replace("deepbet", "ct-tissues"), '"ct-tissues" has no \\[network\\]'),
+        (CARD + '[rules]\nprocedure = "lungmask"\n', '"lungmask" prepares .* \\[input\\] says another'),
+        (
+            TWO_NETWORKS.replace('"RAS"', '"RAS"\nspacing_mm = [1, 1, 1]') + FINDER,
+            "\\[input\\] says another.*shipped card",
+        ),
+        (TWO_NETWORKS.replace("[network]", "[windows]\npatch = [8, 8, 8]\n[network]") + FINDER, "\\[windows\\] says"),
+        (
+            CARD.replace("[network]", "[output]\nthreshold = 0.4\n[network]"),
+            "'threshold' is for the activation \"sigmoid\"",
+        ),
+        (CARD.replace("[network]", '[output]\noverlap_rule = "last"\n[network]'), "'overlap_rule' is for"),
+    ],
+)
+def test_what_a_procedure_lacks_or_would_pass_over_is_refused_with_the_key(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(ModelError, match=words):
+        ModelCard.from_file(tmp_path / "card.toml")
 
 
 def test_verify_says_what_it_could_not_check(tmp_path: Path) -> None:
@@ -122,7 +160,7 @@ def test_every_program_of_a_model_is_agreed_to(own_home: Path, tmp_path: Path) -
         torch.jit.trace(torch.nn.Conv3d(1, 2, 1), torch.zeros(1, 1, 8, 8, 8)).save(str(tmp_path / f"{name}.pt"))
         files.append(WeightsFile(f"{name}.pt", 0, "", "torchscript"))
     (tmp_path / "card.toml").write_text(
-        CARD.replace('file = "toy.safetensors"', 'file = "network.pt"\nformat = "torchscript"').replace(
+        TWO_NETWORKS.replace('file = "toy.safetensors"', 'file = "network.pt"\nformat = "torchscript"').replace(
             'architecture = "meshnet"\nchannels = 4\ndilations = [1]\n', ""
         )
         + '\n[finder_weights]\nfile = "finder.pt"\nformat = "torchscript"\n'

@@ -50,6 +50,12 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
         ("channels = 15", "chanels = 15", "lacks the key 'channels'"),
         ("channels = 15", "channels = 15\nextra = 1", "unknown key 'extra'.*Its keys are: architecture"),
         ("label = 1", "label = 2", "must be 1, 2, 3"),
+        (
+            'modalities = ["MR", "CT"]',
+            'modalities = ["MRI"]',
+            r"card.toml \[conditions\]: 'modalities'.*\"MR\" \(MRI\)",
+        ),
+        ('modalities = ["MR", "CT"]', "modalities = []", "'modalities' must be a list of"),
         ("color_rgb = [250, 170, 110]", "color_rgb = [250, 170, 300]", "'color_rgb'"),
         ('file = "mindgrab-0.1.16.safetensors"', 'file = "../x.safetensors"', "'file'"),
         ("[network]", "[network", "cannot be read"),
@@ -63,6 +69,11 @@ def test_a_wrong_card_is_refused_with_the_key(tmp_path: Path, old: str, new: str
     path.write_text(MINDGRAB.replace(old, new, 1))
     with pytest.raises(ModelError, match=words):
         ModelCard.from_file(path)
+
+
+def test_body_parts_are_read_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text(MINDGRAB.replace('["HEAD", ', '["Head", '))
+    assert ModelCard.from_file(tmp_path / "card.toml").body_parts == Catalogue.load()["mindgrab"].body_parts
 
 
 def test_own_cards_join_the_catalogue_and_unknown_names_list_the_known(tmp_path: Path) -> None:
