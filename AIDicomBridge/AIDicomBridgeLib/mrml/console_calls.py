@@ -135,15 +135,20 @@ class ConsoleCalls:
         >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", outputs=("seg", "sr"))
         >>> paths = logic.exportSegmentation(segmentationNode, "/data/results", profile="ohif")
         """
+        from pathlib import Path
+
         from .. import read_volume
-        from .segmentation_files import write_segmentation_files
-        from .segmentation_node import image_files_of, reference_volume_node
+        from ..results.checked_results import write_checked_results
+        from .segmentation_node import image_files_of, label_volume_from, reference_volume_node
 
         source = self._source(reference_volume_node(segmentationNode))
+        labels = label_volume_from(segmentationNode, source)
         volume = read_volume(source, suv=image_files_of(segmentationNode, source).suv)
-        return write_segmentation_files(
-            segmentationNode, volume, folder, outputs=outputs, encoding=encoding, profile=profile
+        encodings = (encoding,) if encoding else None
+        written = write_checked_results(
+            labels, volume, Path(folder), profile=profile, outputs=outputs, encodings=encodings
         )
+        return [result.path for result, _ in written]
 
     def send(self, endpoint, paths):
         """Store DICOM files at an endpoint and return the StoreReport, with the outcome of every instance."""

@@ -18,13 +18,11 @@ from ..pacs.doctor_report import DoctorReport
 from ..pacs.endpoint import Endpoint
 from ..pacs.records import RetrieveReport, SeriesRecord, StudyRecord
 from ..progress import ProgressCallback, report
-from ..results.edited_segments import mark_edited, with_fingerprints
+from ..results.checked_results import write_checked_results
+from ..results.edited_segments import with_fingerprints
 from ..results.label_layers import LabelLayer, put_layers_together
 from ..results.labels import LabelVolume, Provenance
-from ..results.measurements import measure
-from ..results.result_series import fresh_uid
-from ..results.result_set import check_each, encode_results, refuse_taken_folder, write_results
-from ..results.segment_description import with_tracking_uids
+from ..results.result_set import refuse_taken_folder
 from ..series.dicom_file import file_state, read_dicom
 from ..series.image_files import ImageFiles
 from ..series.instance_store import InstanceStore
@@ -151,24 +149,19 @@ class Calls:
         profile, endpoint
             As :func:`~..delivery.agreement.agree_on_profile` takes them.
         folder, outputs, series_description
-            As :func:`~..results.result_set.encode_results` and :func:`~..results.result_set.write_results` take them.
+            As :func:`~..results.checked_results.write_checked_results` takes them.
         """
         refuse_taken_folder(Path(folder))  # before the work, not after it
         volume = self._read(files)
-        report(self._progress, "encode", 0)
-        labels = mark_edited(put_layers_together(layers, volume.source, provenance=provenance))
-        labels = with_tracking_uids(labels, fresh_uid)  # what is written is compared with them
-        measured = measure(labels, volume)
-        results = encode_results(
-            labels,
+        written = write_checked_results(
+            put_layers_together(layers, volume.source, provenance=provenance),
             volume,
-            measured,
+            Path(folder),
             profile=agree_on_profile(endpoint, profile),
             outputs=outputs,
             series_description=series_description,
+            progress=self._progress,
         )
-        report(self._progress, "check", 0)
-        findings = check_each(results, volume.source, labels, measured)
         return [
             ResultFile(
                 result.kind,
@@ -176,7 +169,7 @@ class Calls:
                 result.path,
                 tuple(f"{finding.path}: {finding.message}" if finding.path else finding.message for finding in found),
             )
-            for result, found in zip(write_results(results, Path(folder)), findings, strict=True)
+            for result, found in written
             if result.path is not None
         ]
 
