@@ -51,7 +51,8 @@ def place_series(node: Any, source: SourceSeries, patient_uid: str) -> None:
 def patient_uid_of(source: SourceSeries, scene: Any, patients: Patients) -> str:
     """Return the UID of the patient item that the series belongs below, so that two patients never become one.
 
-    That is an item of the scene for the same patient: equal Patient ID and issuer, name and birth date. Without a
+    That is an item of the scene for the same patient: equal Patient ID and issuer, name and birth date, and not female
+    in one and male in the other. (Slicer's own loader looks at the ID only, its database at ID and name.) Without a
     Patient ID nobody can tell: each study has a patient item of its own. ``patients`` learns whom a new item is for; an
     item of ours that it does not know, of a scene that was opened, is that of its studies only.
 
@@ -75,7 +76,7 @@ def patient_uid_of(source: SourceSeries, scene: Any, patients: Patients) -> str:
         raise ConflictError(
             "the scene has the same study of another patient, or the same series in another study",
             uid=source.series_uid,
-            advice="Compare name, ID and birth date in both series. To load this one, close the scene first.",
+            advice="Compare name, ID, birth date and sex in both series. To load this one, close the scene first.",
         )
     if owner:
         found = [owner]
@@ -85,7 +86,8 @@ def patient_uid_of(source: SourceSeries, scene: Any, patients: Patients) -> str:
         found = []
     patient_uid = hierarchy.GetItemUID(found[0], uid_kind) if found else f"{_PSEUDONYM}{secrets.token_hex(16)}"
     if patient_uid.startswith(_PSEUDONYM):
-        patients[patient_uid] = identity
+        known = patients.get(patient_uid, identity)
+        patients[patient_uid] = (*identity[:-1], identity[-1] or known[-1])
     return patient_uid
 
 
@@ -111,18 +113,36 @@ def _is_patient(identity: tuple[str, ...], hierarchy: Any, item: int, patients: 
     names = slicer.vtkMRMLSubjectHierarchyConstants
     uid = hierarchy.GetItemUID(item, names.GetDICOMUIDName())
     if uid.startswith(_PSEUDONYM):
-        return patients.get(uid) == identity
-    name = hierarchy.GetItemAttribute(item, names.GetDICOMPatientNameAttributeName())
-    birth_date = hierarchy.GetItemAttribute(item, names.GetDICOMPatientBirthDateAttributeName())
-    return (uid, _folded(name), birth_date.strip()) == identity[:3]
+        return uid in patients and _are_one(patients[uid], identity)
+    name, birth_date, sex = (
+        hierarchy.GetItemAttribute(item, attribute)
+        for attribute in (
+            names.GetDICOMPatientNameAttributeName(),
+            names.GetDICOMPatientBirthDateAttributeName(),
+            names.GetDICOMPatientSexAttributeName(),
+        )
+    )
+    issuer = identity[3]  # the item does not say
+    return _are_one((uid, _folded(name), birth_date.strip(), issuer, _sex(sex)), identity)
+
+
+def _are_one(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
+    sexes = {known[-1], identity[-1]}
+    return known[:-1] == identity[:-1] and sexes != {"F", "M"}
 
 
 def _identity(header: Any) -> tuple[str, ...]:
-    """Return Patient ID, name, birth date and the issuer of the ID."""
-    patient_id, name, *others = (
-        _text(header, key) for key in ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID")
+    """Return Patient ID, name, birth date, the issuer of the ID, and the sex."""
+    patient_id, name, birth_date, issuer, sex = (
+        _text(header, key)
+        for key in ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientSex")
     )
-    return (patient_id, _folded(name), *others)
+    return patient_id, _folded(name), birth_date, issuer, _sex(sex)
+
+
+def _sex(text: str) -> str:
+    """Return F or M; empty for what tells no patients apart: modalities of one study differ in O, U and nothing."""
+    return text.strip() if text.strip() in ("F", "M") else ""
 
 
 def _folded(text: str) -> str:

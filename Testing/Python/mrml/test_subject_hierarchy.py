@@ -12,6 +12,12 @@ def patient_of(node) -> int:
     return hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Patient")
 
 
+def of_sex(volume, sex: str):
+    for header in volume.source.headers:
+        header.PatientSex = sex
+    return volume
+
+
 @pytest.fixture
 def patients() -> dict:
     return {}
@@ -58,17 +64,22 @@ def test_further_studies_find_their_patient(core, volume_of, patients):
     assert first == second != other
 
 
-@pytest.mark.parametrize("name", ["Synthetic^Sample", "Another^Person"])
-def test_the_patient_item_of_slicers_loader_is_used_for_its_patient_only(core, volume_of, patients, hierarchy, name):
-    volume = volume_of()
+@pytest.mark.parametrize(
+    ("name", "sex"), [("Synthetic^Sample", "F"), ("Another^Person", "F"), ("Synthetic^Sample", "M")]
+)
+def test_the_patient_item_of_slicers_loader_is_used_for_its_patient_only(
+    core, volume_of, patients, hierarchy, name, sex
+):
+    volume = of_sex(volume_of(), "F")
     of_slicer = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"{name} (SYN-1)")
     hierarchy.SetItemUID(of_slicer, "DICOM", "SYN-1")
     hierarchy.SetItemAttribute(of_slicer, "DICOM.PatientName", name)
+    hierarchy.SetItemAttribute(of_slicer, "DICOM.PatientSex", sex)
     hierarchy.SetItemAttribute(
         of_slicer, "DICOM.PatientBirthDate", volume.source.headers[0].get("PatientBirthDate", "")
     )
     patient = patient_of(volume_node_from(volume, core.scene, patients=patients))
-    assert (patient == of_slicer) == (name == "Synthetic^Sample")
+    assert (patient == of_slicer) == ((name, sex) == ("Synthetic^Sample", "F"))
     assert hierarchy.GetItemName(of_slicer) == f"{name} (SYN-1)"
 
 
@@ -87,6 +98,16 @@ def test_two_patients_with_one_id_stay_two(core, volume_of, patients, other):
         header.PatientBirthDate = birth_date
     items = [patient_of(volume_node_from(volume, core.scene, patients=patients)) for volume in (first, second, first)]
     assert items[0] == items[2] != items[1]
+
+
+def test_sex_tells_patients_apart_only_where_both_say_it(core, volume_of, patients):
+    """Modalities leave it empty or say O; what was known of it is not forgotten."""
+    volumes = [of_sex(volume_of(study_uid=f"1.2.{number}"), sex) for number, sex in enumerate(["O", "F", "", "F", "M"])]
+    items = [patient_of(volume_node_from(volume, core.scene, patients=patients)) for volume in volumes]
+    assert len(set(items[:4])) == 1
+    assert items[4] != items[0]
+    with pytest.raises(ConflictError, match="birth date and sex"):
+        volume_node_from(of_sex(volume_of(study_uid="1.2.1"), "M"), core.scene, patients=patients)
 
 
 @pytest.mark.parametrize(
