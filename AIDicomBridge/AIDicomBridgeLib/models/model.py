@@ -112,6 +112,14 @@ class Model:
                 "the network's probabilities would not agree with what is left",
                 advice="Ask for a BINARY or LABELMAP segmentation, or use a model without a procedure of its own.",
             )
+        decision = self.card.decision
+        if self.card.kind == "nnunet" and decision is not None and decision.activation == "sigmoid":
+            raise ModelError(
+                f"the model {self.card.name} gives labels only, no probabilities: it was trained on regions within "
+                "regions, its labels are what the inner ones leave of the outer ones, and the probability of a whole "
+                "region is not that of what is left of it",
+                advice="Ask for a BINARY or LABELMAP segmentation.",
+            )
 
     def plan(
         self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
@@ -223,10 +231,10 @@ class Model:
         networks = dict(self._networks)
         if self.card.network is not None and "network" not in networks:
             raise ModelError(f"the model {self.card.name} was released", advice="Load it again.")
-        if not self.card.procedure:
-            return NetworkRun(self.card, networks["network"], volumes, probabilities, limit)
         if probabilities:
             self.refuse_probabilities()
+        if not self.card.procedure:
+            return NetworkRun(self.card, networks["network"], volumes, probabilities, limit)
         return ProcedureRun(self.card.procedure, networks, self.device, self.precision, volumes[0], limit)
 
     def _random_devices(self) -> list[int]:

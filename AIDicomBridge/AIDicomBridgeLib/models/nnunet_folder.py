@@ -33,7 +33,9 @@ def is_nnunet_folder(folder: Path) -> bool:
 
 
 def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | None = None) -> ModelCard:
-    """Return the card of a result folder ``TRAINER__PLANS__CONFIGURATION``; no weights are read.
+    """Return the card of a result folder, which nnU-Net calls ``TRAINER__PLANS__CONFIGURATION``.
+
+    No weights are read, but of a folder of another name the first checkpoint, which says what configuration it is of.
 
     A file ``aidicombridge.toml`` in it may add ``name``, ``version``, ``title``, ``description``, ``citation``,
     ``licence``, ``orientation``, ``modalities``, ``body_parts`` and ``suv``.
@@ -51,11 +53,13 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     ModelError
         A file is missing or damaged, or it is something that cannot be run: the second stage of a cascade, an unknown
         network, or an unknown way of resampling or normalising.
+    WeightsError
+        The folder has another name and its first checkpoint is damaged or holds more than weights.
     """
     plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
     added = _added(folder)
-    configuration_name = folder.name.rpartition("__")[2]
     try:
+        configuration_name = _configuration_name(folder, plans)
         configuration = _configuration(plans, configuration_name)
         _refuse_unsupported(configuration, configuration_name)
         named = dataset.get("channel_names") or dataset.get("modality") or {}
@@ -69,7 +73,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         modalities = [kind for channel in channels for kind in modalities_of(channel)] or ["CT", "MR", "PT"]
         spacing = [float(value) for value in configuration["spacing"]]
         patch = tuple(int(extent) for extent in configuration["patch_size"])
-        return ModelCard(
+        card = ModelCard(
             name=name,
             version=version,
             title=added.get("title", str, f"nnU-Net {name}"),
@@ -105,8 +109,8 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f"the plans.json or dataset.json of {folder.name} lacks or garbles {error}") from error
-    finally:
-        added.refuse_unknown_keys()
+    added.refuse_unknown_keys()  # now that every key was asked for
+    return card
 
 
 def load_nnunet(card: ModelCard) -> "tuple[list[nn.Module], tuple[int, ...], str]":
@@ -119,7 +123,8 @@ def load_nnunet(card: ModelCard) -> "tuple[list[nn.Module], tuple[int, ...], str
     """
     if card.folder is None or card.network is None or card.input is None:
         raise ModelError(f"the model {card.name} is no folder")
-    configuration = _configuration(_json(card.folder / "plans.json"), card.folder.name.rpartition("__")[2])
+    plans = _json(card.folder / "plans.json")
+    configuration = _configuration(plans, _configuration_name(card.folder, plans))
     digest = hashlib.sha256()
     networks, mirrored = [], ()
     for path in _checkpoints(card.folder):
@@ -170,11 +175,29 @@ def _added(folder: Path) -> CheckedTable:
         raise ModelError(f"the file {CARD} cannot be read: {error}") from error
 
 
+def _configuration_name(folder: Path, plans: Mapping[str, Any]) -> str:
+    """Return which of the plans' configurations the folder is of: by its name, else as its first checkpoint says."""
+    known: Mapping[str, Any] = plans["configurations"]
+    named = folder.name.rpartition("__")[2]
+    if named in known or len(known) == 1:
+        return named if named in known else next(iter(known))
+    for path in _checkpoints(folder)[:1]:
+        arguments = read_checkpoint(path).get("init_args")
+        if isinstance(arguments, dict) and arguments.get("configuration") in known:
+            return str(arguments["configuration"])
+    endings = " or ".join(f"__{name}" for name in known)
+    raise ModelError(
+        f"neither the name of the nnU-Net folder {folder.name} nor its checkpoint says which configuration it is of",
+        advice=f"Let the folder's name end in {endings}.",
+    )
+
+
 def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return one configuration with what it inherits from others."""
-    found = dict(plans["configurations"][name])
+    left = dict(plans["configurations"])  # each is inherited from once: a circle of them is a missing one
+    found = dict(left.pop(name))
     while parent := found.pop("inherits_from", None):
-        found = {**plans["configurations"][parent], **found}
+        found = {**left.pop(parent), **found}
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import ModelError, WeightsError
 from .card import ModelCard
 from .joined import joined_card
 from .nnunet_folder import is_nnunet_folder, nnunet_card
@@ -13,6 +13,17 @@ from .nnunet_folder import is_nnunet_folder, nnunet_card
 # Its images are turned to RAS before training, and nnU-Net reads the slowest axis first.
 ORIENTATION = "SAR"
 TOTAL = ("291", "292", "293", "294", "295")  # organs, vertebrae, heart, muscles, ribs: in the order of its numbers
+# The datasets whose networks its program shows the whole series. The others it shows only an organ that another network
+# has found first, such as the liver for its vessels: elsewhere in a series they find what is not there.
+WHOLE_SERIES = frozenset(
+    [
+        *(*range(291, 296), 297, 298, *range(831, 838)),  # total, of CT
+        *(*range(730, 734), *range(850, 854)),  # total, of MR
+        *(299, 300, 597, 598, 343, 527),  # body, cavities of the trunk, breasts
+        *(302, 305, 756, 803, 304, 855, 857),  # vertebrae, bones of the limbs, muscles of thigh and shoulder
+        *(303, 737, 856, 481, 485, 734, 925, 615),  # face, tissues, aneurysms of the brain
+    ]
+)
 CITATION = "Wasserthal et al. TotalSegmentator. Radiology: Artificial Intelligence 5(5), 2023, doi 10.1148/ryai.230024"
 
 
@@ -26,6 +37,8 @@ def weights_folder() -> Path:
 def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
     """Yield a card for every task whose weights are there, named ``totalsegmentator-291`` after its dataset.
 
+    Only those of :data:`WHOLE_SERIES`: a task that is meant for a part of the body would be run on all of it.
+
     The full set of 117 structures comes as five tasks, 291 to 295: where all of them are there, they are also one
     model, ``totalsegmentator-total``, with its program's own numbers. Each has its own class map, read from its files.
     A folder that cannot be used is passed over; asked for by its path, it says why.
@@ -34,11 +47,11 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
     root = folder or weights_folder()
     for path in sorted(root.glob("Dataset*/*__*__*")) if root.is_dir() else []:
         number = path.parent.name.removeprefix("Dataset").partition("_")[0]
-        if not number.isdigit() or not is_nnunet_folder(path):
+        if not number.isdecimal() or int(number) not in WHOLE_SERIES or not is_nnunet_folder(path):
             continue
         try:
             card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION)
-        except ModelError:
+        except (ModelError, WeightsError):
             continue
         task = path.parent.name.partition("_")[2].replace("_", " ")
         card = replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))

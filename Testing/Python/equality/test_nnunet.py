@@ -14,7 +14,7 @@ from synthetic import AXIAL, CORONAL, SAGITTAL, make_series, save_series
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (extra peers)")
 
-from nnunet_folders import write_folder
+from nnunet_folders import plans_configuration, write_folder
 
 
 def smooth_volume(
@@ -85,6 +85,20 @@ def test_the_network_of_all_cases_is_not_averaged_in_with_the_folds(tmp_path: Pa
     assert agreement >= 0.999, agreement
 
 
+def test_a_folder_of_another_name_is_run_as_its_checkpoint_says(tmp_path: Path):
+    folder = write_folder(tmp_path, "2d").rename(tmp_path / "my_model")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"] |= {"3d_fullres": plans_configuration("3d_fullres")}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    volume = smooth_volume((3, 40, 40), (4.0, 1.2, 1.2), tmp_path / "series")
+    expected = labels_of_nnunet(folder, [volume], mirroring=False)
+
+    result = load_model(folder, "cpu", precision="float32").segment(volume)
+
+    agreement = float((result.labels == expected).mean())
+    assert agreement >= 0.999, agreement
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "spacing_mm", "orientation", "options"),
     [
@@ -108,7 +122,11 @@ def test_plans_are_followed_as_nnunet_follows_them(tmp_path: Path, kind, shape, 
         voxels[:, :4] = voxels[..., -3:] = voxels[3:6, 12:18, 8:15] = 0  # the last is enclosed
     expected = labels_of_nnunet(folder, volumes, mirroring=False)
 
-    result = load_model(folder, "cpu", precision="float32").segment(volumes)
+    model = load_model(folder, "cpu", precision="float32")
+    if options.get("regions"):  # a label is what the later regions leave of one
+        with pytest.raises(ModelError, match="the probability of a whole region is not that of what is left of it"):
+            model.segment(volumes, probabilities=True)
+    result = model.segment(volumes)
 
     assert len(np.unique(expected)) >= 3
     agreement = float((result.labels == expected).mean())

@@ -129,6 +129,16 @@ def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) 
     assert "totalsegmentator-297" in [model["name"] for model in json.loads(said)["models"]]
 
 
+def test_a_task_that_totalsegmentator_runs_inside_an_organ_is_not_offered_for_whole_series(home: Path) -> None:
+    folder = result_folder(home / "totalsegmentator", "Dataset258_lung_vessels_248subj")
+    result_folder(home / "totalsegmentator", "Dataset299_body")
+    unclear = result_folder(home / "totalsegmentator", "Dataset300_body_6mm")  # neither its name nor its file says it
+    one = PLANS["configurations"]["3d_fullres"]
+    (unclear / "plans.json").write_text(json.dumps(PLANS | {"configurations": {"a": one, "b": one}}))
+    assert [name for name in Catalogue.load().names() if "totalseg" in name] == ["totalsegmentator-299"]
+    assert nnunet_card(folder).name == "Dataset297_Some_organs"  # by its path it is a model like any other
+
+
 def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
     stages = {"features_per_stage": [8, 8], "kernel_sizes": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
     arguments = stages | {"n_conv_per_stage": 1, "n_conv_per_stage_decoder": 1, "conv_bias": True}
@@ -189,6 +199,8 @@ def test_labels_that_others_are_taken_out_of_are_not_called_and_coded_as_the_who
     names = {segment.label: segment.name for segment in card.segments}
     assert names == {1: "Kidney left without masses and tumor", 2: "Tumor", 3: "Masses without tumor"}
     assert card.segments[0].type.scheme == "99AIDICOMBRIDGE"
+    with pytest.raises(ModelError, match="labels only, no probabilities: it was trained on regions"):
+        Model(card, None, None, {}, "").refuse_probabilities()
 
 
 def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
@@ -207,6 +219,45 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
     assert not nnunet_card(folder).wants_suv("CT")  # of several channels one may be CT
     (folder / "aidicombridge.toml").write_text('orientatoin = "SAR"\n')
     with pytest.raises(ModelError, match="unknown key 'orientatoin'"):
+        nnunet_card(folder)
+    (folder / "aidicombridge.toml").write_text("suv = false\n")  # nothing is wrong with it where the plans are
+    second = PLANS["configurations"]["3d_fullres"] | {"previous_stage": "3d_lowres"}
+    (folder / "plans.json").write_text(json.dumps(PLANS | {"configurations": {"3d_fullres": second}}))
+    with pytest.raises(ModelError, match="second stage of a cascade"):
+        nnunet_card(folder)
+
+
+def test_a_channel_whose_name_says_no_modality_is_of_that_of_the_others(home: Path) -> None:
+    folder = result_folder(home)
+    plans = json.loads(json.dumps(PLANS))
+    for channels, modalities in ((["T2", "ADC", "b 1400"], ("MR",)), (["contrast", "noNorm"], ("CT", "MR", "PT"))):
+        (folder / "dataset.json").write_text(json.dumps(DATASET | {"channel_names": dict(enumerate(channels))}))
+        plans["configurations"]["3d_fullres"]["normalization_schemes"] = ["NoNormalization"] * len(channels)
+        (folder / "plans.json").write_text(json.dumps(plans))
+        assert nnunet_card(folder).modalities == modalities
+
+
+def test_a_renamed_folder_says_its_configuration_by_its_plans_or_its_checkpoint(home: Path) -> None:
+    folder = result_folder(home)
+    folder = folder.rename(folder.parent / "my_model")
+    assert nnunet_card(folder).version == "3d_fullres"
+    flat = PLANS["configurations"]["3d_fullres"] | {"spacing": [1.5, 1.5], "patch_size": [64, 48]}
+    both = {"3d_fullres": PLANS["configurations"]["3d_fullres"], "2d": flat}
+    (folder / "plans.json").write_text(json.dumps(PLANS | {"configurations": both}))
+    checkpoint = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({"init_args": {"configuration": "2d"}}, checkpoint)
+    card = nnunet_card(folder)
+    assert (card.version, card.input.spacing_mm) == ("2d", (0.0, 1.5, 1.5))
+    torch.save({"init_args": {"configuration": "3d_lowres"}}, checkpoint)
+    with pytest.raises(ModelError, match=r"my_model nor its checkpoint says.* in __3d_fullres or __2d"):
+        nnunet_card(folder)
+
+
+def test_configurations_that_inherit_in_a_circle_are_refused(home: Path) -> None:
+    folder = result_folder(home)
+    circle = {"a": {"inherits_from": "3d_fullres"}, "3d_fullres": {"inherits_from": "a"}}
+    (folder / "plans.json").write_text(json.dumps(PLANS | {"configurations": circle}))
+    with pytest.raises(ModelError, match="garbles '3d_fullres'"):
         nnunet_card(folder)
 
 
