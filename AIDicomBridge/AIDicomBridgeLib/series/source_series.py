@@ -12,8 +12,9 @@ from .dicom_file import META_BYTES, file_state, raw_text, read_header, whole_num
 from .frame_ranges import frame_ranges, slices_within
 from .geometry import spacing_mm
 from .part10 import parse_part10_header
+from .slice_geometry import slice_position
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
-from .stacks import choose_stack, find_stacks, slice_position
+from .stacks import choose_stack, find_stacks
 
 if TYPE_CHECKING:
     from pydicom import Dataset

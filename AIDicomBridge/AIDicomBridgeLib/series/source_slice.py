@@ -46,11 +46,13 @@ _FRAME_GROUPS = (
     "CTXRayDetailsSequence",
     "MRTimingAndRelatedParametersSequence",
     "MREchoSequence",
+    "MRModifierSequence",
     "MRDiffusionSequence",
     "MRVelocityEncodingSequence",
     "CTReconstructionSequence",
     "ContrastBolusUsageSequence",
     "CardiacSynchronizationSequence",
+    "RespiratorySynchronizationSequence",
     "TemporalPositionSequence",
 )
 # Attributes that single-frame images have under another name.
@@ -58,6 +60,8 @@ _SINGLE_FRAME_NAMES = {
     "FrameType": "ImageType",
     "EffectiveEchoTime": "EchoTime",
     "FrameAcquisitionNumber": "AcquisitionNumber",
+    "InversionTimes": "InversionTime",
+    "NominalCardiacTriggerDelayTime": "TriggerTime",
 }
 # Units and SUV Type (PS3.3 C.8.9.1) of a mapping to real-world values, by its unit (PS3.16 CID 84, 85).
 _PET_UNITS = {

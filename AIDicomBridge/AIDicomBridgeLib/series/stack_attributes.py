@@ -10,6 +10,7 @@ from .dicom_file import decimal, element_as_read
 from .source_slice import SourceSlice
 
 Value = tuple[tuple[float, str], ...]  # of an attribute, each as a number or else as a text
+TRIGGER_RANK = "TriggerRank"  # no attribute: how many images of a slice's place were triggered before it, and itself
 _NAMES = {
     "StackID": "stack",
     "ImageKind": "image type",
@@ -18,10 +19,21 @@ _NAMES = {
     "EchoTime": "echo time",
     "RescaleType": "values in",
     "Units": "units",
+    "SUVType": "SUV by",
+    "ComplexImageComponent": "image component",
     "TemporalPositionIdentifier": "temporal position",
     "TemporalPositionIndex": "temporal position",
+    "TemporalPositionTimeOffset": "time offset",
+    "FrameReferenceTime": "frame time",
     "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "NominalPercentageOfRespiratoryPhase": "respiratory phase",
     "TriggerTime": "trigger time",
+    TRIGGER_RANK: "cardiac phase",
+    "InversionTime": "inversion time",
+    "FlipAngle": "flip angle",
+    "EchoNumbers": "echo",
+    "KVP": "kVp",
+    "SequenceName": "sequence",
     "DiffusionBValue": "b-value",
     "DiffusionGradientOrientation": "diffusion direction",
     "VelocityEncodingDirection": "velocity direction",
@@ -80,6 +92,30 @@ class StackAttributes:
         known: dict[tuple[Value, ...], int] = {}
         values = (tuple(self._column(keyword)[index] for keyword in keywords) for index in indices)
         return np.array([known.setdefault(value, len(known)) for value in values])
+
+    def counts(self, indices: Sequence[int], keyword: str) -> bool:
+        """Return True if every slice has another value: it counts the slices."""
+        return len({self._column(keyword)[index] for index in indices}) == len(indices) > 1
+
+    def rank(self, indices: Sequence[int], planes: np.ndarray, keyword: str) -> bool:
+        """Give each slice as ``TRIGGER_RANK`` the rank of its value among those of its plane, from 1 on.
+
+        False, and nothing is given, where the planes hold different numbers of slices or a plane has a value twice.
+        """
+        by_plane: dict[int, list[int]] = {}
+        for index, plane in zip(indices, planes.tolist(), strict=True):
+            by_plane.setdefault(plane, []).append(index)
+        column = self._column(keyword)
+        values = [{column[index] for index in plane} for plane in by_plane.values()]
+        if {len(plane) for plane in by_plane.values()} != {len(found) for found in values} or len(
+            {len(found) for found in values}
+        ) > 1:
+            return False
+        ranks = self._columns.setdefault(TRIGGER_RANK, [()] * len(self._slices))
+        for plane in by_plane.values():
+            for rank, index in enumerate(sorted(plane, key=lambda index: column[index]), start=1):
+                ranks[index] = ((float(rank), ""),)
+        return True
 
     def is_localizer(self, index: int) -> bool:
         """Return True if the header says that the slice only shows where others lie."""
