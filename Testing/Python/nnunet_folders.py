@@ -85,6 +85,7 @@ def write_folder(
     channels: int = 1,
     masked: bool = False,
     nonlinearity: str = "LeakyReLU",
+    reader: str = "SimpleITKIO",
 ) -> Path:
     """Write a result folder with random weights and return it; nnU-Net must be installed."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -94,7 +95,7 @@ def write_folder(
     plans = {
         "dataset_name": "Dataset001_Random", "plans_name": "nnUNetPlans",
         "original_median_spacing_after_transp": [2.0, 2.0, 2.0], "original_median_shape_after_transp": [40, 40, 40],
-        "image_reader_writer": "SimpleITKIO", "transpose_forward": transpose,
+        "image_reader_writer": reader, "transpose_forward": transpose,
         "transpose_backward": [transpose.index(axis) for axis in range(3)],
         "configurations": {kind: configuration}, "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",

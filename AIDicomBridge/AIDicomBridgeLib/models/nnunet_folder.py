@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint_final.pth"
 CARD = "aidicombridge.toml"  # optional beside plans.json: what nnU-Net's files do not say
-OWN_READING_ORDER = "kji"  # slices, rows, columns of the series as it is: nnU-Net's reader turns nothing
+# Slices, rows, columns as nnU-Net's readers give them: as they lie in the series, or turned to RAS, slowest axis first.
+_READERS = {"SimpleITKIO": "kji", "NibabelIO": "kji", "NibabelIOWithReorient": "SAR"}
 
 
 def is_nnunet_folder(folder: Path) -> bool:
@@ -45,14 +46,14 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     name
         The folder's dataset name where not given.
     orientation
-        Axes of the images that it was trained on, slowest first; :data:`OWN_READING_ORDER` where neither this nor the
-        file says it.
+        Axes of the images that it was trained on, slowest first; where neither this nor the file says it, those of the
+        reader that the plans name.
 
     Raises
     ------
     ModelError
         A file is missing or damaged, or it is something that cannot be run: the second stage of a cascade, an unknown
-        network, or an unknown way of resampling or normalising.
+        network, or an unknown way of reading, resampling or normalising.
     WeightsError
         The folder has another name and its first checkpoint is damaged or holds more than weights.
     """
@@ -65,8 +66,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         named = dataset.get("channel_names") or dataset.get("modality") or {}
         channels = tuple(str(named[key]) for key in sorted(named, key=int))
         forward = [int(axis) for axis in plans["transpose_forward"]]
-        natural = orientation or OWN_READING_ORDER
-        natural = checked_orientation(added.get("orientation", str, natural), CARD) or OWN_READING_ORDER
+        natural = checked_orientation(added.get("orientation", str, orientation or ""), CARD) or _as_read(plans)
         decision, segments = _labels(dataset)
         name = added.get("name", str, name or str(plans.get("dataset_name", folder.parent.name)))
         version = added.get("version", str, configuration_name)
@@ -221,6 +221,18 @@ def _refuse_unsupported(configuration: Mapping[str, Any], name: str) -> None:
                 raise ModelError(
                     f"the nnU-Net configuration {name} resamples with {option} = {value}, which is not supported"
                 )
+
+
+def _as_read(plans: Mapping[str, Any]) -> str:
+    """Return the axes of an image as nnU-Net's own program gives it to the network, before the plans transpose it."""
+    reader = str(plans["image_reader_writer"])
+    if reader not in _READERS:
+        raise ModelError(
+            f"the nnU-Net plans read images by {reader}, and it is not known how that lays their axes",
+            advice=f'If you know it, write it into the file {CARD} beside plans.json: orientation = "kji" for slices, '
+            'rows, columns as they lie in a series, or the directions that they grow to, like "SAR".',
+        )
+    return _READERS[reader]
 
 
 def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]]:

@@ -196,6 +196,7 @@ def many_classes(folder: Path, classes: int, width: int) -> Path:
     properties = {"mean": 0.0, "std": 300.0, "percentile_00_5": -1000.0, "percentile_99_5": 1000.0}
     plans = {
         "dataset_name": "Dataset001_Many",
+        "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],
         "foreground_intensity_properties_per_channel": {"0": properties},
         "configurations": {"3d_fullres": configuration},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.errors import ModelError, WeightsError
@@ -100,6 +101,43 @@ def test_a_folder_of_another_name_is_run_as_its_checkpoint_says(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("reader", "orientation"),
+    [
+        ("SimpleITKIO", SAGITTAL),
+        ("NibabelIO", AXIAL),
+        ("NibabelIOWithReorient", AXIAL),
+        ("NibabelIOWithReorient", SAGITTAL),
+    ],
+)
+def test_a_series_lies_as_the_reader_of_the_plans_lays_its_file(tmp_path: Path, reader, orientation):
+    from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    folder = write_folder(tmp_path, "2d", reader=reader)
+    volume = smooth_volume((4, 40, 36), (4.0, 1.2, 1.2), tmp_path / "series", orientation=orientation)
+    image = sitk.GetImageFromArray(volume.voxels)
+    directions, spacing = volume.ijk_to_lps[:3, :3], np.linalg.norm(volume.ijk_to_lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((directions / spacing).ravel().tolist())
+    image.SetOrigin(volume.ijk_to_lps[:3, 3].tolist())
+    sitk.WriteImage(image, tmp_path / "image.nii")
+    files = recursive_find_reader_writer_by_name(reader)()
+    voxels, properties = files.read_images([str(tmp_path / "image.nii")])
+    predictor = nnUNetPredictor(
+        use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), None)
+    labels = predictor.predict_single_npy_array(voxels, properties, None, None, False)
+    files.write_seg(labels, str(tmp_path / "labels.nii"), properties)
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "labels.nii"))
+
+    result = load_model(folder, "cpu", precision="float32").segment(volume)
+
+    agreement = float((result.labels == expected).mean())
+    assert agreement >= 0.999, agreement
+
+
+@pytest.mark.parametrize(
     ("kind", "shape", "spacing_mm", "orientation", "options"),
     [
         ("3d_anisotropic", (10, 30, 28), (6.0, 1.3, 1.3), SAGITTAL, {"masked": True}),
@@ -165,6 +203,14 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path):
         changed_plans(folder, "2d", architecture=architecture | {"arch_kwargs": arguments})
         with pytest.raises(ModelError, match=words):
             load_model(folder, "cpu")
+
+
+def test_a_reader_whose_axes_are_not_known_is_refused_until_somebody_says_them(tmp_path: Path):
+    folder = write_folder(tmp_path, "2d", reader="NaturalImage2DIO")
+    with pytest.raises(ModelError, match=r"read images by NaturalImage2DIO.*aidicombridge\.toml.*orientation"):
+        nnunet_card(folder)
+    (folder / "aidicombridge.toml").write_text('orientation = "SAR"')
+    assert nnunet_card(folder).input.orientation == "SAR"
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path):

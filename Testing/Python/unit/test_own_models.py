@@ -69,6 +69,7 @@ def test_the_example_of_the_readme_works_as_written(home: Path) -> None:
 
 PLANS = {
     "dataset_name": "Dataset297_Some_organs",
+    "image_reader_writer": "SimpleITKIO",
     "transpose_forward": [1, 0, 2],
     "foreground_intensity_properties_per_channel": {
         "0": {"mean": 1.0, "std": 2.0, "percentile_00_5": -5.0, "percentile_99_5": 9.0}
