@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..series.geometry import position_tolerance_mm
 from ..series.source_series import SourceSeries
 from ..series.source_slice import SourceSlice
 from .equipment import MANUFACTURER, MODEL_NAME, device_serial_number, software_version
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 SYNTAXES = {None: "1.2.840.10008.1.2.1", "RLE": "1.2.840.10008.1.2.5", "JPEG-LS": "1.2.840.10008.1.2.4.80"}
 _LONGEST_DECIMAL_STRING = 16
-_SPACING_TOLERANCE = 0.01  # of the spacing, as readers take it
 
 
 def build_skeleton(
@@ -151,7 +151,7 @@ def slice_step_mm(positions: np.ndarray, orientation: Sequence[float] | np.ndarr
         return None
     counts = np.rint(gaps / gaps.min())
     step = float(gaps.sum() / counts.sum())
-    return step if np.abs(gaps - counts * step).max() <= _SPACING_TOLERANCE * step else None
+    return step if np.abs(np.cumsum(gaps - counts * step)).max() <= position_tolerance_mm(step) else None
 
 
 def _describe_spacing(segmentation: "Dataset", source: SourceSeries, plan: FramePlan) -> None:

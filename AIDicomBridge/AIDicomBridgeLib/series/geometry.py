@@ -6,14 +6,17 @@ import numpy as np
 
 from ..errors import GeometryError
 
-# Positions are written with few decimals; 1 % of the slice spacing is far below a voxel and above rounding.
-SPACING_TOLERANCE = 0.01
+# Positions are written with few decimals. Two leave up to 0.0173 mm between a slice and a line through two others: on
+# each axis 0.005 mm of its own and as much of theirs. Of thick slices a hundredth is far below a voxel as well.
+_ROUNDING_MM, _SHARE_OF_SPACING = 0.02, 0.01
+_LARGEST_SHARE = 0.1  # of a voxel, along any of its axes: by so much nothing may be misplaced, or a stack lean
+_PIXEL_SPACING_TOLERANCE = 0.01
 # Direction cosines with 6 decimals leave about 1e-6; a tilt of 0.1 degrees is 1.7e-3.
 DIRECTION_TOLERANCE = 1e-3
 # Of unit vectors and their right angle: cosines with 4 decimals leave 2e-4, and readers differ on what is left.
 _ORTHONORMAL_TOLERANCE = 5e-4
-# Of the pixel spacing: slices that lie closer show one place, and a stack that leans by less is straight.
-_SAME_POSITION, _STRAIGHT = 0.01, 0.1
+# Of the pixel spacing: slices that lie closer show one place.
+_SAME_POSITION = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +28,10 @@ class SliceStack:
     order
         Indices of the given slices, sorted along the slice normal ``cross(row, column)``: ``order[k]`` is slice k.
     ijk_to_lps
-        4x4, float64: maps (i, j, k, 1) = (column, row, slice, 1) to LPS millimetres. Right-handed. In an irregular
-        stack it holds for the first and the last slice; with gantry tilt alone it holds for all, and is sheared.
+        4x4, float64: maps (i, j, k, 1) = (column, row, slice, 1) to LPS millimetres. Right-handed. It holds for the
+        first and the last slice, and for each slice between them within :func:`position_tolerance_mm`: however many
+        they are, errors do not add up. In an irregular stack that is not so; with gantry tilt alone it is, and the
+        affine is sheared.
     irregularity
         What keeps the slices from being a regular grid, as a clause; empty where nothing does.
     """
@@ -75,7 +80,7 @@ def stack_slices(
         raise GeometryError(
             "the slices have different orientations", advice="Choose a series that is one stack, not a localizer."
         )
-    if np.abs(pixel_spacings / pixel_spacings[0] - 1).max() > SPACING_TOLERANCE:
+    if np.abs(pixel_spacings / pixel_spacings[0] - 1).max() > _PIXEL_SPACING_TOLERANCE:
         raise GeometryError("the slices have different pixel spacings")
     row, column = orientations[0, :3], orientations[0, 3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
@@ -120,28 +125,46 @@ def plane_numbers(positions: np.ndarray, orientation: np.ndarray, pixel_spacing:
     return numbers
 
 
+def position_tolerance_mm(slice_spacing: float) -> float:
+    """Return how far a slice of a regular stack may lie from its place there, millimetres.
+
+    That is 0.02 mm or a hundredth of the slice spacing, whichever is more, but never more than a tenth of the spacing.
+    Within its plane a slice may not be shifted by more than a tenth of a pixel either.
+    """
+    return min(max(_ROUNDING_MM, _SHARE_OF_SPACING * slice_spacing), _LARGEST_SHARE * slice_spacing)
+
+
 def _irregularity(
     distances: np.ndarray, step: np.ndarray, normal: np.ndarray, positions: np.ndarray, pixel_spacing: float
 ) -> str:
     gaps = np.diff(distances)
     typical = float(np.median(gaps))
-    if gaps.min() <= max(typical * SPACING_TOLERANCE, _SAME_POSITION * pixel_spacing):
+    if gaps.min() <= _SAME_POSITION * max(typical, pixel_spacing):
         raise GeometryError(
             "two slices share one position", advice="The series may hold several phases; choose one acquisition."
         )
     along, widest = float(step @ normal), float(gaps.max())
-    if (np.abs(gaps / typical - 1) > SPACING_TOLERANCE).any():
-        if np.allclose(gaps / typical, np.round(gaps / typical), atol=0.05):
+    tolerance = position_tolerance_mm(along)
+    misplaced = positions - positions[0] - np.arange(len(positions))[:, None] * step
+    along_normal = misplaced @ normal
+    most = float(np.abs(along_normal).max())
+    if most > tolerance:
+        counts = np.round(gaps / typical)
+        if counts.min() >= 1 and counts.max() >= 2 and np.abs(gaps / typical - counts).max() <= _LARGEST_SHARE:
             return f"slices are missing: most lie {typical:.3f} mm apart, the widest gap is {widest:.3f} mm"
-        return f"the slices are unevenly spaced: they lie {gaps.min():.3f} to {widest:.3f} mm apart"
+        return (
+            f"the slices are unevenly spaced: they lie {gaps.min():.3f} to {widest:.3f} mm apart, and up to {most:.3f} "
+            "mm from where they would lie evenly"
+        )
     shift = float(np.linalg.norm(step - along * normal))
-    if shift * len(gaps) > _STRAIGHT * pixel_spacing:
+    if shift * len(gaps) > _LARGEST_SHARE * pixel_spacing:
         degrees = np.degrees(np.arctan2(shift, along))
         shown = f"{degrees:.1f}" if degrees >= 0.1 else f"{degrees:.3f}"
         return f"the slices are shifted within their plane (gantry tilt of {shown} degrees)"
-    expected = positions[0] + np.arange(len(positions))[:, None] * step
-    if np.linalg.norm(positions - expected, axis=1).max() > max(SPACING_TOLERANCE * np.linalg.norm(step), 0.01):
-        return "the slice positions do not lie on one line"
+    most = float(np.linalg.norm(misplaced, axis=1).max())
+    within_plane = float(np.linalg.norm(misplaced - along_normal[:, None] * normal, axis=1).max())
+    if most > tolerance or within_plane > _LARGEST_SHARE * pixel_spacing:
+        return f"the slice positions do not lie on one line, but up to {most:.3f} mm beside it"
     return ""
 
 

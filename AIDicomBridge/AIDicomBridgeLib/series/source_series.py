@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
 from .dicom_file import META_BYTES, file_state, raw_text, read_header, whole_number
 from .frame_ranges import frame_ranges, slices_within
-from .geometry import spacing_mm
+from .geometry import position_tolerance_mm, spacing_mm
 from .part10 import parse_part10_header
 from .slice_geometry import slice_position
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
@@ -166,7 +166,7 @@ class SourceSeries:
         """False where the affine does not hold for every slice: uneven spacing or a gap; it does with gantry tilt."""
         steps = np.arange(len(self.slices))[:, None] * self.ijk_to_lps[:3, 2]
         wrong = np.linalg.norm(self.positions_mm - self.positions_mm[0] - steps, axis=1).max()
-        return not self.irregularity or bool(wrong <= 0.01 * self.spacing_mm[0])
+        return not self.irregularity or bool(wrong <= position_tolerance_mm(self.spacing_mm[0]))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -129,8 +129,15 @@ def _enhanced_mr() -> list[Dataset]:
     return [make_enhanced(make_series(np.ones((5, 16, 20), np.int16), orientation=CORONAL, modality="MR"))]
 
 
+def _rounded() -> list[Dataset]:
+    datasets = make_series(np.ones((5, 16, 20), np.int16), orientation=OBLIQUE, spacing_mm=(0.625, 0.8, 0.6))
+    for dataset in datasets:
+        dataset.ImagePositionPatient = [f"{value:.2f}" for value in dataset.ImagePositionPatient]
+    return datasets
+
+
 @pytest.mark.parametrize("encoding", ["BINARY", "LABELMAP"])
-@pytest.mark.parametrize("make", [_single_slice, _enhanced, _enhanced_mr])
+@pytest.mark.parametrize("make", [_single_slice, _enhanced, _enhanced_mr, _rounded])
 def test_other_kinds_of_series(core, tmp_path: Path, make: Callable[[], list[Dataset]], encoding: str) -> None:
     volume = read_volume(save_series(make(), tmp_path / "source"))
     check_everywhere(go_round(core, volume), encoding, tmp_path / "seg")
