@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConsentError, WeightsError
+from ..inference.rules import WindowRules
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.consent import Consents
@@ -184,8 +185,15 @@ def plain_values(value: Any) -> Any:
 
 def describe(value: Any) -> str:
     """Return the members of a part of a card that say something, in one line."""
-    shown = ((item.name, getattr(value, item.name)) for item in fields(value))
-    return ", ".join(f"{name} {_shown(content)}" for name, content in shown if content not in ((), "", None, 0.0))
+    shown = []
+    for item in fields(value):
+        content = getattr(value, item.name)
+        # What is nothing says something where it need not be said at all.
+        if content not in ((), "", None, 0.0) or (content is not None and item.default is None):
+            shown.append(f"{item.name} {_shown(content)}")
+    if isinstance(value, WindowRules) and not value.patch:
+        return ", ".join(["none, all is seen at once", *(text for text in shown if text.startswith("mirror_axes"))])
+    return ", ".join(shown)
 
 
 def _shown(value: Any) -> str:

@@ -19,9 +19,9 @@ def freed_memory_kept(wanted: bool = True) -> Iterator[None]:
 
     glibc maps each block of over 32 MiB anew, and the system clears its pages one page fault at a time: a window of
     96 voxels through a U-Net of 16 to 160 channels took 2.4 s so on two cores and takes 1.3 s with its memory kept.
-    It concerns the whole process while it lasts; in other threads than the main one, blocks of over 64 MiB gain
-    nothing. Nothing is done with other C libraries, which have no such switch, and where the environment sets glibc's
-    thresholds.
+    It concerns the whole process while it lasts, and of two runs at once the first to end ends it for both, at the cost
+    of speed alone; in other threads than the main one, blocks of over 64 MiB gain nothing. Nothing is done with other
+    C libraries, which have no such switch, and where the environment sets glibc's thresholds.
     """
     libc = ctypes.CDLL(None) if wanted and sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt") or any(name in os.environ for name in _SET_BY_A_PERSON):

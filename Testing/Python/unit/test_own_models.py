@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.cli.main import app
+from AIDicomBridgeLib.cli.models_commands import describe
 from AIDicomBridgeLib.errors import ConsentError, MemoryLimitError, ModelError
+from AIDicomBridgeLib.inference.rules import InputRules, WindowRules
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.anatomy import SHIPPED, segment_of
 from AIDicomBridgeLib.models.model import Model
@@ -332,3 +335,12 @@ def test_a_card_is_shown_whole(home: Path, name: str) -> None:
     assert status == 0
     assert {"input", "windows", "weights", "segments", "cleanups", "decision"} <= set(model)
     assert run(f"models show {name}")[0] == 0
+
+
+def test_what_is_shown_of_a_card_is_what_concerns_its_network(home: Path) -> None:
+    assert "\nWindows:   none, all is seen at once\n" in run("models show mindgrab")[1]
+    assert "\nWindows:   patch 256 256, overlap 0.5, tiling nnunet" in run("models show lungmask-r231")[1]
+    assert describe(InputRules("SPL", suv=False)).endswith("crop none, suv False")
+    whole = WindowRules(mirror_axes=(0, 2), skip_empty_up_to=0.0)
+    assert describe(whole) == "none, all is seen at once, mirror_axes 0 2"
+    assert describe(replace(whole, patch=(9, 9, 9))).endswith("mirror_axes 0 2, skip_empty_up_to 0")
