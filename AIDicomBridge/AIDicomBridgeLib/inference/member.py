@@ -101,11 +101,14 @@ class Member:
         """Return the predicted bytes of one forward pass of windows of that shape, and whether a dry run found them."""
         return activation_bytes(
             self.network,
-            shape,
+            self._run_at_once(shape),
             self.precision,
             autocast=self._autocast,
             unfolded=unfolds(self._device, self.precision),
         )
+
+    def _run_at_once(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.windows_at_once or shape[0], *shape[1:]
 
     def __call__(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "torch.Tensor":
         """Return the network's full-resolution outputs of windows on its device.

@@ -70,11 +70,13 @@ class JoinedModel(Model):
     def plan(
         self, volume: Volumes, *, probabilities: bool = False, memory_limit_bytes: int | None = None
     ) -> MemoryPlan:
-        """Return the plan of the part that needs most; see :meth:`Model.plan`."""
+        """Return the plan of the part that needs most, beside what the others found; see :meth:`Model.plan`."""
         if probabilities:
             self.refuse_probabilities()
-        plans = [part.plan(volume, memory_limit_bytes=memory_limit_bytes) for part in self._parts]
-        return max(plans, key=lambda plan: (plan.device_bytes, plan.host_bytes))
+        beside = self._no_labels(volume).nbytes
+        plans = [part.plan(volume, memory_limit_bytes=_less(memory_limit_bytes, beside)) for part in self._parts]
+        most = max(plans, key=lambda plan: (plan.device_bytes, plan.host_bytes))
+        return replace(most, host_bytes=max(plan.host_bytes for plan in plans) + beside)
 
     def segment(
         self,
@@ -89,8 +91,7 @@ class JoinedModel(Model):
     ) -> LabelVolume:
         """Return the labels of all parts; see :meth:`Model.segment`. All parts are planned before the first is run."""
         self.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
-        shape = (volume if isinstance(volume, ImageVolume) else volume[0]).voxels.shape
-        labels = np.zeros(shape, np.uint8 if len(self.card.segments) < 256 else np.uint16)
+        labels = self._no_labels(volume)
         found: LabelVolume | None = None
         plans: list[str] = []
         before = 0
@@ -98,7 +99,7 @@ class JoinedModel(Model):
             found = part.segment(
                 volume,
                 any_body_part=any_body_part,
-                memory_limit_bytes=memory_limit_bytes,
+                memory_limit_bytes=_less(memory_limit_bytes, labels.nbytes),
                 seed=seed,
                 progress=_numbered(progress, number, len(self._parts)),
                 cancel=cancel,
@@ -118,6 +119,14 @@ class JoinedModel(Model):
             memory_plan=" + ".join(dict.fromkeys(plans)),
         )
         return replace(found, labels=labels, segments=self.card.segments, provenance=provenance)
+
+    def _no_labels(self, volume: Volumes) -> np.ndarray:
+        shape = (volume if isinstance(volume, ImageVolume) else volume[0]).voxels.shape
+        return np.zeros(shape, np.uint8 if len(self.card.segments) < 256 else np.uint16)
+
+
+def _less(limit: int | None, count: int) -> int | None:
+    return None if limit is None else max(0, limit - count)
 
 
 def _numbered(progress: ProgressCallback | None, number: int, count: int) -> ProgressCallback | None:

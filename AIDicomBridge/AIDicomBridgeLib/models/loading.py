@@ -18,7 +18,7 @@ from .meshnet import build_meshnet
 from .model import Model
 from .monai_bundle import bundle_files, bundle_program, is_monai_bundle, load_bundle, monai_card
 from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card, nnunet_files
-from .onnx_network import load_onnx
+from .onnx_network import load_onnx, onnx_device
 from .state_dicts import read_checkpoint, read_safetensors
 from .torch_export import load_export
 from .torchscript import load_torchscript
@@ -64,6 +64,8 @@ def load_model(
         The name, card, device or precision cannot be used.
     WeightsError
         The weights are missing or not the ones that the card names; nothing is fetched here.
+    DependencyError
+        A package that the model needs is not installed, or not for the device.
     ConsentError
         The weights are a program that is on no shipped card, and the user has not agreed to run it; none of it ran.
     """
@@ -91,6 +93,8 @@ def load_model(
         import torch
 
         return Model(card, target, torch.float32, {}, "")
+    if card.weights is not None and card.weights.format == "onnx":
+        target = onnx_device(target, chosen=device != "auto")
     chosen = _precision(precision, target)
     folder = weights_folder or WeightsFolder.default()
     windows = card.windows

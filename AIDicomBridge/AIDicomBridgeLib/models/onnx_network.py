@@ -2,7 +2,7 @@
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DependencyError, ModelError, WeightsError
 from ..inference.activation_memory import HEADROOM
@@ -18,10 +18,40 @@ _LOOKS_EVERY_S = 0.2
 _FILES_BESIDE = "session.model_external_initializers_file_folder_path"
 
 
+def onnx_device(device: "torch.device", *, chosen: bool) -> "torch.device":
+    """Return where a graph can run: on the device, or on the CPU where onnxruntime was installed without GPUs.
+
+    Parameters
+    ----------
+    chosen
+        The person has named the device.
+
+    Raises
+    ------
+    DependencyError
+        onnxruntime is not installed, or cannot use the device that was named.
+    """
+    import torch
+
+    if device.type == "cpu" or "CUDAExecutionProvider" in _onnxruntime().get_available_providers():
+        return device
+    if chosen:
+        raise DependencyError(
+            f"onnxruntime was installed without what it needs to run a network on {device}",
+            advice="Install onnxruntime-gpu in its place, or use --device cpu.",
+        )
+    return torch.device("cpu")
+
+
 def load_onnx(content: bytes, device: "torch.device") -> Member:
     """Return the graph's first output as a network; it runs in float32.
 
     An ONNX graph holds operators that the runtime brings and no code; libraries of further operators are never loaded.
+
+    Parameters
+    ----------
+    device
+        As :func:`onnx_device` gives it.
 
     Raises
     ------
@@ -30,17 +60,10 @@ def load_onnx(content: bytes, device: "torch.device") -> Member:
     WeightsError
         It is no ONNX file, or is damaged, or needs operators or files that are not in it.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DependencyError(
-            "the package onnxruntime is not installed",
-            advice="Install it: pip install onnxruntime (onnxruntime-gpu to run on a GPU)",
-        ) from error
-    on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    onnxruntime = _onnxruntime()
     # By itself onnxruntime takes the first GPU, and twice the memory where a layer's does not suffice.
     gpu = {"device_id": device.index or 0, "arena_extend_strategy": "kSameAsRequested"}
-    providers = [("CUDAExecutionProvider", gpu)] if on_gpu else []
+    providers = [("CUDAExecutionProvider", gpu)] if device.type == "cuda" else []
     try:
         with tempfile.TemporaryDirectory(prefix="aidicombridge-") as nothing:
             # Weights in a file of their own would be looked for in the working directory, and no hash covers them.
@@ -57,7 +80,18 @@ def load_onnx(content: bytes, device: "torch.device") -> Member:
         ) from error
     if len(session.get_inputs()) != 1:
         raise ModelError(f"the ONNX network wants {len(session.get_inputs())} inputs, and a volume is one")
-    return _OnnxMember(content, session, f"gpu:{gpu['device_id']}" if on_gpu else "")
+    return _OnnxMember(content, session, f"gpu:{gpu['device_id']}" if providers else "")
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError(
+            "the package onnxruntime is not installed",
+            advice="Install it: pip install onnxruntime (onnxruntime-gpu to run on a GPU)",
+        ) from error
+    return onnxruntime
 
 
 class _OnnxMember(Member):
@@ -80,7 +114,7 @@ class _OnnxMember(Member):
     def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
         """Return the predicted bytes of a pass, and whether the graph told them."""
         try:
-            held = forward_bytes(self._content, self._session, (self.windows_at_once or shape[0], *shape[1:]))
+            held = forward_bytes(self._content, self._session, self._run_at_once(shape))
         except Exception:  # noqa: BLE001 - onnxruntime has no type for it; what is wrong with the graph its run says
             return super().activations(shape)
         return int(held * HEADROOM), True

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from AIDicomBridgeLib.errors import JobCancelled, WeightsError
+from AIDicomBridgeLib.errors import DependencyError, JobCancelled, WeightsError
 from AIDicomBridgeLib.inference.activation_memory import HEADROOM
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.kept_memory import freed_memory_kept
-from AIDicomBridgeLib.models.onnx_network import load_onnx
+from AIDicomBridgeLib.models.onnx_network import load_onnx, onnx_device
 from AIDicomBridgeLib.progress import CancelToken
 from memory_of_runs import PEAK_IS_RESET_BY, status
 
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra peers)")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra peers)")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra peers)")
 
 CPU = torch.device("cpu")
@@ -75,6 +75,16 @@ def test_an_onnx_convolution_gives_what_torch_gives(tmp_path: Path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(WeightsError, match="no ONNX file"):
         load_onnx(b"nothing", CPU)
+
+
+def test_a_graph_runs_on_the_cpu_where_onnxruntime_knows_no_gpu_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert onnx_device(gpu, chosen=False) == CPU
+    with pytest.raises(DependencyError, match=r"to run a network on cuda:1\. Install onnxruntime-gpu"):
+        onnx_device(gpu, chosen=True)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert onnx_device(gpu, chosen=True) == gpu
 
 
 def test_weights_in_another_file_are_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -69,6 +69,12 @@ def test_what_was_exported_for_some_windows_takes_any_number(exported_for: int, 
     torch.testing.assert_close(found, one_by_one)
 
 
+def test_what_was_exported_for_two_windows_is_planned_for_two() -> None:
+    one, two = (Ensemble([exported(count)], CPU, torch.float32).activations(1, 1, (4, 4, 4)) for count in (1, 2))
+    assert two[0] > 1.5 * one[0]
+    assert two[1] == one[1]
+
+
 def test_sums_of_several_passes_do_not_overflow_nor_round() -> None:
     large = Member(lambda windows: windows.half() * 30000)  # two of them are beyond float16
     with torch.inference_mode():

@@ -165,15 +165,17 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
         torch.save({"network_weights": weights}, folder / "fold_0" / "checkpoint_final.pth")
     volume = read_volume(save_series(make_series(body_phantom((9, 16, 16)), spacing_mm=(4.0, 4.0, 4.0)), home / "DIR"))
     catalogue = Catalogue.load()
-    expected = np.zeros(volume.voxels.shape, np.uint8)
+    expected, most = np.zeros(volume.voxels.shape, np.uint8), 0
     for number in range(5):
         part = load_model(f"totalsegmentator-{291 + number}", "cpu", precision="float32", catalogue=catalogue)
         expected[part.segment(volume).labels > 0] = number + 1
+        most = max(most, part.plan(volume).host_bytes)
     seen: list[str] = []
 
     model = load_model("totalsegmentator-total", "cpu", precision="float32", catalogue=catalogue)
     result = model.segment(volume, progress=lambda event: seen.append(event.message))
 
+    assert model.plan(volume).host_bytes == most + result.labels.nbytes
     assert len(np.unique(expected)) > 2
     np.testing.assert_array_equal(result.labels, expected)
     assert [segment.name for segment in result.segments] == [organ.capitalize() for organ in organs]
