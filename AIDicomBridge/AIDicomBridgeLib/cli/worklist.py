@@ -15,6 +15,7 @@ from ..checked_table import CheckedTable
 from ..errors import BridgeError, NotFoundError
 from ..inference.memory_plan import parse_bytes
 from ..job import Job
+from ..models.catalogue import Catalogue
 from ..models.loading import load_model
 from ..pacs.endpoint import Endpoint
 from ..results.profiles import ENCODINGS, OUTPUTS, find_profile
@@ -99,7 +100,7 @@ def read_batch_job(path: Path, endpoint_from: Callable[[str], Endpoint]) -> Batc
         The file is no TOML, lacks a key or has an unknown one, or any error of an endpoint or the model.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise BridgeError(f"{path} is no TOML file: {error}") from None
     table = CheckedTable(values, str(path), BridgeError)
@@ -134,8 +135,9 @@ def read_batch_job(path: Path, endpoint_from: Callable[[str], Endpoint]) -> Batc
         raise BridgeError(f"{path} names neither 'to' nor 'out'", advice="Say where the results go.")
     find_profile(given["profile"])
     destinations = tuple(endpoint_from(text) for text in to)
-    relative = path.parent / model  # a card or folder beside the job file
-    loaded = load_model(relative if relative.exists() else model, **loading)
+    catalogue, beside = Catalogue.load(), path.parent / model  # a card or folder beside the job file
+    named = model in catalogue or not beside.exists()
+    loaded = load_model(model if named else beside, catalogue=catalogue, **loading)
     template = Job(endpoint_from(source), loaded, destinations=destinations, **loading, **given)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
     return BatchJob(template, path.parent / out if out else None, digest[:16])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..inference.rules import Cleanup, Decision, InputRules, WindowRules
 from ..results.labels import Segment
+from .anatomy import SHIPPED
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ class ModelCard:
         Weights of a second network that a procedure needs first, to find where to look; None for most.
     procedure
         Name of a built-in procedure that replaces or surrounds the network's run; empty for most.
-    folder, kind
-        Where the card or the model lies, and what it is: ``"file"`` for a card, ``"nnunet"`` or ``"monai"`` for a model
-        that is a folder, ``"joined"`` for several models as one.
+    folder, file, kind
+        Where the card or the model lies, the name of the card's file there, and what it is: ``"file"`` for a card,
+        ``"nnunet"`` or ``"monai"`` for a model that is a folder, ``"joined"`` for several models as one.
     parts
         The models that are joined; empty for most.
     sha256
@@ -125,10 +126,18 @@ class ModelCard:
     procedure: str
     sha256: str
     folder: Path | None = None
+    file: str = ""
     kind: str = "file"
     finder: WeightsFile | None = None
     manufacturer: str = ""
     parts: "tuple[ModelCard, ...]" = ()
+
+    @property
+    def command_name(self) -> str:
+        """What commands find the model by: its name where it ships with this software, else its path."""
+        if self.folder is None or self.folder == SHIPPED.resolve():
+            return self.name
+        return str(self.folder / self.file)
 
     @property
     def weights_files(self) -> tuple[WeightsFile, ...]:

@@ -31,13 +31,14 @@ def read_card(path: Path) -> ModelCard:
     """Read and check a card; see :meth:`ModelCard.from_file`."""
     try:
         content = path.read_bytes()
-        table = CheckedTable(tomllib.loads(content.decode()), path.name)
+        # Windows' editors begin with a mark of UTF-8.
+        table = CheckedTable(tomllib.loads(content.decode("utf-8-sig")), path.name)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
     card = _card(table, hashlib.sha256(content).hexdigest())
     table.refuse_unknown_keys()
     refuse_unfit(card, path.name)
-    return replace(card, folder=path.resolve().parent)
+    return replace(card, folder=path.resolve().parent, file=path.name)
 
 
 def _card(table: CheckedTable, sha256: str) -> ModelCard:
@@ -49,7 +50,12 @@ def _card(table: CheckedTable, sha256: str) -> ModelCard:
     rows = table.tables("segments")
     segments = tuple(replace(read_segment(row), algorithm_name=f"{name} {version}") for row in rows)
     if not segments or [s.label for s in segments] != list(range(1, len(segments) + 1)):
-        raise ModelError(f"{table.where}: the labels of [[segments]] must be 1, 2, 3, ...")
+        counted = ", ".join(str(segment.label) for segment in segments)
+        raise ModelError(
+            f"{table.where}: the labels of [[segments]] must be counted from 1, and are {counted}"
+            if segments
+            else f"{table.where} needs [[segments]], one for each label"
+        )
     weights = _weights(table.table("weights")) if has_network else None
     network = _network(table.table("network"), weights.format) if weights else None
     decision = _decision(table.optional_table("output"), len(segments), network.classes) if network else None
@@ -206,7 +212,8 @@ def _decision(table: CheckedTable | None, segment_count: int, classes: int) -> D
     if classes != wanted:
         raise ModelError(
             f"{table.where.partition(' [')[0]}: {classes} classes need {classes - (activation == 'softmax')} "
-            f'[[segments]] with the activation "{activation}", and there are {segment_count}'
+            f'[[segments]] with the activation "{activation}", and there are {segment_count}',
+            advice='With activation = "softmax" in [output] the first class is the background, with "sigmoid" none is.',
         )
     return Decision(
         tuple(range(segment_count + 1 - wanted, segment_count + 1)),  # with softmax the first channel is the background

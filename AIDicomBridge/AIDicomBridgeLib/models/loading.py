@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..inference.device import choose_device, choose_precision
 from ..inference.ensemble import Ensemble
 from ..inference.member import Member
-from .card import PROGRAMS, ModelCard
+from .card import PROGRAMS, SUFFIXES, ModelCard
 from .catalogue import Catalogue, is_on_shipped_card
 from .consent import Consents
 from .joined import JoinedModel
@@ -70,7 +70,7 @@ def load_model(
         The weights are a program that is on no shipped card, and the user has not agreed to run it; none of it ran.
     """
     card = find_card(name_or_card_or_path, catalogue)
-    asked_as = card.name if isinstance(name_or_card_or_path, ModelCard) else str(name_or_card_or_path)
+    asked_as = card.command_name if isinstance(name_or_card_or_path, ModelCard) else str(name_or_card_or_path)
     consents = consents or Consents.default()
     if card.parts:
         return JoinedModel(
@@ -132,9 +132,29 @@ def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue
         return folder_card(path)
     known = catalogue or Catalogue.load()
     # A plain name is a model's also where a folder of that name, an output perhaps, lies in the working directory.
-    if path.is_dir() and text not in known:
-        return folder_card(path)
+    if text not in known:
+        if path.is_dir():
+            return folder_card(path)
+        _refuse_path(path)
     return known[text]
+
+
+def _refuse_path(path: Path) -> None:
+    """Raise :class:`ModelError` if that is a file, or was meant as a path; a name that is not known stays one."""
+    suffixes = [suffix for known in SUFFIXES.values() for suffix in known]
+    if path.is_file():
+        around = next((folder for folder in path.resolve().parents[:2] if is_nnunet_folder(folder)), None)
+        raise ModelError(
+            f"the file {path.name} is no model by itself",
+            advice=f"Name the nnU-Net folder that it is part of: {around}"
+            if around
+            else "A network's file needs a card beside it that says how it is run: see 'Bring your own model' in the "
+            "README, and name the card (*.toml).",
+        )
+    if len(path.parts) > 1 or path.suffix in suffixes:
+        raise ModelError(
+            f"there is no file or folder {path}", advice="Is it written right, from the folder you are in?"
+        )
 
 
 def folder_card(folder: Path) -> ModelCard:
@@ -149,8 +169,13 @@ def folder_card(folder: Path) -> ModelCard:
         return nnunet_card(folder)
     if is_monai_bundle(folder):
         return monai_card(folder)
+    if (folder / "plans.json").is_file():
+        raise ModelError(
+            f"the nnU-Net folder {folder.name} has no dataset.json or no fold_0/checkpoint_final.pth",
+            advice="If another checkpoint is meant, such as checkpoint_best.pth, copy it under that name.",
+        )
     raise ModelError(
-        f"the folder {folder.name} is no model",
+        f"the {'folder' if folder.is_dir() else 'file'} {folder.name} is no model",
         advice="An nnU-Net result folder has plans.json, dataset.json and fold_0/checkpoint_final.pth; a MONAI bundle "
         "has configs/metadata.json.",
     )

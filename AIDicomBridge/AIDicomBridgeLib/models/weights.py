@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 import zipfile
@@ -70,7 +71,7 @@ class WeightsFolder:
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
-            advice = f"Fetch them with: aidicombridge models fetch {card.name}"
+            advice = f"Fetch them with: aidicombridge models fetch {shlex.quote(card.command_name)}"
             if not (weights.urls or weights.package or weights.sha256):
                 advice = f"Put the file {weights.file} beside the card."
             raise WeightsError(f"the weights of {card.name} are not on this machine", advice=advice) from error
@@ -116,6 +117,9 @@ class WeightsFolder:
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> None:
+        if from_file is None and not (weights.urls or weights.package) and self.path(card, weights).is_file():
+            self.verified(card, weights)  # it was put there
+            return
         if not weights.sha256:
             raise WeightsError(
                 f"the card {card.name} says neither where its weights are nor what they must be",
@@ -151,6 +155,12 @@ class WeightsFolder:
         _weights_of(card)
         paths = [place for file in card.weights_files for place in (self._own_place(file), self.folder / file.file)]
         found = [candidate for path in paths for candidate in (path, _part(path)) if candidate.is_file()]
+        own = [self.path(card, file) for file in card.weights_files]
+        if not found and own[0].is_file():
+            raise WeightsError(
+                f"the weights of {card.name} were not fetched, they lie beside its card",
+                advice=f"Remove {own[0]} yourself if it is not needed.",
+            )
         if not found:
             raise WeightsError(f"the weights of {card.name} are not on this machine")
         size = sum(candidate.stat().st_size for candidate in found)

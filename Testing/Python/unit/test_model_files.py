@@ -9,7 +9,7 @@ import pytest
 import torch
 from AIDicomBridgeLib import Catalogue, ModelCard
 from AIDicomBridgeLib.cli.main import app
-from AIDicomBridgeLib.errors import ModelError, WeightsError
+from AIDicomBridgeLib.errors import ConsentError, ModelError, WeightsError
 from AIDicomBridgeLib.models.card import WeightsFile
 from AIDicomBridgeLib.models.consent import Consents
 from AIDicomBridgeLib.models.loading import find_card, load_model, programs_of
@@ -144,6 +144,57 @@ def test_weights_without_a_hash_are_taken_from_beside_the_card_only(own_home: Pa
         load_model(card, "cpu")
     with pytest.raises(WeightsError, match=r"Put the file toy\.safetensors beside the card"):
         WeightsFolder.default().fetch(card, from_file=own_home / "weights" / "toy.safetensors")
+
+
+def test_weights_that_were_put_beside_their_card_are_neither_fetched_nor_removed(tmp_path: Path) -> None:
+    card = write_toy_card(tmp_path)
+    fetched, removed = (CliRunner().invoke(app, ["models", what, str(card), "--json"]) for what in ("fetch", "remove"))
+    assert json.loads(fetched.stdout)["path"] == str(tmp_path / "toy.safetensors")
+    assert removed.exit_code == 1
+    assert "they lie beside its card. Remove" in json.loads(removed.stdout)["error"]["message"]
+
+
+def test_what_is_no_model_by_itself_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fold = tmp_path / "Trainer__Plans__3d_fullres" / "fold_0"
+    fold.mkdir(parents=True)
+    for path in (
+        Path("toy.pt"),
+        fold.parent / "plans.json",
+        fold.parent / "dataset.json",
+        fold / "checkpoint_best.pth",
+    ):
+        path.write_text("{}")
+    with pytest.raises(ModelError, match=r"toy\.pt is no model by itself\. A network's file needs a card"):
+        find_card("toy.pt")
+    with pytest.raises(
+        ModelError, match=r"no fold_0/checkpoint_final\.pth\. If another .* checkpoint_best\.pth, copy it"
+    ):
+        find_card(fold.parent)
+    (fold / "checkpoint_best.pth").rename(fold / "checkpoint_final.pth")
+    for path in (fold.parent / "plans.json", fold / "checkpoint_final.pth"):
+        with pytest.raises(ModelError, match=r"part of: .*Trainer__Plans__3d_fullres$"):
+            find_card(path)
+    for missing in ("gone.onnx", "models/gone", str(tmp_path / "gone")):
+        with pytest.raises(ModelError, match=f"no file or folder {missing}"):
+            find_card(missing)
+    with pytest.raises(ModelError, match=r"no model 'mindgrap'\. Known are: ct-tissues"):
+        find_card("mindgrap")
+
+
+def test_advice_on_a_card_that_was_handed_in_names_what_commands_can_find(tmp_path: Path) -> None:
+    path = tmp_path / "card.toml"
+    text = CARD.replace('file = "toy.safetensors"', 'file = "toy.pt"\nformat = "torchscript"')
+    path.write_text(text.replace('architecture = "meshnet"\nchannels = 4\ndilations = [1]\n', ""))
+    torch.jit.trace(torch.nn.Conv3d(1, 2, 1), torch.zeros(1, 1, 8, 8, 8)).save(str(tmp_path / "toy.pt"))
+    with pytest.raises(ConsentError, match=f"aidicombridge models trust {path}"):
+        ResidentModels().get(ModelCard.from_file(path), "cpu")
+    path.write_text(
+        CARD.replace('file = "toy.safetensors"', f'file = "toy.safetensors"\nsize = 1\nsha256 = "{"0" * 64}"')
+    )
+    (tmp_path / "toy.safetensors").unlink(missing_ok=True)
+    with pytest.raises(WeightsError, match=f"aidicombridge models fetch {path}"):
+        load_model(ModelCard.from_file(path), "cpu")
 
 
 def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

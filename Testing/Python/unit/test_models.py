@@ -42,6 +42,7 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
             '\'architecture\' must be one of "meshnet", "lungmask-unet"',
         ),
         ("classes = 2", "classes = 3", "3 classes need 2"),
+        ("classes = 2", "classes = 1", '1 classes need 0.*With activation = "softmax".* with "sigmoid" none'),
         ("[weights.package]", "[windows]\npatch = [1]\n[weights.package]", "'patch' must be"),
         ("[weights.package]", "[windows]\npatch = [8, 8]\ntiling = 'x'\n[weights.package]", "'tiling' must be one of"),
         ("[weights.package]", "[output]\nactivation = 'tanh'\n[weights.package]", "'activation' must be one of"),
@@ -49,7 +50,8 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
         ('format = "safetensors"', 'format = "pickle"', "'format' must be one of"),
         ("channels = 15", "chanels = 15", "lacks the key 'channels'"),
         ("channels = 15", "channels = 15\nextra = 1", "unknown key 'extra'.*Its keys are: architecture"),
-        ("label = 1", "label = 2", "must be 1, 2, 3"),
+        ("label = 1", "label = 2", r"\[\[segments\]\] must be counted from 1, and are 2\.$"),
+        (MINDGRAB[MINDGRAB.index("[[segments]]") :], "", r"card\.toml needs \[\[segments\]\]"),
         (
             'modalities = ["MR", "CT"]',
             'modalities = ["MRI"]',
@@ -71,8 +73,8 @@ def test_a_wrong_card_is_refused_with_the_key(tmp_path: Path, old: str, new: str
         ModelCard.from_file(path)
 
 
-def test_body_parts_are_read_however_they_are_written(tmp_path: Path) -> None:
-    (tmp_path / "card.toml").write_text(MINDGRAB.replace('["HEAD", ', '["Head", '))
+def test_body_parts_and_files_are_read_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text(MINDGRAB.replace('["HEAD", ', '["Head", '), encoding="utf-8-sig")
     assert ModelCard.from_file(tmp_path / "card.toml").body_parts == Catalogue.load()["mindgrab"].body_parts
 
 

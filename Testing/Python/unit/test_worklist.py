@@ -116,6 +116,7 @@ def test_what_waits_in_the_outbox_is_not_made_twice(archive, job, tmp_path: Path
 
 
 def test_a_batch_of_failures_is_a_failure(job, tmp_path: Path) -> None:
+    (tmp_path / "ct-tissues").mkdir()  # results, perhaps: it does not hide the model
     status, answer = batch(tmp_path, "study_uid\n1.2.3\nno-uid\n")
 
     assert (status, statuses(answer)) == (1, ["failed", "failed"])
