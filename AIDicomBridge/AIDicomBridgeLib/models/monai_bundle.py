@@ -64,6 +64,8 @@ def monai_card(path: Path) -> ModelCard:
             for number, channel in enumerate(labels, start=1)
         )
         decision, cleanups = output_rules(configuration, classes, background)
+        seen = input_rules(configuration, channels, channel_names if len(channel_names) == channels else ())
+        seen, windows = window_rules(configuration, seen)
         return ModelCard(
             name=name,
             version=version,
@@ -80,8 +82,8 @@ def monai_card(path: Path) -> ModelCard:
             cleanups=cleanups,
             decision=decision,
             network=NetworkRules("", classes),
-            input=input_rules(configuration, channels, channel_names if len(channel_names) == channels else ()),
-            windows=window_rules(configuration),
+            input=seen,
+            windows=windows,
             weights=None,
             procedure="",
             sha256=_sha256(files.read(METADATA) + files.read(configuration_file)),

@@ -5,6 +5,7 @@ that sees other intensities than it was trained on answers all the same, and wro
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ..errors import ModelError
 from ..inference.rules import Cleanup, Decision, InputRules, IntensityStep, WindowRules
@@ -68,33 +69,62 @@ def input_rules(configuration: Configuration, channels: int = 1, names: tuple[st
     )
 
 
-def window_rules(configuration: Configuration) -> WindowRules:
-    """Return how the bundle's inferer runs the network; raises as :func:`input_rules` does."""
+def window_rules(configuration: Configuration, seen: InputRules) -> tuple[InputRules, WindowRules]:
+    """Return what the network sees and how the bundle's inferer runs it; raises as :func:`input_rules` does.
+
+    Parameters
+    ----------
+    seen
+        From :func:`input_rules`; for a 2D network the axis that its slices lie along comes first in what is returned.
+    """
     given = configuration.get("inferer")
     if not isinstance(given, Mapping) or "_target_" not in given:
         raise ModelError("the bundle's configuration has no 'inferer'", advice=ADVICE)
     inferer = Step(configuration, given)
     if inferer.kind == "SimpleInferer":
-        return WindowRules()
-    if inferer.kind != "SlidingWindowInferer":
+        return seen, WindowRules()
+    if inferer.kind not in ("SlidingWindowInferer", "SliceInferer"):
         raise inferer.refused()
     inferer.expect(padding_mode="constant", sigma_scale=0.125)
-    patch, overlap = inferer.get("roi_size"), inferer.get_one("overlap", 0.25)
+    patch, overlap = inferer.get("roi_size"), inferer.get("overlap", 0.25)
     mode = str(inferer.get("mode", "constant")).lower()
-    if not isinstance(patch, list) or len(patch) not in (2, 3) or min(int(extent) for extent in patch) < 1:
+    allowed = (2,) if inferer.kind == "SliceInferer" else (2, 3)
+    if not isinstance(patch, list) or len(patch) not in allowed or min(int(extent) for extent in patch) < 1:
         raise inferer.refused(f"with roi_size = {patch!r}")
-    if mode not in ("constant", "gaussian") or not 0 <= float(overlap) < 1:
+    overlaps = {float(share) for share in (overlap if isinstance(overlap, list) else [overlap])}
+    if mode not in ("constant", "gaussian") or len(overlaps) != 1 or not 0 <= min(overlaps) < 1:
         raise inferer.refused(f"with mode = {mode!r} and overlap = {overlap!r}")
     rules = WindowRules(
         tuple(int(extent) for extent in patch),
-        float(overlap),
+        overlaps.pop(),
         tiling="monai",
         importance=mode,
         padding_value=float(inferer.get("cval", 0.0)),
     )
+    if len(patch) == 2:
+        seen = _slices_first(seen, _slice_axis(inferer, seen))
     inferer.ignore(*_WHERE_IT_RUNS, "buffer_steps", "buffer_dim")
     inferer.refuse_other_options()
-    return rules
+    return seen, rules
+
+
+def _slice_axis(inferer: Step, seen: InputRules) -> int:
+    """Return along which axis of MONAI's image the slices lie that a 2D network sees."""
+    if inferer.kind == "SliceInferer":
+        axis = inferer.get("spatial_dim", 0)
+        if axis not in (0, 1, 2):
+            raise inferer.refused(f"with spatial_dim = {axis!r}")
+        return int(axis)
+    # MONAI's windows of two numbers go over images of two axes: over columns and rows, each slice by itself.
+    if any(step.rule in ("min-max", "percentiles", "z-score") for step in seen.intensity):
+        raise inferer.refused("with roi_size in two numbers after intensities of each slice by itself")
+    return 2
+
+
+def _slices_first(seen: InputRules, axis: int) -> InputRules:
+    order = [axis, *(other for other in range(3) if other != axis)]
+    spacing = tuple(seen.spacing_mm[place] for place in order) if seen.spacing_mm else ()
+    return replace(seen, orientation="".join(seen.orientation[place] for place in order), spacing_mm=spacing)
 
 
 def output_rules(configuration: Configuration, channels: int, background: bool) -> tuple[Decision, tuple[Cleanup, ...]]:

@@ -1,13 +1,22 @@
 """The same labels as MONAI's sliding_window_inference gives, on its settings."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.label_rows import LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan
 from AIDicomBridgeLib.inference.rules import Decision, WindowRules
 from AIDicomBridgeLib.inference.sliding_window import run_windows
+from AIDicomBridgeLib.models.consent import Consents
+from AIDicomBridgeLib.models.loading import folder_card
+from AIDicomBridgeLib.models.monai_bundle import bundle_program
+from AIDicomBridgeLib.series.volume import read_volume
+from monai_folders import write_bundle
+from synthetic import SAGITTAL, make_series, save_series
 
 pytest.importorskip("monai", reason="monai is not installed (extra peers)")
 
@@ -37,3 +46,49 @@ def test_labels_equal_those_of_monai(shape, roi, overlap, mode):
         )
     assert float((torch.from_numpy(rows.labels) == expected).float().mean()) >= 0.9999
     assert len(np.unique(rows.labels)) == 4
+
+
+@pytest.mark.parametrize("axcodes", ["", "RAS"])
+@pytest.mark.parametrize(("inferer", "axis"), [("SliceInferer", 0), ("SliceInferer", 1), ("SlidingWindowInferer", 2)])
+def test_a_2d_bundle_sees_the_slices_that_it_sees_in_monai(tmp_path: Path, axcodes: str, inferer: str, axis: int):
+    from monai.data import MetaTensor
+    from monai.inferers import SliceInferer, sliding_window_inference
+    from monai.transforms import Orientation
+
+    torch.manual_seed(3)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, (5, 3), padding=(2, 1)), torch.nn.Tanh(), torch.nn.Conv2d(6, 3, 3, padding=1)
+    ).eval()
+    options = {"roi_size": [8, 12], "overlap": 0.5, "mode": "gaussian"}
+    said = options | {"_target_": f"monai.inferers.{inferer}"} | ({"spatial_dim": axis} if axis < 2 else {})
+    scaled = {"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": 100, "b_min": 0, "b_max": 1}
+    turned = [{"_target_": "Orientationd", "keys": "image", "axcodes": axcodes}] if axcodes else []
+    folder = write_bundle(tmp_path / "bundle", [*turned, scaled], channels=("background", "a", "b"), inferer=said)
+    torch.jit.script(network).save(str(folder / "models" / "model.ts"))
+    voxels = np.random.default_rng(1).integers(-200, 200, (11, 14, 13), np.int16)
+    volume = read_volume(save_series(make_series(voxels, orientation=SAGITTAL), tmp_path / "series"))
+    image = MetaTensor(
+        torch.from_numpy(volume.voxels.transpose(2, 1, 0).copy()).float()[None] / 100,
+        affine=np.diag([-1.0, -1, 1, 1]) @ volume.ijk_to_lps,
+    )
+    turn = Orientation(axcodes=axcodes) if axcodes else None
+    image = turn(image) if turn else image
+    with torch.inference_mode():
+        if axis < 2:
+            outputs = SliceInferer(spatial_dim=axis, **options)(image[None], network)[0]
+        else:
+            slices = [sliding_window_inference(part[None], sw_batch_size=1, predictor=network, **options)
+                      for part in image.as_tensor().unbind(-1)]  # fmt: skip
+            outputs = torch.stack(slices, -1)[0]
+    labels = MetaTensor(
+        outputs.argmax(0, keepdim=True), affine=image.affine, applied_operations=image.applied_operations
+    )
+    expected = (turn.inverse(labels) if turn else labels)[0].numpy().transpose(2, 1, 0)
+    consents = Consents(tmp_path / "consents.json")
+    card = folder_card(folder)
+    consents.agree(bundle_program(card)[0], card.name)
+
+    found = load_model(card, "cpu", precision="float32", consents=consents).segment(volume).labels
+
+    assert float((found == expected).mean()) >= 0.9999
+    assert len(np.unique(found)) == 3

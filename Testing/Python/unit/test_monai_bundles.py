@@ -73,14 +73,19 @@ def test_a_step_that_is_not_understood_is_refused_by_name(tmp_path: Path, step: 
     ("given", "words"),
     [
         ({"preprocessing": None}, "no 'preprocessing'"),
-        ({"inferer": {"_target_": "SliceInferer", "roi_size": [8, 8]}}, "step SliceInferer"),
+        ({"inferer": {"_target_": "PatchInferer"}}, "step PatchInferer"),
+        ({"inferer": {"_target_": "SliceInferer", "roi_size": [8, 8, 8]}}, "SliceInferer with roi_size"),
+        ({"inferer": {"_target_": "SliceInferer", "roi_size": [8, 8], "spatial_dim": 3}}, "with spatial_dim = 3"),
+        ({"inferer": {**INFERER, "roi_size": [8, 8]}, "transforms": [{"_target_": "ScaleIntensityd"}]},
+         "after intensities of each slice by itself"),
+        ({"inferer": {**INFERER, "overlap": [0.25, 0.75, 0.5]}}, r"overlap = \[0\.25, 0\.75, 0\.5\]"),
         ({"inferer": {**INFERER, "padding_mode": "reflect"}}, "SlidingWindowInferer with padding_mode"),
         ({"inferer": {**INFERER, "roi_size": [8, 8, -1]}}, "SlidingWindowInferer with roi_size"),
         ({"postprocessing": {"_target_": "RemoveSmallObjectsd", "keys": "pred", "min_size": 9}}, "RemoveSmallObjects"),
         ({"postprocessing": [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}]}, "begin with the backg"),
         ({"a": ["@b"] * 40, "b": ["@c"] * 40, "c": ["@c"], "transforms": ["@a"]}, "leads in circles"),
     ],
-)
+)  # fmt: skip
 def test_what_surrounds_the_network_is_refused_by_name_too(tmp_path: Path, given: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         folder_card(write_bundle(tmp_path / "bundle", **given))
