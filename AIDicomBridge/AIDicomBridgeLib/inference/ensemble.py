@@ -25,8 +25,8 @@ class Ensemble:
         The networks are 2D: they take (N, C, h, w), and windows are one slice thick.
     mirror_axes
         Axes of D, H, W along which mirrored windows are averaged in.
-    compiled
-        Let torch compile the networks, see :meth:`.member.Member.to`.
+    compiled, classes
+        Let torch compile the networks; which of several outputs is meant. See :meth:`.member.Member.to`.
 
     Attributes
     ----------
@@ -43,12 +43,13 @@ class Ensemble:
         flat: bool = False,
         mirror_axes: tuple[int, ...] = (),
         compiled: bool = False,
+        classes: int = 0,
     ) -> None:
         self.device = device
         self.flat = flat
         self.members = [
-            (member if isinstance(member, Member) else Member(member)).to(device, precision, compiled=compiled)
-            for member in members
+            member.to(device, precision, compiled=compiled, classes=classes)
+            for member in (given if isinstance(given, Member) else Member(given) for given in members)
         ]
         self.precision = self.members[0].precision
         self._mirrored = tuple(

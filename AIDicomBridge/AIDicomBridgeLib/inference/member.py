@@ -1,7 +1,6 @@
 """One network as it is run: brought to a device and a precision in the way that it bears."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from .interruptible import interruptible
 if TYPE_CHECKING:
     import torch
 
-Network = Callable[["torch.Tensor"], "torch.Tensor"]  # torch modules, mostly
+Network = Callable[["torch.Tensor"], Any]  # torch modules, mostly; some give several tensors
 Layer = Callable[["torch.Tensor", CancelToken | None], "torch.Tensor"]
 
 
@@ -45,7 +44,9 @@ class Member:
         self.windows_at_once = windows_at_once
         self._run = network
 
-    def to(self, device: "torch.device", precision: "torch.dtype", *, compiled: bool = False) -> "Member":
+    def to(
+        self, device: "torch.device", precision: "torch.dtype", *, compiled: bool = False, classes: int = 0
+    ) -> "Member":
         """Move the network to a device and prepare it for a precision; return itself.
 
         Parameters
@@ -53,6 +54,8 @@ class Member:
         compiled
             Let torch compile a network with layers of its own for the shape of its first window: that takes a minute,
             and a C++ compiler on the machine.
+        classes
+            Channels of the output that is meant where the network gives several; 0 for any.
 
         Raises
         ------
@@ -78,6 +81,7 @@ class Member:
                     advice="Close other programs, or use another device.",
                 ) from error
         self._device = device
+        self._classes = classes
         self._run = self.network
         if compiled and isinstance(self.network, torch.nn.Module) and self.casting == "weights":
             self._run = torch.compile(self.network, dynamic=False)
@@ -116,7 +120,7 @@ class Member:
         Raises
         ------
         ModelError
-            The network fails on them, or gives no tensor.
+            The network fails on them, gives no tensor, or several of which none, or not just one, can be meant.
         MemoryError
             There is not enough, on whichever device.
         JobCancelled
@@ -149,7 +153,10 @@ class Member:
             windows = windows.to(self._input_type)
         try:
             with torch.autocast(self._device.type, self.precision, enabled=self._autocast):
-                return _tensor_of(self._passed(run, windows, cancel))
+                outputs = self._passed(run, windows, cancel)
+            if isinstance(outputs, torch.Tensor) and outputs.numel():
+                return outputs
+            return _one_of(outputs, self._classes, tuple(windows.shape[2:]))
         except (BridgeError, JobCancelled):
             raise
         except Exception as error:  # a program, a compiler or a runtime can raise anything
@@ -157,7 +164,7 @@ class Member:
                 raise MemoryError(str(error)) from error  # of one type, whatever ran the network
             raise self._failure(error, windows) from error
 
-    def _passed(self, run: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
+    def _passed(self, run: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> Any:
         """Return whatever the network gives."""
         with interruptible(None if self.compiled else cancel):
             return run(windows)
@@ -174,14 +181,28 @@ class Member:
         return ModelError(f"the network fails on a window of {tuple(windows.shape)} in {kind}: {said}", advice=advice)
 
 
-def _tensor_of(outputs: Any) -> "torch.Tensor":
-    """Return the full-resolution output of networks that give several, or a dictionary of them."""
+def _one_of(outputs: Any, classes: int, extent: tuple[int, ...]) -> "torch.Tensor":
+    """Return the output of full resolution and so many channels of a network that gives several, by name or not."""
+    found = dict(_tensors(outputs))
+    if not found:
+        raise ModelError("the network does not give a tensor", advice="Use another model file.")
+    fitting = [tensor for tensor in found.values() if tensor.shape[2:] == extent and classes in (0, *tensor.shape[1:2])]
+    if len(found) > 1 and len(fitting) != 1:
+        shown = ", ".join(f"{name} {tuple(tensor.shape[1:])}" for name, tensor in found.items())
+        raise ModelError(
+            f"the network gives {len(found)} outputs, {shown}, and {len(fitting) or 'none'} of them could be meant: "
+            f"{classes or 'any'} channels of {extent}",
+            advice="Export it with the one output that is the segmentation.",
+        )
+    return (fitting or list(found.values()))[0]
+
+
+def _tensors(outputs: Any, name: str = "") -> "Iterator[tuple[str, torch.Tensor]]":
+    """Yield every tensor that holds something, with the names or numbers that lead to it."""
     import torch
 
-    if isinstance(outputs, dict):
-        outputs = next(iter(outputs.values()))
-    if isinstance(outputs, list | tuple) and outputs:
-        outputs = outputs[0]
-    if not isinstance(outputs, torch.Tensor) or math.prod(outputs.shape) == 0:
-        raise ModelError("the network does not give a tensor", advice="Use another model file.")
-    return outputs
+    if isinstance(outputs, torch.Tensor) and outputs.numel():
+        yield name, outputs
+    elif isinstance(outputs, dict | list | tuple):
+        for key, value in outputs.items() if isinstance(outputs, dict) else enumerate(outputs, start=1):
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))

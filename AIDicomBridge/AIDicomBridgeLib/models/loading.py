@@ -112,12 +112,13 @@ def load_model(
         members = [_build(card, content, target, consents, asked_as)]
         sha256 = hashlib.sha256(content).hexdigest()
     mirrored = tuple(axis + flat for axis in axes) if mirror else ()
-    ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=mirrored, compiled=compiled)
+    classes = card.network.classes
+    ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=mirrored, compiled=compiled, classes=classes)
     ensembles = {"network": ensemble}
     if card.finder is not None:
         content = folder.verified(card, card.finder)
         finder = _build(replace(card, weights=card.finder), content, target, consents, asked_as)
-        ensembles["finder"] = Ensemble([finder], target, chosen, compiled=compiled)
+        ensembles["finder"] = Ensemble([finder], target, chosen, compiled=compiled, classes=classes)
     return Model(card, target, ensemble.precision, ensembles, sha256)
 
 

@@ -44,7 +44,7 @@ def onnx_device(device: "torch.device", *, chosen: bool) -> "torch.device":
 
 
 def load_onnx(content: bytes, device: "torch.device") -> Member:
-    """Return the graph's first output as a network; it runs in float32.
+    """Return the graph as a network; it runs in float32.
 
     An ONNX graph holds operators that the runtime brings and no code; libraries of further operators are never loaded.
 
@@ -119,11 +119,11 @@ class _OnnxMember(Member):
             return super().activations(shape)
         return int(held * HEADROOM), True
 
-    def _passed(self, _: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "torch.Tensor":
+    def _passed(self, _: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "dict[str, torch.Tensor]":
         return self._ended_by(windows, cancel)
 
-    def _ended_by(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "torch.Tensor":
-        """Return the graph's first output; a cancel is heard after the current operator."""
+    def _ended_by(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "dict[str, torch.Tensor]":
+        """Return the graph's outputs by name; a cancel is heard after the current operator."""
         import onnxruntime
         import torch
 
@@ -139,4 +139,7 @@ class _OnnxMember(Member):
                     check_cancel(cancel)
             finally:
                 options.terminate = True
-        return torch.from_numpy(running.result()[0]).to(windows.device)
+        outputs = {item.name: made for item, made in zip(self._session.get_outputs(), running.result(), strict=True)}
+        return {
+            name: torch.from_numpy(made).to(windows.device) for name, made in outputs.items() if hasattr(made, "dtype")
+        }

@@ -105,6 +105,23 @@ def test_a_network_that_fails_is_a_named_error() -> None:
         Ensemble([lambda windows: []], CPU, torch.float32)(torch.ones(1, 1, 2, 2, 2))
 
 
+@pytest.mark.parametrize(
+    "as_what", [lambda o: o, lambda o: list(o.values()), lambda o: {"a": 1, "b": tuple(o.values())}]
+)
+def test_of_several_outputs_the_one_that_the_card_means_is_taken(as_what) -> None:
+    windows = torch.rand(1, 1, 4, 4, 4)
+    coarse, features, logits = torch.ones(1, 2, 2, 2, 2), windows.expand(1, 3, 4, 4, 4), windows.expand(1, 2, 4, 4, 4)
+    outputs = as_what({"coarse": coarse, "features": features, "logits": logits})
+    found = Ensemble([lambda _: outputs], CPU, torch.float32, classes=2)(windows)
+    torch.testing.assert_close(found, logits)
+    with pytest.raises(
+        ModelError, match=r"gives 3 outputs, .*\(3, 4, 4, 4\).* none of them could be meant: 5 channels"
+    ):
+        Ensemble([lambda _: outputs], CPU, torch.float32, classes=5)(windows)
+    with pytest.raises(ModelError, match=r"2 outputs, out \(2, 4, 4, 4\), aux \(2, .* 2 of them could"):
+        Ensemble([lambda _: {"out": logits, "aux": logits}], CPU, torch.float32, classes=2)(windows)
+
+
 def test_a_network_is_compiled_only_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiled = []
 
