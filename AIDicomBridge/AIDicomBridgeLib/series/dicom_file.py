@@ -179,11 +179,18 @@ def _invalid_uids(dataset: "Dataset") -> list[str]:
 
 def element_as_read(dataset: "Dataset", name: str) -> "DataElement | RawDataElement | None":
     """Return the element of a keyword without a conversion of its value, where pydicom has not made one; or None."""
-    return dataset.get_item(_tag(name))
+    return dataset.get_item(tag_of(name))
 
 
 @lru_cache(maxsize=1024)
-def _tag(name: str) -> "BaseTag":
+def tag_of(name: str) -> "BaseTag":
+    """Return the tag of a keyword.
+
+    Raises
+    ------
+    KeyError
+        There is no such attribute.
+    """
     from pydicom.datadict import tag_for_keyword
 
     number = tag_for_keyword(name)

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .dicom_file import element_as_read, raw_text, real_number, whole_number
+from .dicom_file import element_as_read, raw_text, real_number, tag_of, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 # Images that form volumes (PS3.4 B.5), by SOP Class UID.
 SINGLE_FRAME_CLASSES = {
@@ -55,6 +57,8 @@ _FRAME_GROUPS = (
     "RespiratorySynchronizationSequence",
     "TemporalPositionSequence",
 )
+# What Legacy Converted Enhanced images keep of their single-frame ones where no functional group has a place for it.
+_CONVERTED_GROUPS = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
 # Attributes that single-frame images have under another name.
 _SINGLE_FRAME_NAMES = {
     "FrameType": "ImageType",
@@ -85,6 +89,7 @@ _NOT_OF_A_FRAME = {
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "PixelData",
 }
 
 
@@ -150,6 +155,8 @@ def slices_of(
         for number, group in enumerate(groups, start=1):
             frame = _copied(common)
             _add_groups(frame, group)
+            for groups_of in (group, *shared[:1]):
+                _add_converted(frame, groups_of)
             if frame.get("Modality") == "PT":
                 _add_unit(frame)
             yield SourceSlice(path, frame, number, count, pixel_offset, file_state)
@@ -198,6 +205,20 @@ def _add_groups(frame: "Dataset", groups: "Dataset") -> None:
             frame["DiffusionGradientOrientation"] = directions[0]["DiffusionGradientOrientation"]
     if frame.get("Modality") == "PT" and groups.get("RealWorldValueMappingSequence"):
         frame["RealWorldValueMappingSequence"] = groups["RealWorldValueMappingSequence"]
+
+
+def _add_converted(frame: "Dataset", groups: "Dataset") -> None:
+    """Give a frame the attributes of its single-frame image that neither the instance nor a functional group has."""
+    for name in _CONVERTED_GROUPS:
+        items = groups.get(name) if element_as_read(groups, name) is not None else None
+        for tag, element in items[0].items() if items else ():
+            if tag not in frame and tag not in _not_of_a_frame():
+                frame[tag] = element
+
+
+@lru_cache(maxsize=1)
+def _not_of_a_frame() -> "frozenset[BaseTag]":
+    return frozenset(tag_of(keyword) for keyword in _NOT_OF_A_FRAME)
 
 
 def _add_unit(frame: "Dataset") -> None:

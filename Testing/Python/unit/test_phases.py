@@ -160,3 +160,42 @@ def test_the_frames_of_an_enhanced_image_are_told_apart(tmp_path: Path, group: s
             setattr(frame, group, [Dataset()])
         setattr(frame[group][0], keyword, values[number // 6])
     assert _volumes(save_series([enhanced], tmp_path)) == [(6, 0), (6, 100)]
+
+
+@pytest.mark.parametrize(
+    ("modality", "sop_class", "keyword", "values", "z_mm"),
+    [
+        ("CT", "1.2.840.10008.5.1.4.1.1.2.2", "ConvolutionKernel", ("B30f", "B70f"), 2.5),
+        ("MR", "1.2.840.10008.5.1.4.1.1.4.4", "EchoTime", ("3", "80"), 30.0),
+        ("MR", "1.2.840.10008.5.1.4.1.1.4.4", "TemporalPositionIdentifier", (1, 2), 0.0),
+    ],
+)
+def test_what_a_converter_had_no_group_for_tells_frames_apart(
+    tmp_path: Path, modality: str, sop_class: str, keyword: str, values: tuple, z_mm: float
+) -> None:
+    enhanced = make_enhanced(_phase(0, modality=modality) + _phase(1, z_mm, modality=modality))
+    enhanced.SOPClassUID = sop_class
+    for number, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
+        converted = Dataset()
+        setattr(converted, keyword, values[number // 6])
+        frame.UnassignedPerFrameConvertedAttributesSequence = [converted]
+    assert _volumes(save_series([enhanced], tmp_path)) == [(6, 0), (6, 100)]
+
+
+def test_converted_attributes_replace_nothing_that_the_image_says(tmp_path: Path) -> None:
+    enhanced = make_enhanced(_phase(1))
+    enhanced.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.4"
+    shared, converted = Dataset(), Dataset()
+    shared.EchoTime, shared.SequenceName = "7", "shared"
+    converted.PatientID, converted.Rows, converted.ImagePositionPatient = "OTHER", 2, [0, 0, 0]
+    converted.RescaleSlope, converted.SequenceName = "3", "own"
+    converted.add_new(0x7FE00010, "OW", b"\1\0")
+    enhanced.SharedFunctionalGroupsSequence[0].UnassignedSharedConvertedAttributesSequence = [shared]
+    for frame in enhanced.PerFrameFunctionalGroupsSequence:
+        frame.UnassignedPerFrameConvertedAttributesSequence = [converted]
+    series = SourceSeries.from_files(save_series([enhanced], tmp_path))
+    assert series.shape == (6, 4, 5)
+    assert np.unique(read_volume(series).voxels) == [100]
+    for header in series.headers:
+        assert (header.PatientID, header.EchoTime, header.SequenceName) == ("SYN-1", 7, "own")
+        assert "PixelData" not in header
