@@ -49,6 +49,11 @@ class CheckedTable:
             raise self.error(f"{self.where}: '{key}' must be of type {kind.__name__}, not {value!r}")
         return value
 
+    def optional(self, key: str, kind: type) -> Any:
+        """Return the value of a key, of that type, or None if it is not there."""
+        self.asked.add(key)
+        return self.get(key, kind) if key in self.values else None
+
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
         """Return a text that must be one of a list, which the complaint shows."""
         value: str = self.get(key, str, default)

@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from ..errors import ModelError
 from ..results.labels import Code, Segment
 
 # Beside the package in the repository and in Slicer's module folder; inside it where pip installed a copy.
@@ -28,7 +29,18 @@ def segment_of(name: str, label: int, *, algorithm: str) -> Segment:
     as a single rib or two veins at once, the code of the kind is taken and the name says which. Any other name gets a
     code of a local scheme: that says openly that nothing is known of it, where a code of some other thing would be
     wrong.
+
+    Raises
+    ------
+    ModelError
+        DICOM cannot hold the name.
     """
+    said = readable(name)[:64].rstrip()
+    if not said or any(ord(letter) < 32 or letter == "\\" for letter in said):
+        raise ModelError(
+            f"the model's label {label} has the name {name[:80]!r}, which DICOM cannot hold",
+            advice="Give it another in the model's own files: some letters, and no backslash.",
+        )
     key = re.sub(r"[\s-]+", "_", name.strip()).lower()
     table = _table()
     known = table.get(key)
@@ -36,7 +48,7 @@ def segment_of(name: str, label: int, *, algorithm: str) -> Segment:
     red, green, blue = (round(255 * level) for level in colorsys.hsv_to_rgb(hue, 0.55, 0.9))
     category, laterality, region = _CATEGORIES["anatomy"], None, None
     if known is None:
-        code = Code(hashlib.sha256(key.encode()).hexdigest()[:12].upper(), LOCAL_SCHEME, readable(name)[:64])
+        code = Code(hashlib.sha256(key.encode()).hexdigest()[:12].upper(), LOCAL_SCHEME, said)
     else:
         category, laterality = _CATEGORIES[known["category"]], _LATERALITIES.get(known["laterality"])
         code = Code(known["type"], "SCT", known["meaning"])
@@ -45,7 +57,7 @@ def segment_of(name: str, label: int, *, algorithm: str) -> Segment:
             region = Code(organ["type"], "SCT", organ["meaning"])
     return Segment(
         label,
-        readable(name)[:64],
+        said,
         category,
         code,
         type_modifier=None if region else laterality,

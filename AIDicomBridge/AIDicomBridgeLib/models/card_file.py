@@ -119,7 +119,7 @@ def read_input(table: CheckedTable) -> InputRules:
         table.choice("resampling", ("linear", "cubic", "nnunet"), "linear"),
         table.choice("crop", ("none", "nonzero", "body"), "none"),
         table.get("resampled_first", bool, False),
-        table.get("suv", bool) if "suv" in table else None,
+        table.optional("suv", bool),
     )
 
 
@@ -151,7 +151,7 @@ def read_windows(table: CheckedTable | None) -> WindowRules:
         table.choice("importance", ("gaussian", "constant"), "gaussian"),
         table.get("padding_value", float, 0.0),
         mirror_axes,
-        table.get("skip_empty_up_to", float) if "skip_empty_up_to" in table else None,
+        table.optional("skip_empty_up_to", float),
     )
 
 

@@ -90,7 +90,7 @@ def monai_card(path: Path) -> ModelCard:
             folder=path,
             kind="monai",
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"the metadata of the bundle {path.name} lacks or garbles {error}") from error
 
 

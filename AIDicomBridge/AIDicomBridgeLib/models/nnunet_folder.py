@@ -107,7 +107,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             folder=folder,
             kind="nnunet",
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise ModelError(f"the plans.json or dataset.json of {folder.name} lacks or garbles {error}") from error
     added.refuse_unknown_keys()  # now that every key was asked for
     return card
@@ -156,7 +156,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"the file {path.name} of the nnU-Net folder cannot be read") from error
     if not isinstance(content, dict):
         raise ModelError(f"the file {path.name} of the nnU-Net folder is no table")
@@ -261,9 +261,10 @@ def _remainders(regions: Mapping[str, Any]) -> list[str]:
 
 def _suv(added: CheckedTable, channels: Sequence[str]) -> bool | None:
     """Return if PET is to be SUV: as the file says it, else a channel's name."""
-    if "suv" in added:
-        return bool(added.get("suv", bool))
-    return True if any("SUV" in channel.upper() for channel in channels) else None
+    said: bool | None = added.optional("suv", bool)
+    if said is None and any("SUV" in channel.upper() for channel in channels):
+        return True
+    return said
 
 
 def _intensity(plans: Mapping[str, Any], configuration: Mapping[str, Any], channel: int) -> tuple[IntensityStep, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError, WeightsError
+from ..errors import BridgeError
 from .card import ModelCard
 from .joined import joined_card
 from .nnunet_folder import is_nnunet_folder, nnunet_card
@@ -47,11 +47,13 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
     root = folder or weights_folder()
     for path in sorted(root.glob("Dataset*/*__*__*")) if root.is_dir() else []:
         number = path.parent.name.removeprefix("Dataset").partition("_")[0]
-        if not number.isdecimal() or int(number) not in WHOLE_SERIES or not is_nnunet_folder(path):
+        if not number.isdecimal() or int(number) not in WHOLE_SERIES:
             continue
         try:
+            if not is_nnunet_folder(path):
+                continue
             card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION)
-        except (ModelError, WeightsError):
+        except (BridgeError, OSError):
             continue
         task = path.parent.name.partition("_")[2].replace("_", " ")
         card = replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))

@@ -143,6 +143,26 @@ def test_a_task_that_totalsegmentator_runs_inside_an_organ_is_not_offered_for_wh
     assert nnunet_card(folder).name == "Dataset297_Some_organs"  # by its path it is a model like any other
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("dataset.json", {"labels": {"background": 0, "": 1}}, "label 1 has the name ''"),
+        ("dataset.json", {"labels": {"background": 0, "a\\b": 1}}, r"label 1 has the name 'a\\\\b'"),
+        ("dataset.json", {"labels": ["background", "spleen"]}, "garbles"),
+        ("plans.json", {"resampling_fn_data_kwargs": [1]}, "garbles"),
+        ("plans.json", {"spacing": [float("inf"), 1.0, 1.0], "patch_size": [float("inf"), 8, 8]}, "garbles"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_hides_no_other_model(home: Path, file: str, change: dict, words: str) -> None:
+    folder = result_folder(home / "totalsegmentator", "Dataset299_body")
+    result_folder(home / "totalsegmentator")
+    changed = PLANS | {"configurations": {"3d_fullres": PLANS["configurations"]["3d_fullres"] | change}}
+    (folder / file).write_text(json.dumps(changed if file == "plans.json" else DATASET | change))
+    assert [name for name in Catalogue.load().names() if "totalseg" in name] == ["totalsegmentator-297"]
+    with pytest.raises(ModelError, match=words):
+        nnunet_card(folder)
+
+
 def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
     stages = {"features_per_stage": [8, 8], "kernel_sizes": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
     arguments = stages | {"n_conv_per_stage": 1, "n_conv_per_stage_decoder": 1, "conv_bias": True}
@@ -224,7 +244,7 @@ def test_a_file_beside_the_plans_says_what_they_do_not(home: Path) -> None:
     assert nnunet_card(folder).unit_is_suv("PT", shown_as_suv=False)
     assert not nnunet_card(folder).wants_suv("CT")  # of several channels one may be CT
     (folder / "aidicombridge.toml").write_text('orientatoin = "SAR"\n')
-    with pytest.raises(ModelError, match="unknown key 'orientatoin'"):
+    with pytest.raises(ModelError, match=r"unknown key 'orientatoin'.*suv"):
         nnunet_card(folder)
     (folder / "aidicombridge.toml").write_text("suv = false\n")  # nothing is wrong with it where the plans are
     second = PLANS["configurations"]["3d_fullres"] | {"previous_stage": "3d_lowres"}
