@@ -1,6 +1,7 @@
 """What a segmentation node holds now, for a table: name, colour, size and meaning of every segment."""
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class SegmentSummary:
     color_rgb
         0-255 each.
     volume_ml
-        Of its voxels.
+        Of its voxels; None where it has none to count, as it is a surface only.
     on_slices
         True if that is the volume on the slices of the source, which a report states; False if it is that on the
         node's own grid.
@@ -42,13 +43,13 @@ class SegmentSummary:
     segment_id: str
     name: str
     color_rgb: tuple[int, int, int]
-    volume_ml: float
+    volume_ml: float | None
     on_slices: bool
     meaning: str
 
 
 def summarize_in_steps(node: Any, source: SourceSeries | None = None) -> Iterator[list[SegmentSummary] | None]:
-    """Summarize every segment of a segmentation node that has a binary labelmap, in the node's order.
+    """Summarize every segment of a segmentation node, in the node's order.
 
     Parameters
     ----------
@@ -69,24 +70,16 @@ def summarize_in_steps(node: Any, source: SourceSeries | None = None) -> Iterato
     found: dict[Any, tuple[np.ndarray, bool]] = {}
     summaries = []
     for segment_id, target in targets:
-        try:
+        volume_ml, on_slices = None, False
+        with suppress(EncodingError):  # a surface only
             layer = layer_of(target)
-        except EncodingError:
-            continue  # a surface only: it has no voxels to count
-        if layer not in found:
-            found[layer] = yield from _volumes_of_layer(layer, source, slices)
-        volumes_ml, on_slices = found[layer]
-        value = int(target.GetLabelValue())
-        summaries.append(
-            SegmentSummary(
-                segment_id,
-                target.GetName(),
-                tuple(round(part * 255) for part in target.GetColor()),
-                float(volumes_ml[value]) if 0 <= value < len(volumes_ml) else 0.0,
-                on_slices,
-                _meaning(target),
-            )
-        )
+            if layer not in found:
+                found[layer] = yield from _volumes_of_layer(layer, source, slices)
+            volumes_ml, on_slices = found[layer]
+            value = int(target.GetLabelValue())
+            volume_ml = float(volumes_ml[value]) if 0 <= value < len(volumes_ml) else 0.0
+        color = tuple(round(part * 255) for part in target.GetColor())
+        summaries.append(SegmentSummary(segment_id, target.GetName(), color, volume_ml, on_slices, _meaning(target)))
     yield summaries
 
 

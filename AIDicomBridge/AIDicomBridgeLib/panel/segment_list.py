@@ -142,11 +142,13 @@ class SegmentList:
         for row, segment in enumerate(found):
             swatch = qt.QTableWidgetItem()
             swatch.setBackground(qt.QBrush(qt.QColor(*segment.color_rgb)))
-            volume = qt.QTableWidgetItem(f"{segment.volume_ml:.1f}")
+            volume = qt.QTableWidgetItem(_volume_text(segment.volume_ml))
             volume.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             volume.setToolTip(self._how_counted(segment))
-            meaning = qt.QTableWidgetItem(segment.meaning or _("not said yet"))
-            for column, item in enumerate((swatch, qt.QTableWidgetItem(segment.name), volume, meaning)):
+            name, meaning = (qt.QTableWidgetItem(text) for text in (segment.name, segment.meaning or _("not said yet")))
+            for item in (name, meaning):
+                item.setToolTip(item.text())  # the column may be too narrow for it
+            for column, item in enumerate((swatch, name, volume, meaning)):
                 self._table.setItem(row, column, item)
             if segment.meaning:
                 self._table.removeCellWidget(row, len(COLUMN_WIDTHS))
@@ -155,6 +157,8 @@ class SegmentList:
 
     @staticmethod
     def _how_counted(segment: SegmentSummary) -> str:
+        if segment.volume_ml is None:
+            return _("A surface only. Before it can be sent: Segmentations module, Representations, Binary labelmap.")
         if segment.on_slices:
             return _("What lies on the slices of the series, as the measurement report states it.")
         return _(
@@ -171,3 +175,10 @@ class SegmentList:
     def _choose(self, segment_id: str) -> None:
         self._dialog = TerminologyDialog(self._table.window(), self._node_id, segment_id)
         self._dialog.open()
+
+
+def _volume_text(volume_ml: float | None) -> str:
+    """Return a volume with three digits at least, so that a small lesion is not shown as nothing."""
+    if not volume_ml:
+        return "-" if volume_ml is None else "0"
+    return f"{volume_ml:.1f}" if volume_ml >= 10 else f"{volume_ml:#.3g}"

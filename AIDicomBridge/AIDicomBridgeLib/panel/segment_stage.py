@@ -146,7 +146,10 @@ class SegmentStage:
                 raise NotFoundError("the volume was removed from the scene while it was being segmented")
             node = segmentation_node_from(labels, slicer.mrmlScene, volume_node=volume_node)
         self._ui.segmentationComboBox.setCurrentNode(node)
-        self.status.say(_("Done. Correct it if need be: what you see is what is sent."))
+        if labels.is_empty:
+            self.status.warn(_("Done, and the model has found nothing: no segment has a voxel."))
+        else:
+            self.status.say(_("Done. Correct it if need be: what you see is what is sent."))
         if may_take_longer(labels, SURFACES_S):
             self._ui.surfacesButton.setVisible(self._ui.show3DCheckBox.checked)
         else:

@@ -176,7 +176,7 @@ def _fill(
             item.setData(column, qt.Qt.DisplayRole, count)  # as a number, so that it sorts as one
         item.setTextAlignment(column, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
     for column in (TITLE, *_COLUMN_WIDTHS):
-        item.setToolTip(column, tip)
+        item.setToolTip(column, f"{title}\n{tip}")  # the column may be too narrow for it
 
 
 def _total(counts: Any) -> int | None:

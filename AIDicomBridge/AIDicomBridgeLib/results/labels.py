@@ -204,6 +204,11 @@ class LabelVolume:
         """All label arrays: ``labels``, then the further ones. Most results have one."""
         return (self.labels, *self.further_layers)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if no segment has a voxel."""
+        return not any(layer.any() for layer in self.layers)
+
     def refuse_other_grid(self, volume: "ImageVolume") -> None:
         """Raise :class:`GeometryError` if a volume's planes are not the slices of the labels."""
         on_grid = self.labels.shape == volume.voxels.shape and np.allclose(

@@ -30,6 +30,10 @@ class Child:
     ----------
     ended
         True once no answer will come any more; ``garbled`` if that is because the last one was none.
+    has_answered
+        True once it has said anything.
+    python
+        Its interpreter.
     codec
         Between its messages and values.
     """
@@ -37,7 +41,8 @@ class Child:
     def __init__(
         self, python: str, environment: Mapping[str, str] | None, read_header: ReadHeader, of_parent: Path | None
     ) -> None:
-        self.ended = self.garbled = False
+        self.ended = self.garbled = self.has_answered = False
+        self.python = python
         self.folder = Path(tempfile.mkdtemp(prefix="aidicombridge-worker-", dir=of_parent))  # mode 0700
         self.codec = Codec(self.folder, "argument", read_header)
         self._lines = Lines()

@@ -157,7 +157,7 @@ class Worker:
         if child is not None and child.ended:  # only now: its answers lay in its folder
             child.kill(self._half_written)
             if child.is_gone():  # else the next poll says how it ended
-                ready += self._fail(*(_GARBLED if child.garbled else _describe_end(child.status)))
+                ready += self._fail(*(_GARBLED if child.garbled else _describe_end(child)))
         return ready
 
     def cancel(self) -> None:
@@ -199,6 +199,7 @@ class Worker:
             return
         try:
             for line in self._child.exchange():
+                self._child.has_answered = True
                 self._answers.append(self._rebuild(self._child.codec, line))
         except MessageError:
             self._child.ended = self._child.garbled = True
@@ -289,10 +290,15 @@ def _read_slices(path: Path, uid: str) -> "list[SourceSlice]":
     return list(slices_of(path, header, pixel_offset))
 
 
-def _describe_end(status: int | None) -> tuple[str, str]:
-    advice = "The next run starts a new one."
+def _describe_end(child: Child) -> tuple[str, str]:
+    status, advice = child.status, "The next run starts a new one."
     if status is None or status >= 0:
         how = "" if status is None else f" (exit status {status})"
+        if not child.has_answered:
+            return f"the background process, run by {child.python}, ended{how} before it said anything", (
+                "If it does so each time, packages that it needs are missing there, or replaced by others: install "
+                "them again, or the extension."
+            )
         return f"the background process ended{how} before its answer", advice
     name = str(-status)
     with contextlib.suppress(ValueError):

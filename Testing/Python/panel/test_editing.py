@@ -172,6 +172,25 @@ def test_it_is_said_which_volume_is_shown_and_counted_anew_once_the_series_is_kn
     assert "as the measurement report states it" in shell.ui.segmentsTable.item(0, 2).toolTip()
 
 
+def test_small_empty_and_unvoxeled_segments_are_not_shown_as_nothing(shell, series):
+    import slicer
+
+    node = drawn_on(shell, series)
+    draw(node, "Small", (slice(0, 1), slice(0, 3), slice(5, 12)))
+    node.GetSegmentation().AddEmptySegment("", "Empty with a name that is too long for its column")
+    surface = slicer.vtkSegment()
+    surface.SetName("Surface")
+    node.GetSegmentation().AddSegment(surface)
+    surface.RemoveRepresentation("Binary labelmap")
+    shell.wait_until(lambda: shell.ui.segmentsTable.rowCount == 4, what="all segments in the list")
+    table = shell.ui.segmentsTable
+    shown = {table.item(row, 1).text(): table.item(row, 2) for row in range(table.rowCount)}
+    texts = {name.split()[0]: item.text() for name, item in shown.items()}
+    assert texts == {"First": "0.0115", "Small": "0.0302", "Empty": "0", "Surface": "-"}
+    assert "Binary labelmap" in shown["Surface"].toolTip()
+    assert table.item(2, 1).toolTip() == "Empty with a name that is too long for its column"
+
+
 def test_another_segmentation_in_the_node_is_seen_and_takes_the_question_back(shell, series):
     import slicer
 

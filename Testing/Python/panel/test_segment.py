@@ -2,7 +2,8 @@
 
 import numpy as np
 from shell.beats import Beats
-from shell.steps import SLOW_S, find_and_load, runner_of, segment
+from shell.steps import SLOW_S, find_and_load, runner_of, segment, volumes
+from synthetic import make_series, save_series
 
 
 def test_the_segment_editor_is_one_click_away(shell, archive):
@@ -42,6 +43,16 @@ def test_a_volume_that_was_changed_in_slicer_is_refused_and_its_voxels_are_not_c
     assert shell.ui.segmentationComboBox.currentNode() is None
     volume[2, 3, 4] -= 1
     assert segment(shell) is not None
+
+
+def test_a_model_that_found_nothing_says_so(shell, tmp_path):
+    air = make_series(np.full((4, 16, 16), -1000, np.int16))
+    shell.ui.volumeComboBox.setCurrentNode(shell.logic.loadSeries(save_series(air, tmp_path / "air")))
+    shell.choose(shell.ui.modelComboBox, "ct-tissues")
+    shell.click(shell.ui.segmentButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "the model has found nothing" in shell.ui.segmentStatusLabel.text
+    assert set(volumes(shell).values()) == {0.0}
 
 
 def test_surfaces_that_take_long_are_left_to_the_person(shell, archive, monkeypatch):

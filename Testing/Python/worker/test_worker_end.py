@@ -169,6 +169,20 @@ def test_an_interpreter_that_cannot_be_started_is_a_named_error(tmp_path: Path, 
 
 
 @posix_only
+def test_an_interpreter_that_ends_at_once_is_named_with_what_may_be_wrong(tmp_path: Path, temporary: Path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")  # as where a package that the engine imports is damaged
+    python.chmod(stat.S_IRWXU)
+    worker = Worker(python=str(python))
+    worker.submit("outbox", outbox_folder=tmp_path / "o")
+    (event,) = last_events(worker)
+    assert f"run by {python}, ended (exit status 3) before it said anything" in str(event.error)
+    assert "packages that it needs are missing there" in str(event.error)
+    wait_until_gone(worker)
+    assert list(temporary.iterdir()) == []
+
+
+@posix_only
 @pytest.mark.parametrize(
     "output",
     [
