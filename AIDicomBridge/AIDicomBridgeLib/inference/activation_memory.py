@@ -3,6 +3,7 @@
 import copy
 import math
 import weakref
+from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -88,27 +89,45 @@ def _peak_of_dry_run(
 def _estimated(
     network: Any, shape: tuple[int, ...], kept: "torch.dtype", lowered: "torch.dtype | None", unfolded: bool
 ) -> int:
-    """Return what a forward pass may hold, from the window and the width of the first and the last convolution.
-
-    They are the ones that mostly work at full resolution.
-    """
+    """Return what a forward pass may hold of a network that cannot be run without data."""
     import torch
 
     weights = list(network.state_dict().values()) if isinstance(network, torch.nn.Module) else []
-    convolutions = [weight.shape for weight in weights if weight.ndim == len(shape) and weight.numel()]
-    widths = [
+    convolutions = [tuple(weight.shape) for weight in weights if weight.ndim == len(shape) and weight.numel()]
+    # Programs have types written into them.
+    itemsize = torch.float32.itemsize if isinstance(network, torch.jit.ScriptModule) else kept.itemsize
+    copies = sum(weight.numel() for weight in weights) * lowered.itemsize if lowered is not None else 0
+    beside = 0
+    if unfolded and convolutions:  # a skip and what comes from below are joined, with all neighbours
+        kernel = max(math.prod(extents[2:]) for extents in convolutions)
+        beside = int(math.prod(shape[2:]) * shape[0] * 2 * max(_widths(convolutions)) * kernel * 2 * HEADROOM)
+    return estimated_bytes(shape, convolutions, itemsize) + beside + copies
+
+
+def estimated_bytes(shape: tuple[int, ...], convolutions: Sequence[tuple[int, ...]], itemsize: int) -> int:
+    """Return what a forward pass may hold, from the window and the width of the first and the last convolution.
+
+    They are the ones that mostly work at full resolution.
+
+    Parameters
+    ----------
+    shape
+        (N, C, D, H, W) or (N, C, H, W) of one batch.
+    convolutions
+        (outputs, inputs, d, h, w) or (outputs, inputs, h, w) of the weights of all that are known, in their order.
+    itemsize
+        Bytes of a value.
+    """
+    channels = max([_CHANNELS_WHERE_UNKNOWN, *(_TENSORS_AT_ONCE * width for width in _widths(convolutions))])
+    return math.prod(shape[2:]) * shape[0] * channels * itemsize
+
+
+def _widths(convolutions: Sequence[tuple[int, ...]]) -> list[int]:
+    return [
         # An even kernel steps over voxels, mostly by its own size.
         math.ceil(max(out, into) / math.prod(size for size in kernel if size % 2 == 0))
         for out, into, *kernel in (*convolutions[:1], *convolutions[-1:])
     ]
-    channels = max([_CHANNELS_WHERE_UNKNOWN, *(_TENSORS_AT_ONCE * width for width in widths)])
-    # Programs have types written into them.
-    itemsize = torch.float32.itemsize if isinstance(network, torch.jit.ScriptModule) else kept.itemsize
-    voxel = channels * itemsize
-    if unfolded:  # a skip and what comes from below are joined, with all neighbours
-        voxel += 2 * max(widths, default=0) * max((math.prod(kernel[2:]) for kernel in convolutions), default=0) * 2
-    copies = sum(weight.numel() for weight in weights) * lowered.itemsize if lowered is not None else 0
-    return math.prod(shape[2:]) * shape[0] * voxel + copies
 
 
 def _live_bytes(lowered: "torch.dtype | None", unfolded: bool) -> Any:

@@ -42,6 +42,10 @@ def forward_bytes(content: bytes, session: "InferenceSession", shape: tuple[int,
         The shapes are not known before a run, or the graph has others within it.
     """
     nodes, kernels = _nodes_of(content)
+    if any(number == _FUNCTIONS for number, _ in _fields(content)):
+        raise ModelError("the ONNX network has functions of its own")
+    if any(node.operator in _WITH_GRAPHS_OF_THEIR_OWN for node in nodes):
+        raise ModelError("the ONNX network has graphs within it")
     sizes = _sizes(content, session, shape, [name for node in nodes for name in node.outputs])
     last_use = {name: number for number, node in enumerate(nodes) for name in (*node.outputs, *node.inputs)}
     now = peak = math.prod(shape) * 4
@@ -56,6 +60,12 @@ def forward_bytes(content: bytes, session: "InferenceSession", shape: tuple[int,
         ended = {name for name in (*node.inputs, *node.outputs) if last_use[name] == number}
         now -= sum(sizes.get(name, 0) for name in ended)  # of weights and of the input nothing is known here
     return peak
+
+
+def convolutions_of(content: bytes) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of a graph's convolutions, in the order in which they run."""
+    nodes, weights = _nodes_of(content)
+    return [weights[name] for node in nodes if node.operator == "Conv" for name in node.inputs[1:2] if name in weights]
 
 
 def _sizes(content: bytes, loaded: "InferenceSession", shape: tuple[int, ...], names: list[str]) -> dict[str, int]:
@@ -87,24 +97,19 @@ def _sizes(content: bytes, loaded: "InferenceSession", shape: tuple[int, ...], n
 def _nodes_of(content: bytes) -> tuple[list[_Node], dict[str, tuple[int, ...]]]:
     """Return the nodes of a model's graph in their order, and the shapes of its weights."""
     nodes, weights = [], {}
-    members = list(_fields(content))
-    if any(number == _FUNCTIONS for number, _ in members):
-        raise ModelError("the ONNX network has functions of its own")
-    for field, value in (pair for number, graph in members if number == _GRAPH for pair in _fields(graph)):
+    for field, value in (pair for number, graph in _fields(content) if number == _GRAPH for pair in _fields(graph)):
         if field == _NODE:
             texts: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_OPERATOR: []}
             for number, text in _fields(value):
                 if number in texts and len(text):
-                    texts[number].append(bytes(text).decode())
+                    texts[number].append(bytes(text).decode(errors="replace"))
             nodes.append(_Node("".join(texts[_NODE_OPERATOR]), *(tuple(texts[n]) for n in (_NODE_INPUT, _NODE_OUTPUT))))
         elif field == _INITIALIZER:
             parts = list(_fields(value))
-            name = next((bytes(part).decode() for number, part in parts if number == _TENSOR_NAME), "")
+            name = next((bytes(part).decode(errors="replace") for number, part in parts if number == _TENSOR_NAME), "")
             weights[name] = tuple(
                 extent for number, part in parts if number == _TENSOR_DIMS for extent in _extents(part)
             )
-    if any(node.operator in _WITH_GRAPHS_OF_THEIR_OWN for node in nodes):
-        raise ModelError("the ONNX network has graphs within it")
     return nodes, weights
 
 

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DependencyError, ModelError, WeightsError
-from ..inference.activation_memory import HEADROOM
+from ..inference.activation_memory import HEADROOM, estimated_bytes
 from ..inference.member import Member, Network
 from ..progress import CancelToken, check_cancel
-from .onnx_graph import forward_bytes
+from .onnx_graph import convolutions_of, forward_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -110,13 +110,15 @@ class _OnnxMember(Member):
         count = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
         super().__init__(self._ended_by, casting="none", windows_at_once=count)
         self._content, self._session, self._arena, self._name = content, session, arena, given.name
+        self._held: dict[tuple[int, ...], int] = {}
 
     def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
         """Return the predicted bytes of a pass, and whether the graph told them."""
-        try:
-            held = forward_bytes(self._content, self._session, self._run_at_once(shape))
+        seen = self._run_at_once(shape)
+        try:  # once for a shape: that takes as long as loading
+            held = self._held[seen] = self._held.get(seen) or forward_bytes(self._content, self._session, seen)
         except Exception:  # noqa: BLE001 - onnxruntime has no type for it; what is wrong with the graph its run says
-            return super().activations(shape)
+            return estimated_bytes(seen, convolutions_of(self._content), 4), False
         return int(held * HEADROOM), True
 
     def _passed(self, _: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "dict[str, torch.Tensor]":

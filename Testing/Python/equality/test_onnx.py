@@ -1,18 +1,27 @@
 """An ONNX file gives what the torch network gives that it was made of, in the memory that was planned."""
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from AIDicomBridgeLib import load_model
 from AIDicomBridgeLib.errors import DependencyError, JobCancelled, WeightsError
 from AIDicomBridgeLib.inference.activation_memory import HEADROOM
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.kept_memory import freed_memory_kept
+from AIDicomBridgeLib.inference.rules import Decision
+from AIDicomBridgeLib.models.card import WeightsFile
 from AIDicomBridgeLib.models.onnx_network import load_onnx, onnx_device
+from AIDicomBridgeLib.models.weights import WeightsFolder
 from AIDicomBridgeLib.progress import CancelToken
+from AIDicomBridgeLib.series.volume import read_volume
 from memory_of_runs import PEAK_IS_RESET_BY, status
+from synthetic import body_phantom, make_series, save_series
+from toy_card import own_card
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra peers)")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra peers)")
@@ -136,12 +145,40 @@ def test_a_graph_takes_no_more_than_was_planned_and_gives_it_back():
     assert after < outputs.nbytes + KEPT_FOR_A_THREAD + NO_ARRAYS
 
 
-def test_a_graph_of_shapes_that_only_a_run_tells_is_estimated():
+def of_unknown_shapes(weight: np.ndarray, found: list[int | str]) -> bytes:
+    """Return a graph that convolves, beside something of as many values as the volume has that are not 0."""
     node = onnx.helper.make_node
     nodes = [node("NonZero", ["x"], ["i"]), node("Cast", ["i"], ["f"], to=1), node("ReduceSum", ["f"], ["t"])]
-    content = saved([*nodes, node("Add", ["x", "t"], ["y"])], ANY, ANY, {})
-    ensemble = Ensemble([load_onnx(content, CPU)], CPU, torch.float32)
-    assert ensemble.activations(1, 1, (4, 4, 4)) == (96 * 4 * 4**3, False)
+    nodes += [node("Mul", ["t", "none"], ["z"]), node("Reshape", ["z", "one"], ["r"])]
+    nodes += [node("Add", ["x", "r"], ["s"]), node("Conv", ["s", "w"], ["y"])]
+    return saved(nodes, ANY, found, {"w": weight, "none": np.zeros(1, np.float32), "one": np.ones(1, np.int64)})
+
+
+def test_a_graph_of_shapes_that_only_a_run_tells_is_estimated():
+    for width, channels in ((1, 96), (32, 320)):
+        content = of_unknown_shapes(np.ones((width, 1, 1, 1, 1), np.float32), ["n", width, "d", "h", "w_"])
+        ensemble = Ensemble([load_onnx(content, CPU)], CPU, torch.float32)
+        assert ensemble.activations(1, 1, (4, 4, 4)) == (channels * 4 * 4**3, False)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_result_says_if_the_memory_was_known_or_estimated(tmp_path: Path, told: bool):
+    content = (
+        unet(4, ANY) if told else of_unknown_shapes(np.ones((2, 1, 1, 1, 1), np.float32), ["n", 2, "d", "h", "w_"])
+    )
+    (tmp_path / "own.onnx").write_bytes(content)
+    weights = WeightsFile("own.onnx", len(content), hashlib.sha256(content).hexdigest(), "onnx")
+    card = own_card(tmp_path)
+    card = replace(card, segments=card.segments[:1], decision=Decision((0, 1)), weights=weights)
+    volume = read_volume(save_series(make_series(body_phantom((8, 20, 20))), tmp_path / "s"))
+    model = load_model(card, "cpu", weights_folder=WeightsFolder(tmp_path))
+
+    provenance = model.segment(volume, any_body_part=True).provenance
+
+    assert provenance is not None
+    assert provenance.precision == "float32"
+    assert ("estimated" in provenance.memory_plan) is not told
+    assert model.plan(volume).host_bytes > 0
 
 
 def counting_up_to_its_largest_voxel() -> bytes:

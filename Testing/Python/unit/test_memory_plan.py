@@ -182,14 +182,16 @@ class _UNet(torch.nn.Module):
         return self.last(self.join(torch.cat([kept, self.up(self.down(kept))], 1)))
 
 
+@pytest.mark.parametrize("unfolded", [False, True])
 @pytest.mark.parametrize("width", [16, 64])
-def test_what_is_estimated_of_a_program_is_enough_and_not_far_too_much(width: int) -> None:
+def test_what_is_estimated_of_a_program_is_enough_and_not_far_too_much(width: int, unfolded: bool) -> None:
     network, shape = _UNet(width).eval(), (1, 1, 8, 8, 8)
-    found, dry = activation_bytes(network, shape, torch.float32)
+    kept = torch.bfloat16 if unfolded else torch.float32  # as it is where autocast has to be asked for by name
+    found, dry = activation_bytes(network, shape, kept, unfolded=unfolded)
     assert dry
     program = torch.jit.trace(network, torch.zeros(shape))
     for precision in (torch.float32, torch.bfloat16):
-        estimated, dry = activation_bytes(program, shape, precision)
+        estimated, dry = activation_bytes(program, shape, precision, unfolded=unfolded)
         assert not dry
         assert found <= estimated <= 3 * found
 
