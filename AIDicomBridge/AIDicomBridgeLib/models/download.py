@@ -35,7 +35,8 @@ def download(
     Raises
     ------
     WeightsError
-        The server cannot be reached, refuses, or gives less or more than announced; what came stays for the next try.
+        The server cannot be reached, refuses, or gives something else than the card says; of a file that broke off,
+        what came stays for the next try.
     JobCancelled
         ``cancel`` was called; what came stays for the next try.
     """
@@ -55,7 +56,7 @@ def download(
                 if error.response.status_code < 500:
                     break
     raise WeightsError(
-        f"{target.name.removesuffix('.part')} cannot be downloaded from {_host(url)}: {why}",
+        f"the weights cannot be downloaded from {url.partition('?')[0]}: {why}",
         advice="Try again to go on where it stopped. Check the network, HTTPS_PROXY and REQUESTS_CA_BUNDLE, or fetch "
         "the file elsewhere and give it with --from.",
     )
@@ -83,13 +84,22 @@ def _take(
         target.unlink()
         have = 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+    with _asked(session, url, headers) as answer:
         if answer.status_code == 416:  # nothing is left of a file whose size we do not know
             return True
         answer.raise_for_status()
         resumed = answer.status_code == 206
-        announced = answer.headers.get("Content-Length")
-        total = size or (int(announced) + (have if resumed else 0) if announced else 0)
+        encoded = answer.headers.get("Content-Encoding", "identity") != "identity"  # then that is another length
+        announced = "" if encoded else answer.headers.get("Content-Length", "")
+        total = int(announced) + (have if resumed else 0) if announced else size
+        if answer.headers.get("Content-Type", "").startswith("text/html") or (size and total != size):
+            what = (
+                f"a file of {total} bytes, and the card names {size}" if size and total != size else "a page, no file"
+            )
+            raise WeightsError(
+                f"{_host(url)} gives {what}",
+                advice=f"Look at it in a browser; it may ask who you are: {url.partition('?')[0]}",
+            )
         with target.open("ab" if resumed else "wb") as file:
             done = have if resumed else 0
             for piece in answer.iter_content(_PIECE_BYTES):
@@ -103,6 +113,21 @@ def _take(
             file.flush()
             os.fsync(file.fileno())
         return done == total or not total
+
+
+def _asked(session: Any, url: str, headers: dict[str, str]) -> Any:
+    """Return the answer; WeightsError if the person's own certificate authority cannot be read."""
+    import requests
+
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
+    except requests.RequestException:
+        raise
+    except OSError as error:
+        raise WeightsError(
+            f"{_host(url)} cannot be asked: {error}",
+            advice="Correct REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE), or unset it.",
+        ) from error
 
 
 def _host(url: str) -> str:

@@ -86,6 +86,20 @@ def test_an_onnx_convolution_gives_what_torch_gives(tmp_path: Path):
         load_onnx(b"nothing", CPU)
 
 
+def test_of_several_outputs_of_a_graph_the_one_that_the_card_means_is_taken():
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    channels = {"x": 1, "features": 3, "logits": 2}
+    given, *found = [helper.make_tensor_value_info(name, kind, ["n", n, "d", "h", "w"]) for name, n in channels.items()]
+    nodes = [helper.make_node("Concat", ["x"] * channels[item.name], [item.name], axis=1) for item in found]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [given], found), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
+    outputs = Ensemble([load_onnx(model.SerializeToString(), CPU)], CPU, torch.float32, classes=2)(
+        torch.ones(1, 1, 4, 4, 4)
+    )
+    assert outputs.shape == (1, 2, 4, 4, 4)
+
+
 def test_a_graph_runs_on_the_cpu_where_onnxruntime_knows_no_gpu_and_says_so(monkeypatch: pytest.MonkeyPatch):
     gpu = torch.device("cuda", 1)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])

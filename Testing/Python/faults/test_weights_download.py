@@ -29,6 +29,8 @@ class Server(ThreadingHTTPServer):
         self.cuts: list[int] = []
         self.status = 200
         self.content = CONTENT
+        self.headers = {"Content-Type": "application/octet-stream"}
+        self.counted = True
         self.ranges: list[str | None] = []
 
 
@@ -44,7 +46,10 @@ class Handler(BaseHTTPRequestHandler):
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         rest = self.server.content[start:]
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(rest)))
+        if self.server.counted:
+            self.send_header("Content-Length", str(len(rest)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(rest[: self.server.cuts.pop(0)] if self.server.cuts else rest)
 
@@ -55,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        threading.Thread(target=serving.serve_forever, args=(0.02,), daemon=True).start()
         yield serving
         serving.shutdown()
 
@@ -80,7 +85,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
 def test_a_download_that_stays_short_is_refused_and_continued_later(server: Server, tmp_path: Path) -> None:
     server.cuts = [1000] * 4
     folder = WeightsFolder(tmp_path)
-    with pytest.raises(WeightsError, match=r"safetensors cannot be downloaded from 127\.0\.0\.1"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded from http://127\.0\.0\.1:\d+/w\.safetensors: "):
         folder.fetch(card_at(server))
     assert not folder.is_present(card_at(server))
     assert folder.fetch(card_at(server)).read_bytes() == CONTENT
@@ -95,9 +100,30 @@ def test_another_file_of_the_same_size_is_refused_and_not_kept(server: Server, t
 
 
 def test_a_longer_file_is_refused_while_it_comes(server: Server, tmp_path: Path) -> None:
-    server.content = CONTENT + b"more"
+    server.content, server.counted = CONTENT + b"more", False
     with pytest.raises(WeightsError, match="gives more than the"):
         WeightsFolder(tmp_path).fetch(card_at(server))
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_page_that_asks_to_log_in_is_no_beginning_of_the_weights(
+    server: Server, tmp_path: Path, counted: bool
+) -> None:
+    server.content, server.counted = b"<html>Who are you?", counted
+    if not counted:
+        server.headers = {"Content-Type": "text/html; charset=utf-8"}
+    with pytest.raises(
+        WeightsError, match=r"gives a (file of 18 bytes, and the card names 5120000|page, no file).*browser"
+    ):
+        WeightsFolder(tmp_path).fetch(card_at(server))
+    server.content, server.counted, server.headers = CONTENT, True, {}
+    assert WeightsFolder(tmp_path).fetch(card_at(server)).read_bytes() == CONTENT
+
+
+def test_a_missing_certificate_authority_is_said_to_be_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    with pytest.raises(WeightsError, match=r"cannot be asked: .*gone\.pem.*Correct REQUESTS_CA_BUNDLE"):
+        download.download("https://127.0.0.1:9/w.pth", tmp_path / "w.pth", 1)
 
 
 def test_a_file_of_unknown_size_may_not_fill_the_disk(
