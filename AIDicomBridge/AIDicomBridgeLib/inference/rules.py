@@ -89,7 +89,8 @@ class WindowRules:
     padding_value
         What surrounds a volume smaller than a window, after normalisation.
     mirror_axes
-        Axes, among those of the patch, along which mirrored windows are averaged in: 2 to 8 times the work.
+        Axes, among those of the patch, along which mirrored windows are averaged in: 2 to 8 times the work; None for
+        those that an nnU-Net checkpoint names.
     skip_empty_up_to
         Windows without a larger value are background and not run; None to run all.
     """
@@ -99,7 +100,7 @@ class WindowRules:
     tiling: str = "nnunet"
     importance: str = "gaussian"
     padding_value: float = 0.0
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[int, ...] | None = ()
     skip_empty_up_to: float | None = None
 
 

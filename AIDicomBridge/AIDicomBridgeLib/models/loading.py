@@ -102,7 +102,8 @@ def load_model(
     axes = windows.mirror_axes if windows else ()
     members: list[Member]
     if card.kind == "nnunet":
-        networks, axes, sha256 = load_nnunet(card)
+        networks, trained_axes, sha256 = load_nnunet(card)
+        axes = trained_axes if axes is None else axes
         members = [Member(network) for network in networks]
     elif card.kind == "monai":
         network, sha256 = load_bundle(card, consents, asked_as)
@@ -111,7 +112,7 @@ def load_model(
         content = folder.verified(card)
         members = [_build(card, content, target, consents, asked_as)]
         sha256 = hashlib.sha256(content).hexdigest()
-    mirrored = tuple(axis + flat for axis in axes) if mirror else ()
+    mirrored = tuple(axis + flat for axis in axes or ()) if mirror else ()
     classes = card.network.classes
     ensemble = Ensemble(members, target, chosen, flat=flat, mirror_axes=mirrored, compiled=compiled, classes=classes)
     ensembles = {"network": ensemble}

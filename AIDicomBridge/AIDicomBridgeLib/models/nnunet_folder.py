@@ -5,6 +5,7 @@ That is the form in which TotalSegmentator and most nnU-Net models are handed on
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         modalities = [kind for channel in channels for kind in modalities_of(channel)] or ["CT", "MR", "PT"]
         spacing = [float(value) for value in configuration["spacing"]]
         patch = tuple(int(extent) for extent in configuration["patch_size"])
+        _refuse_unsound(channels, forward, spacing, patch)
         card = ModelCard(
             name=name,
             version=version,
@@ -100,7 +102,7 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
                 crop="nonzero",
                 suv=_suv(added, channels),
             ),
-            windows=WindowRules(patch, mirror_axes=()),
+            windows=WindowRules(patch, mirror_axes=None),
             weights=None,
             procedure="",
             sha256=_digest(folder, natural),
@@ -201,6 +203,18 @@ def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def _refuse_unsound(channels: Sequence[str], forward: list[int], spacing: list[float], patch: tuple[int, ...]) -> None:
+    """Raise ValueError with the key of what no training writes, and no run would end or begin with."""
+    if not channels:
+        raise ValueError("'channel_names'")
+    if sorted(forward) != [0, 1, 2]:
+        raise ValueError("'transpose_forward'")
+    if len(spacing) not in (2, 3) or not all(0 < mm < math.inf for mm in spacing):
+        raise ValueError("'spacing'")
+    if len(patch) != len(spacing) or min(patch) < 1:
+        raise ValueError("'patch_size'")
+
+
 def _refuse_unsupported(configuration: Mapping[str, Any], name: str) -> None:
     if configuration.get("previous_stage"):
         raise ModelError(
@@ -244,8 +258,8 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[Decision, list[tuple[int, str]]
         return Decision(tuple(order), "sigmoid", overlap_rule="last"), sorted(named)
     values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
     named = sorted((value, name) for name, value in values.items())
-    if [value for value, _ in named] != list(range(1, len(named) + 1)):
-        raise ValueError("labels")
+    if not named or [value for value, _ in named] != list(range(1, len(named) + 1)):
+        raise ValueError("'labels'")
     return Decision(tuple(range(len(named) + 1))), named
 
 

@@ -12,7 +12,12 @@ from .nnunet_folder import is_nnunet_folder, nnunet_card
 
 # Its images are turned to RAS before training, and nnU-Net reads the slowest axis first.
 ORIENTATION = "SAR"
-TOTAL = ("291", "292", "293", "294", "295")  # organs, vertebrae, heart, muscles, ribs: in the order of its numbers
+# Tasks that several networks share, which are joined in the order of its program's numbers.
+TOTALS = {
+    "totalsegmentator-total": range(291, 296),  # organs, vertebrae, heart, muscles, ribs
+    "totalsegmentator-total-v3": range(831, 836),
+    "totalsegmentator-total-mr": range(850, 852),  # organs, muscles
+}
 # The datasets whose networks its program shows the whole series. The others it shows only an organ that another network
 # has found first, such as the liver for its vessels: elsewhere in a series they find what is not there.
 WHOLE_SERIES = frozenset(
@@ -39,11 +44,11 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
 
     Only those of :data:`WHOLE_SERIES`: a task that is meant for a part of the body would be run on all of it.
 
-    The full set of 117 structures comes as five tasks, 291 to 295: where all of them are there, they are also one
-    model, ``totalsegmentator-total``, with its program's own numbers. Each has its own class map, read from its files.
-    A folder that cannot be used is passed over; asked for by its path, it says why.
+    The full set of structures comes as several datasets: where all of :data:`TOTALS` are there, they are also one
+    model, with its program's own numbers. Each has its own class map, read from its files. As in its program, no
+    mirrored windows are averaged in. A folder that cannot be used is passed over; asked for by its path, it says why.
     """
-    found: dict[str, ModelCard] = {}
+    found: dict[int, ModelCard] = {}
     root = folder or weights_folder()
     for path in sorted(root.glob("Dataset*/*__*__*")) if root.is_dir() else []:
         number = path.parent.name.removeprefix("Dataset").partition("_")[0]
@@ -55,19 +60,27 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
             card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION)
         except (BridgeError, OSError):
             continue
+        windows = card.windows and replace(card.windows, mirror_axes=())
         task = path.parent.name.partition("_")[2].replace("_", " ")
-        card = replace(card, title=task, description=f"{task}, by nnU-Net.", citation=CITATION, licence=_licence(card))
-        found.setdefault(number, card)
-        yield card
-    if all(number in found for number in TOTAL):
-        parts = [found[number] for number in TOTAL]
-        title = "all structures of the total task"
-        yield joined_card(
-            parts,
-            name="totalsegmentator-total",
-            title=title,
-            description=f"{title}, by the {len(parts)} networks of TotalSegmentator that share them.",
+        card = replace(
+            card,
+            title=task,
+            description=f"{task}, by nnU-Net.",
+            citation=CITATION,
+            licence=_licence(card),
+            windows=windows,
         )
+        found.setdefault(int(number), card)
+        yield card
+    for name, numbers in TOTALS.items():
+        if all(number in found for number in numbers):
+            title = f"all structures of the {name.removeprefix('totalsegmentator-').replace('-', ' ')} task"
+            yield joined_card(
+                [found[number] for number in numbers],
+                name=name,
+                title=title,
+                description=f"{title}, by the {len(numbers)} networks of TotalSegmentator that share them.",
+            )
 
 
 def _licence(card: ModelCard) -> str:

@@ -128,6 +128,7 @@ def test_what_totalsegmentator_downloaded_is_found_with_coded_sides(home: Path) 
     assert (kidney.type.value, kidney.type_modifier.meaning) == ("64033007", "Left")
     assert (vertebra.type.value, vertebra.type_modifier) == ("49668003", None)
     assert odd.type.scheme == "99AIDICOMBRIDGE"
+    assert card.windows.mirror_axes == ()  # its program averages no mirrored windows in
     status, said = run("models list --json")
     assert status == 0
     assert "totalsegmentator-297" in [model["name"] for model in json.loads(said)["models"]]
@@ -182,7 +183,8 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
         head = weights["decoder.seg_layers.0.weight"]  # one that says neither the same everywhere
         head[0], head[1, ::2], head[1, 1::2] = 0, 1, -1
         weights["decoder.seg_layers.0.bias"].fill_(0)
-        torch.save({"network_weights": weights}, folder / "fold_0" / "checkpoint_final.pth")
+        content = {"network_weights": weights, "inference_allowed_mirroring_axes": (0, 1)}
+        torch.save(content, folder / "fold_0" / "checkpoint_final.pth")
     volume = read_volume(save_series(make_series(body_phantom((9, 16, 16)), spacing_mm=(4.0, 4.0, 4.0)), home / "DIR"))
     catalogue = Catalogue.load()
     expected, most = np.zeros(volume.voxels.shape, np.uint8), 0
@@ -203,6 +205,7 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
     assert result.provenance is not None
     assert result.provenance.model == "totalsegmentator-total"
     assert result.provenance.memory_plan.count("windows of") == 2  # four plans are one and the same
+    assert "mirrored" not in result.provenance.memory_plan  # as its program runs them
     assert any(message.startswith("part 5 of 5") for message in seen)
     with pytest.raises(ModelError, match=r"joins 5 networks.*its parts: totalsegmentator-291"):
         model.segment(volume, probabilities=True)
@@ -211,6 +214,14 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
     model.release()
     with pytest.raises(ModelError, match="was released"):
         model.segment(volume)
+
+
+def test_the_two_networks_of_the_total_task_for_mr_are_one_model(home: Path) -> None:
+    for number in (850, 851):
+        assert "totalsegmentator-total-mr" not in Catalogue.load()
+        result_folder(home / "totalsegmentator", f"Dataset{number}_TotalSegMRI_part")
+    card = Catalogue.load()["totalsegmentator-total-mr"]
+    assert (card.title, len(card.segments)) == ("all structures of the total mr task", 6)
 
 
 def test_labels_that_others_are_taken_out_of_are_not_called_and_coded_as_the_whole(home: Path) -> None:
@@ -279,11 +290,24 @@ def test_a_renamed_folder_says_its_configuration_by_its_plans_or_its_checkpoint(
         nnunet_card(folder)
 
 
-def test_configurations_that_inherit_in_a_circle_are_refused(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        (
+            "3d_fullres",
+            {"configurations": {"a": {"inherits_from": "3d_fullres"}, "3d_fullres": {"inherits_from": "a"}}},
+        ),
+        ("patch_size", {"patch_size": [0, 64, 48]}),
+        ("spacing", {"spacing": [1.0, 1.0, float("nan")]}),
+        ("transpose_forward", {"transpose_forward": [0, 0, 1]}),
+    ],
+)
+def test_plans_that_no_run_would_end_with_are_refused_by_key(home: Path, key: str, change: dict) -> None:
     folder = result_folder(home)
-    circle = {"a": {"inherits_from": "3d_fullres"}, "3d_fullres": {"inherits_from": "a"}}
-    (folder / "plans.json").write_text(json.dumps(PLANS | {"configurations": circle}))
-    with pytest.raises(ModelError, match="garbles '3d_fullres'"):
+    configuration = PLANS["configurations"]["3d_fullres"] | change
+    plans = PLANS | {"configurations": {"3d_fullres": configuration}} | change
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelError, match=f"garbles '{key}'"):
         nnunet_card(folder)
 
 
