@@ -111,6 +111,7 @@ class ConsoleCalls:
         from .slicer_packages import ensure_packages, ensure_torch
         from .volume_node import compared_planes, is_shown_as_suv, place_of_volume
 
+        self._refuseOther(volumeNode, "vtkMRMLScalarVolumeNode")
         source = self._source(volumeNode)
         place_of_volume(volumeNode, source)  # refuses a cropped one before anything is installed
         ensure_packages("platformdirs", "safetensors")
@@ -141,6 +142,7 @@ class ConsoleCalls:
         from ..results.checked_results import write_checked_results
         from .segmentation_node import image_files_of, label_volume_from, reference_volume_node
 
+        self._refuseOther(segmentationNode, "vtkMRMLSegmentationNode")
         source = self._source(reference_volume_node(segmentationNode))
         labels = label_volume_from(segmentationNode, source)
         volume = read_volume(source, suv=image_files_of(segmentationNode, source).suv)
@@ -180,6 +182,15 @@ class ConsoleCalls:
             **jobFields,
         )
         return run_job(job, progress=progress)
+
+    @staticmethod
+    def _refuseOther(node, className):
+        from ..errors import NotFoundError
+
+        if not (hasattr(node, "IsA") and node.IsA(className)):
+            raise NotFoundError(
+                f"what was given is no {className}", advice="Give the node itself: slicer.util.getNode(name) finds it."
+            )
 
     def _source(self, volumeNode):
         import slicer

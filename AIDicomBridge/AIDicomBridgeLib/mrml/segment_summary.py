@@ -14,9 +14,11 @@ from ..series.source_series import SourceSeries
 from .coordinates import ijk_to_ras_matrix
 from .grid_place import GridPlace
 from .segment_layers import is_empty, layer_of, place_of_layer
+from .segment_tags import color_of
 from .terminology import codes_of
 from .volume_node import image_array
 
+_LARGEST_LABEL = 65535  # that is counted; a label map of DICOM has no larger ones
 # Where some voxels are, on the grid of the source or in an array, and the volume that each of them stands for.
 _Part = tuple[tuple[int, slice, slice], float]
 
@@ -78,7 +80,7 @@ def summarize_in_steps(node: Any, source: SourceSeries | None = None) -> Iterato
             volumes_ml, on_slices = found[layer]
             value = int(target.GetLabelValue())
             volume_ml = float(volumes_ml[value]) if 0 <= value < len(volumes_ml) else 0.0
-        color = tuple(round(part * 255) for part in target.GetColor())
+        color = color_of(target)
         summaries.append(SegmentSummary(segment_id, target.GetName(), color, volume_ml, on_slices, _meaning(target)))
     yield summaries
 
@@ -114,7 +116,9 @@ def _volumes_ml(layer: Any, place: GridPlace, parts: Sequence[_Part]) -> Generat
         if not 0 <= k - place.offset[0] < len(array):
             continue
         plane = array[k - place.offset[0], _moved(rows, place.offset[1]), _moved(columns, place.offset[2])]
-        found = np.bincount(plane.ravel())
+        if plane.dtype not in (np.uint8, np.uint16):  # from elsewhere: read as they are when they are sent
+            plane = np.nan_to_num(plane).clip(0, _LARGEST_LABEL + 1).astype(np.int64)
+        found = np.bincount(plane.ravel())[: _LARGEST_LABEL + 1]
         total = np.pad(total, (0, max(0, len(found) - len(total))))
         total[: len(found)] += found * voxel_ml
         yield

@@ -46,7 +46,7 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
     Raises
     ------
     EncodingError
-        A code cannot be written as Slicer's terminology.
+        A code cannot be written as Slicer's terminology, or a label is in two arrays.
     """
     default_name = labels.provenance.model if labels.provenance else labels.segments[0].name
     entries = {segment.label: terminology_entry(segment) for segment in labels.segments}  # before any node exists
@@ -59,7 +59,7 @@ def segmentation_node_from(labels: LabelVolume, scene: Any, *, volume_node: Any 
         target.SetTag(target.GetTerminologyEntryTagName(), entries[segment.label])
         for tag, text in (
             (tags.ALGORITHM_TYPE, segment.algorithm_type),
-            (tags.ALGORITHM_NAME, segment.algorithm_name),
+            (tags.ALGORITHM_NAME, (segment.algorithm_name or "").replace("|", "/")),  # "|" parts tags in .seg.nrrd
             (tags.TRACKING_UID, segment.tracking_uid),
             (tags.FINGERPRINT, segment.fingerprint),
             (tags.SOURCE, made_from),
@@ -144,7 +144,7 @@ def label_layers_from(node: Any, source: SourceSeries) -> tuple[LabelLayer, ...]
     renumber = len(set(values)) < count or min(values) < 1 or max(values) > 65535
     labels_of = range(1, count + 1) if renumber else values
     segments = [_segment_of(target, label) for target, label in zip(targets, labels_of, strict=True)]
-    return label_layers(targets, segments, source)
+    return label_layers(targets, _tracked_apart(segments), source)
 
 
 def reference_volume_node(node: Any) -> Any:
@@ -197,12 +197,12 @@ def layer_node(
     layers = [fill_image(slicer.vtkOrientedImageData(), array) for array in arrays]
     for layer in layers:
         layer.SetImageToWorldMatrix(ijk_to_ras_matrix(ijk_to_lps))
-    # With one array there is nothing to look for; of several, the first one keeps the segments without voxels.
-    layer_of_label = {
-        label: layer
-        for array, layer in reversed(list(zip(arrays, layers, strict=True))[1:])
-        for label in label_values(array)
-    }
+    layer_of_label: dict[int, Any] = {}
+    if len(layers) > 1:
+        for array, layer in zip(arrays, layers, strict=True):
+            for label in filter(None, label_values(array)):
+                if layer_of_label.setdefault(label, layer) is not layer:
+                    raise EncodingError(f"the label {label} is in two arrays", advice="Put all of a segment into one.")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation = node.GetSegmentation()
     representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
@@ -225,7 +225,7 @@ def _segment_of(target: Any, label: int) -> Segment:
         label,
         target.GetName(),
         **codes_of(target),  # type: ignore[arg-type]
-        color_rgb=tuple(round(part * 255) for part in target.GetColor()),
+        color_rgb=tags.color_of(target),
         tracking_uid=tags.read_tag(target, tags.TRACKING_UID) or None,
         # As Slicer's exporter: a segment without the tag was drawn by hand.
         algorithm_type=tags.read_tag(target, tags.ALGORITHM_TYPE) or "MANUAL",
@@ -237,6 +237,16 @@ def _segment_of(target: Any, label: int) -> Segment:
 def _source_digest(source: SourceSeries) -> str:
     """Return what tells a source from every other: of its slices, for stacks may share series and instances."""
     return hashlib.sha256("\n".join([source.series_uid, *source.sop_instance_uids, source.frames]).encode()).hexdigest()
+
+
+def _tracked_apart(segments: list[Segment]) -> list[Segment]:
+    """Return the segments; those that have the tracking UID of one before them, as its copies do, without it."""
+    known: set[str | None] = set()
+    apart = []
+    for segment in segments:
+        apart.append(replace(segment, tracking_uid=None) if segment.tracking_uid in known else segment)
+        known.add(segment.tracking_uid)
+    return apart
 
 
 def noted_provenance(node: Any) -> Provenance | None:

@@ -16,7 +16,7 @@ from .segment_tags import ALGORITHM_TYPE, TERMINOLOGY_CHOSEN, read_tag
 _CATEGORY_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGION_CONTEXT = "Anatomic codes - DICOM master list"
 _SEPARATORS = "~^|"  # "|" parts the tags of a segment in .seg.nrrd files
-_TISSUE = ("SCT", "85756007")
+_TISSUE = {("SCT", "85756007"), ("SRT", "T-D0050")}  # the second one in scenes and files of older Slicers
 
 
 def terminology_entry(segment: Segment) -> str:
@@ -67,8 +67,8 @@ def codes_of(target: Any) -> dict[str, Code | None]:
 
 
 def _is_default(codes: dict[str, Code | None]) -> bool:
-    roles = {role: (code.scheme, code.value) for role, code in codes.items() if code is not None}
-    return roles == {"category": _TISSUE, "type": _TISSUE}
+    given = {role: (code.scheme, code.value) for role, code in codes.items() if code is not None}
+    return given.keys() == {"category", "type"} and _TISSUE.issuperset(given.values())
 
 
 def _codes_of_entry(entry: str, segment_name: str) -> dict[str, Code | None]:

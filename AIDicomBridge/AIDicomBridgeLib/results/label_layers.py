@@ -127,7 +127,7 @@ def _with_labels(layer: LabelLayer, dtype: np.dtype) -> np.ndarray:
     of_value = np.zeros(max(layer.values) + 2, dtype)  # the last one stands for all larger values
     for value, segment in zip(layer.values, layer.segments, strict=True):
         of_value[value] = segment.label
-    array = layer.array
+    array = layer.array if layer.array.dtype.kind in "iu" else np.nan_to_num(layer.array)
     if array.dtype.kind != "u" or np.iinfo(array.dtype).max >= len(of_value):
         array = np.clip(array, 0, len(of_value) - 1)
     return of_value[array if array.dtype.kind in "iu" else array.astype(np.int64)]

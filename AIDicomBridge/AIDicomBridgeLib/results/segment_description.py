@@ -110,7 +110,7 @@ def read_segment(item: "Dataset") -> Segment:
     region = _code(region_item)
     return Segment(
         label=int(item.SegmentNumber),
-        name=str(item.SegmentLabel),
+        name=str(item.SegmentLabel) or f"Segment {item.SegmentNumber}",
         category=read_code(item.SegmentedPropertyCategoryCodeSequence[0]),
         type=read_code(type_item),
         type_modifier=_modifier(type_item, "SegmentedPropertyTypeModifierCodeSequence"),

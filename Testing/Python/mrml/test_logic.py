@@ -159,6 +159,14 @@ def test_a_segmentation_without_its_volume_is_refused(logic, ct_files, phantom_m
     assert not (tmp_path / "results").exists()
 
 
+def test_what_is_no_node_is_refused_by_name(logic, ct_files, tmp_path):
+    for wrong in (None, "Segmentation", logic.loadSeries(ct_files)):
+        with pytest.raises(NotFoundError, match="no vtkMRMLSegmentationNode"):
+            logic.exportSegmentation(wrong, tmp_path / "results")
+    with pytest.raises(NotFoundError, match="no vtkMRMLScalarVolumeNode"):
+        logic.segment(None, "ct-tissues")
+
+
 @pytest.fixture
 def archive(ct_files, tmp_path):
     """A real archive on loopback that holds the CT."""

@@ -213,6 +213,14 @@ def test_overlapping_labels_go_to_a_node_and_back_without_a_copy(core, volume_of
         np.testing.assert_array_equal(back.mask(segment), both.mask(segment))
 
 
+def test_a_label_in_two_arrays_makes_no_node(core, volume_of):
+    labels = organ_labels(volume_of())
+    again = np.where(labels.labels == 0, 2, 0).astype(np.uint8)
+    with pytest.raises(EncodingError, match="label 2 is in two arrays"):
+        segmentation_node_from(replace(labels, further_layers=(again,)), core.scene)
+    assert core.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
 def test_a_segment_without_terminology_is_refused_by_name(labels, node):
     add_segment(node, labels, "Blob", np.zeros(labels.labels.shape, np.uint8), codes=False)
     with pytest.raises(EncodingError, match="'Blob' has no terminology"):

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import EncodingError
+from AIDicomBridgeLib.errors import EncodingError, GeometryError
 from AIDicomBridgeLib.results.codes import coded_concept, is_plausible, read_code, same_concept
 from AIDicomBridgeLib.results.equipment import device_uid
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment, count_voxels
 from AIDicomBridgeLib.results.result_series import ResultKind, result_series_description, result_series_number
 from AIDicomBridgeLib.results.source_headers import normalised_headers
 from AIDicomBridgeLib.series.source_series import SourceSeries
+from AIDicomBridgeLib.series.volume import ImageVolume
 from pydicom import Dataset, dcmread
 from segmented import ANATOMY, LEFT, LUNG, PROVENANCE, SEGMENTS, make_labels, make_source, phantom_labels
 from synthetic import body_phantom, make_series, save_series
@@ -29,6 +30,18 @@ def test_labels_of_another_grid_are_refused(tmp_path: Path) -> None:
         LabelVolume(phantom_labels((12, 64, 70)), SEGMENTS, source=source)
 
 
+def test_labels_whose_last_column_lies_beside_that_of_the_source_are_refused(tmp_path: Path) -> None:
+    """By half a voxel, 0.0008 mm a column: no number of the affine differs by more."""
+    source = make_source(tmp_path, np.zeros((2, 2, 512), np.int16))
+    stretched = source.ijk_to_lps @ np.diag([1 + 0.5 / 512, 1, 1, 1])
+    labels = np.ones(source.shape, np.uint8)
+    with pytest.raises(EncodingError, match="not on the grid"):
+        LabelVolume(labels, SEGMENTS[:1], source=source, ijk_to_lps=stretched)
+    volume = ImageVolume(np.zeros(source.shape, np.int16), stretched, source)
+    with pytest.raises(GeometryError, match="not on the same grid"):
+        LabelVolume(labels, SEGMENTS[:1], source=source).refuse_other_grid(volume)
+
+
 def test_voxels_are_counted_by_label() -> None:
     labels = phantom_labels()
     counts = count_voxels(labels)
@@ -39,6 +52,11 @@ def test_voxels_are_counted_by_label() -> None:
 def test_a_code_needs_all_its_parts() -> None:
     with pytest.raises(EncodingError, match="value, scheme and meaning"):
         Code("39607008", "SCT", "")
+
+
+def test_a_segment_without_a_name_is_refused() -> None:
+    with pytest.raises(EncodingError, match="label 3 has no name"):
+        Segment(3, "\x00 ", ANATOMY, LUNG)
 
 
 def test_a_segment_without_a_code_is_refused() -> None:

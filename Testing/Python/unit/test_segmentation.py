@@ -200,6 +200,14 @@ def test_of_several_modifiers_the_side_is_kept_and_incomplete_codes_are_left_out
     assert "AlgorithmFamilyCodeSequence" in second.SegmentationAlgorithmIdentificationSequence[0]
 
 
+def test_a_segment_without_a_label_is_called_by_its_number(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    segmentation = build_segmentation(labels)
+    segmentation.SegmentSequence[1].SegmentLabel = ""
+    back = read_segmentation(segmentation, labels.source)
+    assert [segment.name for segment in back.segments][1] == "Segment 2"
+
+
 def test_rle_is_compressed_and_every_object_gets_new_uids(tmp_path: Path) -> None:
     labels = make_labels(tmp_path)
     first = build_segmentation(labels, encoding="LABELMAP", compression="RLE")
