@@ -133,7 +133,7 @@ def plan_frames(labels: LabelVolume, encoding: str) -> FramePlan:
 def has_content(labels: LabelVolume, encoding: str) -> bool:
     """Return True if a segmentation of that encoding has a voxel that is not 0."""
     if encoding != "FRACTIONAL" or labels.probabilities is None:
-        return any(layer.any() for layer in labels.layers)
+        return not labels.is_empty
     return any(_is_written(plane) for volume in labels.probabilities for plane in volume)
 
 
