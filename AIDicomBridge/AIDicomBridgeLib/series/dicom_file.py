@@ -210,7 +210,7 @@ def raw_text(dataset: "Dataset", name: str) -> str:
     element = element_as_read(dataset, name)
     if element is None:
         return ""
-    if isinstance(element.value, bytes) and element.value.isascii():
+    if isinstance(element.value, bytes) and element.value.isascii() and b"\x1b" not in element.value:
         return element.value.decode("ascii").strip("\0 ")
     return str(dataset.get(name, ""))
 

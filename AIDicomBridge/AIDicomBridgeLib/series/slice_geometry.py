@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadDicomError, GeometryError
-from .dicom_file import decimal, element_as_read, whole_number
+from .dicom_file import decimal, element_as_read, raw_text, whole_number
 from .geometry import plane_numbers
 from .source_slice import SourceSlice
 
@@ -21,12 +21,16 @@ _MOST_ORIENTATIONS = 256  # of one series; who should choose among more?
 
 @dataclass(frozen=True, eq=False)
 class SliceGeometry:
-    """Positions (n, 3), orientations (n, 6), pixel spacings (n, 2) and sizes (n, 2), rows and columns, of slices."""
+    """Positions (n, 3), orientations (n, 6), pixel spacings (n, 2), sizes (n, 2) = rows and columns, of slices.
+
+    ``spaces`` has the Frame of Reference UID of each, (n,).
+    """
 
     positions: np.ndarray
     orientations: np.ndarray
     spacings: np.ndarray
     sizes: np.ndarray
+    spaces: np.ndarray
 
     @classmethod
     def of(cls, slices: Sequence[SourceSlice]) -> "SliceGeometry":
@@ -45,25 +49,33 @@ class SliceGeometry:
         )
         if (spacings <= 0).any():
             raise GeometryError("the pixel spacing is not positive")
-        return cls(positions, orientations, spacings, np.array([_size(piece) for piece in slices]))
+        sizes = np.array([_size(piece) for piece in slices])
+        spaces = np.array([raw_text(piece.header, "FrameOfReferenceUID") for piece in slices])
+        return cls(positions, orientations, spacings, sizes, spaces)
 
     def part(self, indices: Sequence[int]) -> "SliceGeometry":
         """Return that of some slices."""
         at = list(indices)
-        return SliceGeometry(self.positions[at], self.orientations[at], self.spacings[at], self.sizes[at])
+        values = self.positions, self.orientations, self.spacings, self.sizes, self.spaces
+        return SliceGeometry(*(value[at] for value in values))
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """The middle of the orientations of parallel slices, (6,): they differ by rounding."""
+        return (self.orientations.min(axis=0) + self.orientations.max(axis=0)) / 2
 
     @property
     def distances(self) -> np.ndarray:
         """Where parallel slices lie along their normal, (n,) millimetres."""
-        return self.positions @ np.cross(self.orientations[0, :3], self.orientations[0, 3:])
+        return self.positions @ np.cross(self.orientation[:3], self.orientation[3:])
 
     @property
     def planes(self) -> np.ndarray:
         """The number of each slice's plane along the normal, (n,); phases of one place share it."""
-        return plane_numbers(self.positions, self.orientations[0], float(self.spacings.min()))
+        return plane_numbers(self.positions, self.orientation, float(self.spacings.min()))
 
     def parallel(self) -> list[list[int]]:
-        """Return the slices' indices grouped by size, orientation and pixel spacing.
+        """Return the slices' indices grouped by size, orientation, pixel spacing and frame of reference.
 
         Raises
         ------
@@ -72,20 +84,27 @@ class SliceGeometry:
         """
         along_row = self.orientations[:, :3] * (self.spacings[:, 1] * self.sizes[:, 1])[:, None]
         along_column = self.orientations[:, 3:] * (self.spacings[:, 0] * self.sizes[:, 0])[:, None]
+        corners = np.stack([along_row, along_column, along_row + along_column], axis=1)  # seen from the first voxel
         groups: list[list[int]] = []
         left = np.arange(len(self.positions))
         while left.size:
             if len(groups) == _MOST_ORIENTATIONS:
                 raise GeometryError(f"the series holds slices of more than {_MOST_ORIENTATIONS} orientations or sizes")
             first = left[0]
-            apart = np.linalg.norm(along_row[left] - along_row[first], axis=1)
-            apart += np.linalg.norm(along_column[left] - along_column[first], axis=1)
-            same = apart <= _CORNER_TOLERANCE * self.spacings[first].min()
-            same &= (self.sizes[left] == self.sizes[first]).all(axis=1)
-            same[0] = True
-            groups.append(left[same].tolist())
-            left = left[~same]
+            tolerance = _CORNER_TOLERANCE * self.spacings[first].min()
+            alike = (self.sizes[left] == self.sizes[first]).all(axis=1) & (self.spaces[left] == self.spaces[first])
+            near = left[alike & (_apart(corners[left], corners[first]) <= 2 * tolerance)]
+            # Round their middle, so that it makes no difference which of them came first.
+            group = near[_apart(corners[near], np.median(corners[near], axis=0)) <= tolerance]
+            if not group.size:
+                group = near[_apart(corners[near], corners[first]) <= tolerance]
+            groups.append(group.tolist())
+            left = np.setdiff1d(left, group)
         return groups
+
+
+def _apart(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(corners - others, axis=2).max(axis=1)
 
 
 def slice_position(header: "Dataset") -> np.ndarray:

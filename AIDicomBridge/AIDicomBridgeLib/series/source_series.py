@@ -3,17 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import META_BYTES, file_state, raw_text, read_header, whole_number
+from .dicom_file import META_BYTES, element_as_read, file_state, raw_text, read_header, whole_number
 from .frame_ranges import frame_ranges, slices_within
 from .geometry import position_tolerance_mm, spacing_mm
 from .part10 import parse_part10_header
 from .slice_geometry import slice_position
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
+from .stack_attributes import StackAttributes
 from .stacks import choose_stack, find_stacks
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 _SAME_IN_A_SERIES = (
     *("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID"),
-    *("FrameOfReferenceUID", "Modality", "SOPClassUID"),
+    *("Modality", "SOPClassUID"),
 )
+_NOT_CONTRADICTED = ("IssuerOfPatientID", "PatientSex", "AccessionNumber")  # where two of the files have one
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -187,7 +190,43 @@ def read_slices(files: Iterable[Path]) -> list[SourceSlice]:
             advice=VOLUME_SOP_CLASS_NAMES,
         )
     _check_one_series([header for _, header, _ in images])
-    return [piece for item in images for piece in slices_of(*item, states[item[0]])]
+    slices = _with_a_place([piece for item in images for piece in slices_of(*item, states[item[0]])])
+    _check_one_space(slices)
+    return slices
+
+
+def _with_a_place(slices: list[SourceSlice]) -> list[SourceSlice]:
+    """Leave out what lies nowhere in the patient and is no slice by its Image Type: localizers, dose pages, ...
+
+    Others that lack their place are kept, for whoever reads it to refuse them: they may be of the volume.
+    """
+    lost = {index for index, piece in enumerate(slices) if not all(_has(piece, name) for name in _PLACE)}
+    placed = [piece for index, piece in enumerate(slices) if index not in lost]
+    if not lost or not placed:
+        return slices
+    attributes = StackAttributes(slices)
+    types = {attributes.value(index, "ImageType") for index in range(len(slices)) if index not in lost}
+    for index in lost:
+        image_type = attributes.value(index, "ImageType")
+        derived = {"DERIVED", "SECONDARY"} <= {text for _, text in image_type}
+        is_page = derived and not _has(slices[index], "ImagePositionPatient")
+        if image_type in types or not (is_page or attributes.is_localizer(index)):
+            return slices
+    return placed
+
+
+def _has(piece: SourceSlice, name: str) -> bool:
+    element = element_as_read(piece.header, name)
+    return element is not None and bool(element.value)
+
+
+def _check_one_space(slices: list[SourceSlice]) -> None:
+    """Refuse several frames of reference, but for localizers: these are stacks of their own."""
+    spaces = [raw_text(piece.header, "FrameOfReferenceUID") for piece in slices]
+    if len(set(spaces)) > 1:
+        attributes = StackAttributes(slices)
+        if len({space for index, space in enumerate(spaces) if not attributes.is_localizer(index)}) > 1:
+            _refuse_several("FrameOfReferenceUID", slices[0].header)
 
 
 def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple[Path, Dataset, int]]":
@@ -223,15 +262,25 @@ def _hold_the_same(path: Path, other: Path) -> bool:
 def _check_one_series(headers: "list[Dataset]") -> None:
     for name in _SAME_IN_A_SERIES:
         if len({_text(header, name) for header in headers}) > 1:
-            raise ConflictError(
-                f"the files differ in {name}",
-                uid=str(headers[0].SeriesInstanceUID),
-                advice="Give the files of exactly one series.",
-            )
+            _refuse_several(name, headers[0])
+    for name in _NOT_CONTRADICTED:
+        if len({_text(header, name) for header in headers} - {""}) > 1:
+            _refuse_several(name, headers[0])
+
+
+def _refuse_several(name: str, header: "Dataset") -> NoReturn:
+    raise ConflictError(
+        f"the files differ in {name}",
+        uid=str(header.SeriesInstanceUID),
+        advice="Give the files of exactly one series.",
+    )
 
 
 def _text(header: "Dataset", name: str) -> str:
     try:
-        return raw_text(header, name)
+        text = raw_text(header, name)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(f"{name} cannot be read", uid=str(header.SOPInstanceUID)) from error
+    if name == "PatientName":  # empty components at the end are as if they were not there (PS3.5 section 6.2)
+        text = "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
+    return text

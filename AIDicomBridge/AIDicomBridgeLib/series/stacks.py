@@ -53,7 +53,7 @@ class Stack:
             raise GeometryError(self.problem, advice="Ask for a series that holds one acquisition only.")
         ordered = stack_slices(
             self.geometry.positions,
-            self.geometry.orientations,
+            np.broadcast_to(self.geometry.orientation, self.geometry.orientations.shape),
             self.geometry.spacings,
             single_slice_spacing=_slice_thickness(self.slices[0].header),
             allow_irregular=allow_irregular,

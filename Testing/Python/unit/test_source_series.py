@@ -90,6 +90,31 @@ def test_mixed_patients_or_studies_are_refused_without_naming_them(tmp_path: Pat
     assert "SYN-1" not in str(caught.value)
 
 
+@pytest.mark.parametrize("keyword", ["IssuerOfPatientID", "PatientSex", "AccessionNumber"])
+def test_what_only_some_files_say_is_refused_where_they_contradict_each_other(tmp_path: Path, keyword: str) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    for ds, value in zip(datasets, ("F", "", "F", "F"), strict=True):
+        setattr(ds, keyword, value)
+    assert SourceSeries.from_files(save_series(datasets, tmp_path / "some")).shape == (4, 8, 8)
+    setattr(datasets[1], keyword, "M")
+    with pytest.raises(ConflictError, match=keyword):
+        SourceSeries.from_files(save_series(datasets, tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("character_sets", "names"),
+    [
+        (("ISO_IR 192", "ISO_IR 192"), ("Doe^John", "Doe^John^^^")),
+        (("ISO_IR 192", ["", "ISO 2022 IR 87"]), ("Yamada^Tarou=山田^太郎=やまだ^たろう",) * 2),
+    ],
+)
+def test_one_name_written_in_two_ways_is_one_name(tmp_path: Path, character_sets: tuple, names: tuple) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    for k, ds in enumerate(datasets):
+        ds.SpecificCharacterSet, ds.PatientName = character_sets[k % 2], names[k % 2]
+    assert SourceSeries.from_files(save_series(datasets, tmp_path)).shape == (4, 8, 8)
+
+
 def test_one_sop_instance_uid_twice_is_refused(tmp_path: Path) -> None:
     datasets = make_series(body_phantom((4, 8, 8)))
     datasets[1].SOPInstanceUID = datasets[0].SOPInstanceUID

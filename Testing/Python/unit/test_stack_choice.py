@@ -120,6 +120,21 @@ def test_a_slice_on_a_grid_of_its_own_is_no_slice_of_the_volume(tmp_path: Path, 
         SourceSeries.from_files(save_series(datasets, tmp_path))
 
 
+@pytest.mark.parametrize("first", [0, 7, 19])
+def test_rounding_of_the_orientations_makes_no_stacks_whatever_the_order_of_the_uids(
+    tmp_path: Path, first: int
+) -> None:
+    datasets = make_series(np.zeros((20, 512, 8), np.int16), spacing_mm=(3.0, 0.7, 0.7))
+    for k, ds in enumerate(datasets):  # the far corners lie up to 0.04 pixels on either side of the middle
+        ds.ImageOrientationPatient[5] = f"{8e-5 * np.cos(2 * k):.7f}"
+        ds.SOPInstanceUID = f"1.2.{100 + (k - first) % 20}"
+    datasets[4].ImageOrientationPatient[5] = "0.0003"
+    with pytest.raises(GeometryError, match=r"\(19 slices\); 2: .*\(1 slices\)"):
+        SourceSeries.from_files(save_series(datasets, tmp_path / "one"))
+    del datasets[4]
+    assert len(SourceSeries.from_files(save_series(datasets, tmp_path), resample=True).slices) == 19
+
+
 @pytest.mark.parametrize("row", [(1.009, 0.0, 0.0), (0.99995, 0.0095, 0.0)])
 def test_an_orientation_that_is_none_is_refused_and_rounding_is_taken_out(tmp_path: Path, row: tuple) -> None:
     paths = save_series(_slices(6, orientation=(*row, 0.0, 1.0, 0.0)), tmp_path / "wrong")
@@ -147,7 +162,7 @@ def test_a_number_that_only_python_reads_is_refused(tmp_path: Path) -> None:
 
 
 def test_hundreds_of_orientations_and_inseparable_copies_are_refused_at_once(tmp_path: Path) -> None:
-    turned = make_series(np.zeros((300, 2, 2), np.int16), **UIDS)
+    turned = make_series(np.zeros((300, 8, 8), np.int16), **UIDS)
     for k, ds in enumerate(turned):
         angle = k / 50
         ds.ImageOrientationPatient = [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]

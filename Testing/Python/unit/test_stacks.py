@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AIDicomBridgeLib.errors import ConflictError, GeometryError
+from AIDicomBridgeLib.errors import BadDicomError, ConflictError, GeometryError
 from AIDicomBridgeLib.job import Job, run_job
 from AIDicomBridgeLib.results.labels import Code, LabelVolume, Segment
 from AIDicomBridgeLib.results.measurements import measure
@@ -90,16 +90,63 @@ def test_three_planes_of_one_series_are_named(tmp_path: Path) -> None:
     assert SourceSeries.from_files(paths, stack=3).shape == (3, 16, 16)
 
 
-def test_a_localizer_in_the_series_is_left_out(tmp_path: Path) -> None:
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+
+
+def _with_another(image_type: str, *lost: str, orientation: tuple = CORONAL, **attributes: str) -> list[Dataset]:
+    """Return a series and, as its last, an image of another type that lacks some attributes."""
     datasets = make_series(body_phantom(SHAPE))
-    scout = make_series(body_phantom((1, 16, 20)), orientation=CORONAL)[0]
-    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    other = make_series(body_phantom((1, 16, 20)), orientation=orientation, origin=(0.0, 0.0, 400.0))[0]
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        scout[name] = datasets[0][name]
-    paths = save_series([*datasets, scout], tmp_path)
+        setattr(other, name, datasets[0].get(name))  # an element of its own
+    other.ImageType = image_type
+    for name in lost:
+        del other[name]
+    for name, value in attributes.items():
+        setattr(other, name, value)
+    return [*datasets, other]
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER"),
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER", *_PLACE),
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER", "PixelSpacing"),
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER", FrameOfReferenceUID="1.9"),
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER", orientation=AXIAL, FrameOfReferenceUID="1.9"),
+        _with_another(r"ORIGINAL\PRIMARY\LOCALIZER", "FrameOfReferenceUID"),
+        _with_another(r"DERIVED\SECONDARY\OTHER", *_PLACE[:2]),
+        _with_another(r"DERIVED\SECONDARY\OTHER", *_PLACE),
+    ],
+)
+def test_what_is_no_slice_by_its_type_is_left_out(tmp_path: Path, datasets: list[Dataset]) -> None:
+    paths = save_series(datasets, tmp_path)
     source = SourceSeries.from_files(paths)
     assert source.shape == SHAPE
     assert source.ignored_paths == (paths[-1],)
+
+
+@pytest.mark.parametrize(
+    ("datasets", "error", "words"),
+    [
+        (_with_another(r"ORIGINAL\PRIMARY\AXIAL", *_PLACE), BadDicomError, "no usable ImagePositionPatient"),
+        (_with_another(r"DERIVED\SECONDARY\OTHER", "PixelSpacing"), BadDicomError, "no usable PixelSpacing"),
+        (_with_another(r"DERIVED\SECONDARY\OTHER", FrameOfReferenceUID="1.9"), ConflictError, "FrameOfReferenceUID"),
+    ],
+)
+def test_what_may_be_a_slice_is_not_left_out(tmp_path: Path, datasets: list[Dataset], error, words: str) -> None:
+    with pytest.raises(error, match=words):
+        SourceSeries.from_files(save_series(datasets, tmp_path))
+
+
+def test_a_derived_slice_that_lost_its_place_is_not_left_out_of_derived_ones(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom(SHAPE))
+    for ds in datasets:
+        ds.ImageType = r"DERIVED\SECONDARY\MPR"
+    del datasets[-1].ImagePositionPatient  # no gap would show it
+    with pytest.raises(BadDicomError, match="no usable ImagePositionPatient"):
+        SourceSeries.from_files(save_series(datasets, tmp_path))
 
 
 def test_an_equal_copy_is_passed_over_and_another_is_refused(tmp_path: Path) -> None:
