@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ModelError
+from ..inference.channels import channels_of
 from ..inference.memory_plan import MemoryPlan
 from ..progress import CancelToken, Progress, ProgressCallback
 from ..results.labels import LabelVolume
-from ..series.volume import ImageVolume
 from .card import ModelCard
 from .model import Model, Volumes
 
@@ -74,7 +74,7 @@ class JoinedModel(Model):
         if probabilities:
             self.refuse_probabilities()
         beside = self._no_labels(volume).nbytes
-        plans = [part.plan(volume, memory_limit_bytes=_less(memory_limit_bytes, beside)) for part in self._parts]
+        plans = self._plans(volume, _less(memory_limit_bytes, beside))
         most = max(plans, key=lambda plan: (plan.device_bytes, plan.host_bytes))
         return replace(most, host_bytes=max(plan.host_bytes for plan in plans) + beside)
 
@@ -90,8 +90,13 @@ class JoinedModel(Model):
         cancel: CancelToken | None = None,
     ) -> LabelVolume:
         """Return the labels of all parts; see :meth:`Model.segment`. All parts are planned before the first is run."""
-        self.plan(volume, probabilities=probabilities, memory_limit_bytes=memory_limit_bytes)
+        if probabilities:
+            self.refuse_probabilities()
+        for channel in channels_of(volume, self.card.input, self.card.name):
+            self.refuse_unfit(channel, any_body_part=any_body_part)
         labels = self._no_labels(volume)
+        left = _less(memory_limit_bytes, labels.nbytes)
+        counts = [plan.window_count for plan in self._plans(volume, left)]
         found: LabelVolume | None = None
         plans: list[str] = []
         before = 0
@@ -99,9 +104,9 @@ class JoinedModel(Model):
             found = part.segment(
                 volume,
                 any_body_part=any_body_part,
-                memory_limit_bytes=_less(memory_limit_bytes, labels.nbytes),
+                memory_limit_bytes=left,
                 seed=seed,
-                progress=_numbered(progress, number, len(self._parts)),
+                progress=_numbered(progress, number, counts),
                 cancel=cancel,
             )
             inside = found.labels > 0
@@ -120,8 +125,11 @@ class JoinedModel(Model):
         )
         return replace(found, labels=labels, segments=self.card.segments, provenance=provenance)
 
+    def _plans(self, volume: Volumes, limit: int | None) -> list[MemoryPlan]:
+        return [part.plan(volume, memory_limit_bytes=limit) for part in self._parts]
+
     def _no_labels(self, volume: Volumes) -> np.ndarray:
-        shape = (volume if isinstance(volume, ImageVolume) else volume[0]).voxels.shape
+        shape = channels_of(volume, self.card.input, self.card.name)[0].voxels.shape
         return np.zeros(shape, np.uint8 if len(self.card.segments) < 256 else np.uint16)
 
 
@@ -129,12 +137,17 @@ def _less(limit: int | None, count: int) -> int | None:
     return None if limit is None else max(0, limit - count)
 
 
-def _numbered(progress: ProgressCallback | None, number: int, count: int) -> ProgressCallback | None:
-    """Return a callback that says which part it is that is running."""
+def _numbered(progress: ProgressCallback | None, number: int, counts: Sequence[int]) -> ProgressCallback | None:
+    """Return a callback that counts the windows of all parts, and says which of these it is that is running."""
     if progress is None:
         return None
+    reached = before = sum(counts[: number - 1])
 
     def show(event: Progress) -> None:
-        progress(replace(event, message=f"part {number} of {count}, {event.message}"))
+        nonlocal reached
+        if event.unit == "windows":
+            reached = max(reached, before + event.completed)
+        message = f"part {number} of {len(counts)}, {event.message}"
+        progress(replace(event, completed=reached, total=sum(counts), unit="windows", message=message))
 
     return show

@@ -22,6 +22,7 @@ from AIDicomBridgeLib.models.model import Model
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card, nnunet_files
 from AIDicomBridgeLib.models.nnunet_networks import _unet
 from AIDicomBridgeLib.models.resident import ResidentModels
+from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.series.volume import read_volume
 from synthetic import body_phantom, make_series, save_series
 from typer.testing import CliRunner
@@ -192,10 +193,10 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
         part = load_model(f"totalsegmentator-{291 + number}", "cpu", precision="float32", catalogue=catalogue)
         expected[part.segment(volume).labels > 0] = number + 1
         most = max(most, part.plan(volume).host_bytes)
-    seen: list[str] = []
+    seen: list[Progress] = []
 
     model = load_model("totalsegmentator-total", "cpu", precision="float32", catalogue=catalogue)
-    result = model.segment(volume, progress=lambda event: seen.append(event.message))
+    result = model.segment(volume, progress=seen.append)
 
     assert model.plan(volume).host_bytes == most + result.labels.nbytes
     assert len(np.unique(expected)) > 2
@@ -206,7 +207,13 @@ def test_the_five_networks_of_the_total_task_are_one_model(home: Path) -> None:
     assert result.provenance.model == "totalsegmentator-total"
     assert result.provenance.memory_plan.count("windows of") == 2  # four plans are one and the same
     assert "mirrored" not in result.provenance.memory_plan  # as its program runs them
-    assert any(message.startswith("part 5 of 5") for message in seen)
+    assert seen[-1].message.startswith("part 5 of 5")
+    done = [event.completed for event in seen]
+    assert done == sorted(done)  # one count of all windows, which never goes back
+    assert {event.total for event in seen} == {done[-1]}
+    mr = read_volume(save_series(make_series(body_phantom((3, 16, 16)), modality="MR"), home / "MR"))
+    with pytest.raises(ModelError, match="totalsegmentator-total works on CT, not on MR"):
+        model.segment(mr)
     with pytest.raises(ModelError, match=r"joins 5 networks.*its parts: totalsegmentator-291"):
         model.segment(volume, probabilities=True)
     with pytest.raises(MemoryLimitError, match="its leanest, the model needs"):
