@@ -184,7 +184,8 @@ class ValueRule:
         try:
             if element_as_read(header, "ModalityLUTSequence") is not None and header.ModalityLUTSequence:
                 signed = whole_number(header, "PixelRepresentation", 0) != 0
-                return cls._of_table(header.ModalityLUTSequence[0], signed=signed)
+                words = "<u2" if header.original_encoding[1] else ">u2"
+                return cls._of_table(header.ModalityLUTSequence[0], words, signed=signed)
             slope, intercept = real_number(header, "RescaleSlope", 1), real_number(header, "RescaleIntercept", 0)
         except Exception as error:  # empty, or damaged in any way
             raise PixelError("the rescale slope, intercept or modality LUT cannot be used", uid=uid) from error
@@ -200,12 +201,12 @@ class ValueRule:
         return cls(slope, intercept)
 
     @classmethod
-    def _of_table(cls, item: "Dataset", *, signed: bool) -> "ValueRule":
+    def _of_table(cls, item: "Dataset", words: str, *, signed: bool) -> "ValueRule":
         count, first, bits = (int(value) for value in item.LUTDescriptor)
         if signed and first >= 1 << 15:  # the first value has the sign of the pixels, whatever its VR (C.11.1.1.1)
             first -= 1 << 16
         data = item.LUTData
-        table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
+        table = np.frombuffer(data, words) if isinstance(data, bytes) else np.asarray(data)
         if bits not in range(8, 17) or len(table) < (count or 65536):
             raise ValueError("the table is shorter than it says")
         return cls(table=table[: count or 65536].astype(np.int32), first=first)

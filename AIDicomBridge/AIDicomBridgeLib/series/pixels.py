@@ -195,7 +195,7 @@ def _read_native(path: Path, plane: _Plane, voxels: np.ndarray) -> None:
     in_place = voxels.dtype == np.int16 and form.bits_allocated == 16
     cells = voxels.view(np.uint16) if in_place else np.empty((form.rows, form.columns), f"u{form.bits_allocated // 8}")
     with _opened(path, plane, buffering=0) as file:
-        offset, _ = _find_pixel_data(file, plane)
+        offset, _, vr = _find_pixel_data(file, plane)
         file.seek(offset + plane.frame * form.frame_bytes)
         view = memoryview(cells.data).cast("B")
         while view:
@@ -203,8 +203,10 @@ def _read_native(path: Path, plane: _Plane, voxels: np.ndarray) -> None:
             if not count:
                 raise PixelError("the pixel data is truncated", uid=plane.uid, advice="Retrieve the series again.")
             view = view[count:]
-    if not plane.coding.is_little_endian:
-        cells.byteswap(inplace=True)
+    if not plane.coding.is_little_endian and (form.bits_allocated == 16 or vr == b"OW"):
+        if form.frame_bytes % 2:  # frames begin and end within a word
+            raise PixelError("the image has an odd number of 8-bit values in big-endian words", uid=plane.uid)
+        cells.reshape(-1).view(np.uint16).byteswap(inplace=True)  # the first of two values is the lower byte of a word
     plane.write(cells, voxels)
 
 
@@ -213,7 +215,7 @@ def _encoded_frames(path: Path, plane: _Plane) -> Iterator[bytes]:
 
     try:
         with _opened(path, plane) as file:
-            offset, length = _find_pixel_data(file, plane)
+            offset, length, _ = _find_pixel_data(file, plane)
             if length != _UNDEFINED_LENGTH:
                 raise ValueError("not encapsulated")
             file.seek(offset)
@@ -245,8 +247,8 @@ def _opened(path: Path, plane: _Plane, buffering: int = -1) -> Iterator[Any]:
         yield file
 
 
-def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
-    """Return offset and length of the value of Pixel Data, which begins where the header ended."""
+def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int, bytes]:
+    """Return offset, length and VR of the value of Pixel Data, which begins where the header ended."""
     start = plane.piece.pixel_offset
     file.seek(start)
     head = file.read(12)
@@ -254,10 +256,10 @@ def _find_pixel_data(file: BinaryIO, plane: _Plane) -> tuple[int, int]:
     if len(head) < 12 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
     if plane.coding.is_implicit_vr:
-        return start + 8, struct.unpack_from("<L", head, 4)[0]
+        return start + 8, struct.unpack_from("<L", head, 4)[0], b"OW"
     if head[4:6] not in (b"OB", b"OW"):
         raise PixelError("the image has no pixel data of 8 or 16 bits", uid=plane.uid)
-    return start + 12, struct.unpack_from(f"{order}L", head, 8)[0]
+    return start + 12, struct.unpack_from(f"{order}L", head, 8)[0], head[4:6]
 
 
 def _check_native_size(path: Path, planes: list[_Plane]) -> None:
@@ -267,7 +269,7 @@ def _check_native_size(path: Path, planes: list[_Plane]) -> None:
         return
     expected = max(item.frame + 1 for item in planes) * plane.form.frame_bytes
     with _opened(path, plane) as file:
-        offset, length = _find_pixel_data(file, plane)
+        offset, length, _ = _find_pixel_data(file, plane)
         present = os.fstat(file.fileno()).st_size - offset
     if length == _UNDEFINED_LENGTH:
         raise PixelError(f"the pixel data is compressed, although the header says {plane.coding.name}", uid=plane.uid)

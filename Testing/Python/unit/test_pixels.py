@@ -14,6 +14,7 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -108,6 +109,37 @@ def test_cells_of_any_size_sign_and_order(images, read, kind: str, bits: int, si
     np.testing.assert_array_equal(volume.voxels, values)
     assert volume.voxels.dtype == (np.float32 if bits == 16 and not signed else np.int16)
     assert volume.decoder == ("imagecodecs (packbits_decode)" if kind == "RLE" else "uncompressed")
+
+
+def test_8_bit_values_in_big_endian_words_are_in_their_order(images, read) -> None:
+    """The first value is the lower byte of the first word (PS3.5 8.2 and A.3)."""
+    values = _values(8, signed=False)
+    _store(images, values, 8, signed=False)
+    for image, plane in zip(images, values, strict=True):
+        image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        image.PixelData = plane.astype("u1").view("u2").byteswap().tobytes()
+        image["PixelData"].VR = "OW"
+    np.testing.assert_array_equal(read(images).voxels, values)
+    for image in images:
+        image.Rows, image.Columns, image.PixelData = 3, 3, bytes(10)
+    with pytest.raises(PixelError, match="odd number of 8-bit values"):
+        read(images)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_modality_lut_in_words_has_the_order_of_its_file(images, read, syntax: str) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [4, 0, 16], "HU"
+    item["LUTDescriptor"].VR = "US"
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    item.LUTData = np.array([0, 100, 200, 300], f"{order}u2").tobytes()
+    item["LUTData"].VR = "OW"
+    for image in images:
+        image.file_meta.TransferSyntaxUID = syntax
+        image.ModalityLUTSequence, image.PixelRepresentation = [item], 0
+        image.PixelData = np.array([0, 1, 2, 3] * 168, f"{order}u2").tobytes()
+        image["PixelData"].VR = "OW"
+    np.testing.assert_array_equal(read(images).voxels[1].ravel()[:4], [0, 100, 200, 300])
 
 
 @pytest.mark.parametrize("signed", [False, True])
