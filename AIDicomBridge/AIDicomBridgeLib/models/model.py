@@ -14,6 +14,7 @@ from ..inference.memory_plan import MemoryPlan
 from ..inference.postprocessing import clean_up
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..results.labels import LabelVolume, Provenance
+from ..series.pixel_format import rescale_type
 from ..series.regular_grid import labels_on_slices, regular_volume
 from ..series.volume import ImageVolume
 from .card import ModelCard
@@ -23,6 +24,8 @@ from .procedures import ProcedureRun
 if TYPE_CHECKING:
     import torch
 
+# HU_MOD: values of another origin on the scale of Hounsfield units, such as virtual monoenergetic images.
+_HOUNSFIELD_UNITS = ("", "HU", "HU_MOD")
 Volumes = ImageVolume | Sequence[ImageVolume]
 Run = NetworkRun | ProcedureRun
 
@@ -87,7 +90,18 @@ class Model:
             )
 
     def _refuse_unit(self, volume: ImageVolume) -> None:
-        """Raise if PET is in another unit than the network was trained on: the labels would only look like some."""
+        """Raise if the values are in another unit than the network knows: its labels would only look like some.
+
+        Every model for CT takes Hounsfield units.
+        """
+        unit = rescale_type(volume.source.headers[0]) if volume.modality == "CT" else ""
+        if unit not in _HOUNSFIELD_UNITS:
+            raise ModelError(
+                f"the model {self.card.name} works on CT in Hounsfield units, and the series states another unit: "
+                f"Rescale Type {unit[:16]}",
+                uid=volume.source.series_uid,
+                advice="Choose a series of the study whose values are in Hounsfield units (Rescale Type HU).",
+            )
         rules = self.card.input
         if volume.modality != "PT" or rules is None or rules.suv is (volume.suv is not None):
             return

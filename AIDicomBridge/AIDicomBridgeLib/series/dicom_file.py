@@ -40,12 +40,16 @@ def has_dicom_prefix(path: Path) -> bool:
 
 def is_part10_file(path: Path) -> bool:
     """Return True if the file looks like a DICOM instance; a DICOMDIR does not. Raises as :func:`has_dicom_prefix`."""
-    if not has_dicom_prefix(path):
-        return False
+    # One whose class cannot be read claims to be an instance: whoever reads it says what is wrong.
+    return has_dicom_prefix(path) and sop_class_of_file(path) != _MEDIA_STORAGE_DIRECTORY
+
+
+def sop_class_of_file(path: Path) -> str:
+    """Return the SOP Class UID that the file meta information names, whatever the data set is; empty if damaged."""
     try:
-        return parse_part10_header(_head(path, META_BYTES)).sop_class_uid != _MEDIA_STORAGE_DIRECTORY
-    except BadDicomError:  # it claims to be one: whoever reads it says what is wrong
-        return True
+        return parse_part10_header(_head(path, META_BYTES)).sop_class_uid
+    except BadDicomError:
+        return ""
 
 
 def looks_like_dataset(path: Path) -> bool:

@@ -46,7 +46,7 @@ def stack_slices(
     orientations: np.ndarray,
     pixel_spacings: np.ndarray,
     *,
-    single_slice_spacing: float = 1.0,
+    single_slice_spacing: float | None = None,
     allow_irregular: bool = False,
 ) -> SliceStack:
     """Sort slices along their normal and derive the volume's affine.
@@ -60,7 +60,7 @@ def stack_slices(
     pixel_spacings
         (n, 2) Pixel Spacing: between rows (j), then between columns (i), millimetres.
     single_slice_spacing
-        Slice spacing to assume for one slice, millimetres.
+        Slice spacing of a stack of one slice, millimetres; None where nothing tells it.
     allow_irregular
         Accept parallel slices with gaps, of uneven spacing, or shifted within their plane, and name it.
 
@@ -68,7 +68,7 @@ def stack_slices(
     ------
     GeometryError
         The slices are not parallel, differ in pixel spacing, share a position or, unless they may, miss a slice, are
-        unevenly spaced, or are shifted within their plane (gantry tilt).
+        unevenly spaced, or are shifted within their plane (gantry tilt). Or it is one slice of unknown thickness.
     """
     if not (np.isfinite(positions).all() and np.isfinite(orientations).all() and np.isfinite(pixel_spacings).all()):
         raise GeometryError("positions, orientations or pixel spacings are not finite numbers")
@@ -93,9 +93,15 @@ def stack_slices(
 
     distances = positions @ normal
     order = np.argsort(distances, kind="stable")
-    step = normal * single_slice_spacing
     irregularity = ""
-    if len(order) > 1:
+    if len(order) == 1:
+        if single_slice_spacing is None:
+            raise GeometryError(
+                "the only slice does not say how thick it is, so every volume in it would be a guess",
+                advice="Retrieve the series from where its header is complete (SliceThickness).",
+            )
+        step = normal * single_slice_spacing
+    else:
         step = (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
         irregularity = _irregularity(distances[order], step, normal, positions[order], float(pixel_spacings.min()))
     if irregularity and not allow_irregular:

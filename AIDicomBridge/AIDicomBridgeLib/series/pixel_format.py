@@ -135,6 +135,24 @@ class PixelFormat:
         return values
 
 
+def rescale_type(header: "Dataset") -> str:
+    """Return the unit that a header states for its values (Rescale Type, Modality LUT Type; C.11.1.1.2), in capitals.
+
+    Empty where it states none: those of CT are then Hounsfield units.
+
+    Raises
+    ------
+    PixelError
+        It cannot be read.
+    """
+    try:
+        tables = header.get("ModalityLUTSequence") or [header]
+        stated = tables[0].get("ModalityLUTType" if tables[0] is not header else "RescaleType")
+        return str(stated or "").strip().upper()
+    except Exception as error:  # converters raise nearly anything on damaged input
+        raise PixelError("the unit of the values cannot be read", uid=raw_text(header, "SOPInstanceUID")) from error
+
+
 def _photometric(header: "Dataset", uid: str) -> str:
     try:
         return raw_text(header, "PhotometricInterpretation").upper()

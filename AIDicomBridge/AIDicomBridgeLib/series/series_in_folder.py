@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import BadDicomError, NotFoundError
-from .dicom_file import has_dicom_prefix, is_part10_file, looks_like_dataset, raw_text, read_header
-from .source_slice import VOLUME_SOP_CLASSES
+from .dicom_file import has_dicom_prefix, is_part10_file, looks_like_dataset, raw_text
+from .source_slice import VOLUME_SOP_CLASSES, read_image_header
 
 
 def series_in_folder(folder: Path) -> dict[str, list[Path]]:
@@ -26,8 +26,9 @@ def series_in_folder(folder: Path) -> dict[str, list[Path]]:
         if not is_part10_file(path):
             others.append(path)
             continue
-        header, _ = read_header(path)
-        if raw_text(header, "SOPClassUID") in VOLUME_SOP_CLASSES:
+        found = read_image_header(path)
+        header = found[0] if found is not None else None
+        if header is not None and raw_text(header, "SOPClassUID") in VOLUME_SOP_CLASSES:
             by_series.setdefault(raw_text(header, "SeriesInstanceUID"), []).append(path)
     _check_others(others, slices=[path for paths in by_series.values() for path in paths])
     return by_series

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from ..errors import BadDicomError, ConflictError, GeometryError, NotFoundError
-from .dicom_file import META_BYTES, element_as_read, file_state, raw_text, read_header, whole_number
+from .dicom_file import META_BYTES, element_as_read, file_state, raw_text, whole_number
 from .frame_ranges import frame_ranges, slices_within
 from .geometry import position_tolerance_mm, spacing_mm
 from .part10 import parse_part10_header
 from .slice_geometry import slice_position
-from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, slices_of
+from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, read_image_header, slices_of
 from .stack_attributes import StackAttributes
 from .stacks import choose_stack, find_stacks
 
@@ -181,7 +181,8 @@ def read_slices(files: Iterable[Path]) -> list[SourceSlice]:
     """Return the slices in the files of one series, unsorted; raises what :meth:`SourceSeries.from_files` does."""
     files = list(files)
     states = {path: file_state(path) for path in files}  # before they are read: what changes meanwhile is refused
-    found = _without_copies((path, *read_header(path)) for path in files)
+    headers = ((path, read_image_header(path)) for path in files)
+    found = _without_copies((path, *header) for path, header in headers if header is not None)
     images = [item for item in found if raw_text(item[1], "SOPClassUID") in VOLUME_SOP_CLASSES]
     if not images:
         raise NotFoundError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError
-from .dicom_file import element_as_read, raw_text, real_number, tag_of, whole_number
+from .dicom_file import element_as_read, raw_text, read_header, real_number, sop_class_of_file, tag_of, whole_number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -126,6 +126,27 @@ class SourceSlice:
     def sop_instance_uid(self) -> str:
         """SOP Instance UID of the instance."""
         return raw_text(self.header, "SOPInstanceUID")
+
+
+def read_image_header(path: Path) -> "tuple[Dataset, int] | None":
+    """Return what :func:`~.dicom_file.read_header` does, but None for what cannot be read and says that it is no image.
+
+    Reports may be deflated, and palettes and hanging protocols belong to no study. A damaged slice is no such object.
+
+    Raises
+    ------
+    BadDicomError
+        The file cannot be read, and its file meta information names no standard class of other objects.
+    """
+    from pydicom.uid import UID
+
+    try:
+        return read_header(path)
+    except BadDicomError:
+        sop_class = UID(sop_class_of_file(path))
+        if sop_class in VOLUME_SOP_CLASSES or sop_class.type != "SOP Class":
+            raise
+        return None
 
 
 def slices_of(

@@ -117,8 +117,8 @@ def choose_stack(stacks: Sequence[Stack], number: int | None) -> Stack:
     raise GeometryError(f"{what.strip()}: {listed}", advice="Choose one by its number (--stack N; in Python stack=N).")
 
 
-def _slice_thickness(header: "Dataset") -> float:
-    """Return the spacing to assume for a single slice, millimetres."""
+def _slice_thickness(header: "Dataset") -> float | None:
+    """Return how far a single slice reaches along its normal, millimetres; None where it does not say so."""
     for name in ("SpacingBetweenSlices", "SliceThickness"):
         try:
             value = float(header.get(name) or 0)
@@ -126,4 +126,4 @@ def _slice_thickness(header: "Dataset") -> float:
             continue
         if np.isfinite(value) and 0 < value < 1e6:
             return value
-    return 1.0
+    return None

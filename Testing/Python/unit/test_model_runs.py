@@ -14,6 +14,7 @@ from AIDicomBridgeLib.inference.rules import InputRules, IntensityStep
 from AIDicomBridgeLib.models.card import WeightsFile
 from AIDicomBridgeLib.models.weights import WeightsFolder
 from AIDicomBridgeLib.series.volume import read_volume
+from pydicom import Dataset
 from synthetic import body_phantom, make_series, save_series
 from toy_card import own_card
 
@@ -36,6 +37,26 @@ def test_a_model_refuses_a_modality_that_its_card_does_not_name(tmp_path: Path) 
     volume = read_volume(save_series(make_series(body_phantom((3, 8, 8)), modality="MR"), tmp_path))
     with pytest.raises(ModelError, match="works on CT, not on MR"):
         load_model("ct-tissues").segment(volume)
+
+
+@pytest.mark.parametrize("unit", ["Z_EFF", "US", "OD", "HU", "hu ", "HU_MOD", ""])
+@pytest.mark.parametrize("stated_by", ["rescale", "table"])
+def test_a_model_for_ct_takes_hounsfield_units_only(tmp_path: Path, unit: str, stated_by: str) -> None:
+    images = make_series(body_phantom((3, 8, 8)))
+    for image in images:
+        if stated_by == "rescale":
+            image.RescaleType = unit
+        else:
+            del image.RescaleSlope, image.RescaleIntercept, image.RescaleType
+            table = image.add_new("ModalityLUTSequence", "SQ", [Dataset()]) or image.ModalityLUTSequence[0]
+            table.LUTDescriptor, table.ModalityLUTType, table.LUTData = [2, 0, 16], unit, [0, 1]
+            table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
+    volume, model = read_volume(save_series(images, tmp_path)), load_model("ct-tissues")
+    if unit in ("Z_EFF", "US", "OD"):
+        with pytest.raises(ModelError, match=f"another unit: Rescale Type {unit}"):
+            model.segment(volume)
+    else:
+        assert model.segment(volume).labels.shape == volume.voxels.shape
 
 
 def test_a_model_refuses_another_body_part_unless_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import read_volume
 from pydicom import DataElement, Dataset
 from pydicom.fileset import FileSet
+from pydicom.uid import BasicTextSRStorage, ColorPaletteStorage, DeflatedExplicitVRLittleEndian
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_series, save_series
 
 
@@ -75,6 +76,17 @@ def test_irregular_stacks_are_refused_with_their_reason(tmp_path: Path, spoil, w
     with pytest.raises(GeometryError, match=words) as caught:
         SourceSeries.from_files(save_series(datasets, tmp_path))
     assert caught.value.uid == datasets[0].SeriesInstanceUID
+
+
+@pytest.mark.parametrize("thickness", ["", "0"])
+def test_one_slice_of_unknown_thickness_is_refused(tmp_path: Path, thickness: str) -> None:
+    """All its volumes would be of a guessed thickness."""
+    (dataset,) = make_series(body_phantom((1, 8, 8)))
+    dataset.SliceThickness = thickness
+    with pytest.raises(GeometryError, match="how thick"):
+        SourceSeries.from_files(save_series([dataset], tmp_path))
+    dataset.SpacingBetweenSlices = "2.5"
+    assert SourceSeries.from_files(save_series([dataset], tmp_path)).spacing_mm[0] == 2.5
 
 
 @pytest.mark.parametrize(
@@ -192,6 +204,37 @@ def test_what_never_was_a_slice_may_lie_beside_them(tmp_path: Path, name: str) -
     (tmp_path / "papers" / "README").write_text("no image")
 
     np.testing.assert_array_equal(read_volume(tmp_path).voxels, voxels)
+
+
+def _deflated_report(dataset: Dataset) -> None:
+    dataset.SOPClassUID = BasicTextSRStorage
+    del dataset.PixelData
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+def _palette(dataset: Dataset) -> None:
+    dataset.SOPClassUID = ColorPaletteStorage
+    del dataset.PixelData, dataset.StudyInstanceUID, dataset.SeriesInstanceUID
+
+
+@pytest.mark.parametrize("make", [_deflated_report, _palette])
+def test_objects_that_say_they_are_no_images_need_not_be_readable(tmp_path: Path, make) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    make(datasets[3])
+    paths = save_series(datasets, tmp_path)
+    assert read_volume(tmp_path).voxels.shape == (3, 8, 8)
+    assert SourceSeries.from_files(paths).ignored_paths == (paths[3],)
+    with pytest.raises(NotFoundError, match="no image series"):
+        SourceSeries.from_files(paths[3:])
+
+
+def test_a_slice_that_cannot_be_read_is_no_such_object(tmp_path: Path) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    del datasets[3].StudyInstanceUID
+    paths = save_series(datasets, tmp_path)
+    for read in (lambda: read_volume(tmp_path), lambda: SourceSeries.from_files(paths)):
+        with pytest.raises(BadDicomError, match="StudyInstanceUID"):
+            read()
 
 
 def test_the_table_of_contents_of_a_cd_is_passed_over(tmp_path: Path) -> None:
