@@ -51,8 +51,7 @@ def label_lungs(
     small = give_small_regions_away(small, cancel=cancel)
     labels = np.zeros(turn.apply(volume.voxels).shape, np.uint8)
     for k, box in enumerate(boxes):
-        rows, columns = (_nearest(_SIZE, part.stop - part.start) for part in box)
-        labels[k][box] = small[k][rows][:, columns]
+        labels[k][box] = _nearest(small[k], labels[k][box].shape)
     return np.ascontiguousarray(turn.invert(labels))
 
 
@@ -76,8 +75,7 @@ def body_box(plane: np.ndarray) -> Box:
     """Return the box of the body in an axial slice (HU), found on a coarse grid; the whole slice if there is none."""
     import SimpleITK as sitk
 
-    rows, columns = (_nearest(size, _COARSE) for size in plane.shape)
-    mask = sitk.GetImageFromArray((plane[rows][:, columns] > _BODY_FROM_HU).astype(np.uint8))
+    mask = sitk.GetImageFromArray((_nearest(plane, (_COARSE, _COARSE)) > _BODY_FROM_HU).astype(np.uint8))
     mask = _eroded(sitk.BinaryDilate(mask, [1, 1], sitk.sitkCross, 0, 1), 1)  # closing
     # The background is joined by corners too: a hole is only what even so does not reach the border.
     around = sitk.ConstantPad(mask == 0, [1, 1], [1, 1], 1)
@@ -91,8 +89,7 @@ def body_box(plane: np.ndarray) -> Box:
         for _ in range(2):
             body = sitk.BinaryDilate(body, [1, 1], sitk.sitkCross, 0, 1)
         found = sitk.GetArrayFromImage(body)
-    back_rows, back_columns = (_nearest(_COARSE, size) for size in plane.shape)
-    full = np.ascontiguousarray(found[back_rows][:, back_columns]).astype(np.uint8)
+    full = np.ascontiguousarray(_nearest(found, plane.shape)).astype(np.uint8)
     if not full.any():
         return slice(0, plane.shape[0]), slice(0, plane.shape[1])
     # Should scaling have parted it: the object that comes first in reading order.
@@ -115,10 +112,17 @@ def resized(plane: np.ndarray, size: int) -> np.ndarray:
     return np.rint(values) if plane.dtype.kind in "iu" else values
 
 
-def _nearest(count: int, size: int) -> np.ndarray:
-    """Return which of ``count`` samples each of ``size`` takes, first and last kept in place."""
-    place = np.arange(size) * ((count - 1) / (size - 1)) if size > 1 else np.zeros(1)
-    return np.floor(place + 0.5).astype(int)
+def _nearest(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a slice on other rows and columns, each the nearest of its own, first and last kept in place: a copy.
+
+    Of some sizes the last is 0. lungmask loses it where the place rounds to beyond the slice, and labels are to be its.
+    """
+    for axis, size in enumerate(shape):
+        last = plane.shape[axis] - 1
+        place = np.arange(size) * (last / (size - 1)) if size > 1 else np.zeros(1)
+        plane = plane.take(np.floor(place + 0.5).astype(int), axis)
+        plane[(slice(None),) * axis + (place > last,)] = 0
+    return plane
 
 
 def _eroded(mask: "sitk.Image", times: int) -> "sitk.Image":
