@@ -128,8 +128,9 @@ def z_score(tensor: "torch.Tensor", inside: "torch.Tensor | None" = None) -> "to
     count = sum(int(mask.sum()) for _, mask in planes)
     if not count:
         return tensor
-    mean = sum(float(plane[mask].double().sum()) for plane, mask in planes) / count
-    variance = sum(float((plane[mask].double() - mean).square_().sum()) for plane, mask in planes) / count
+    # float32 within a plane, as Apple's GPUs have no other; Python's 64 bits over the planes.
+    mean = sum(float(plane[mask].sum()) for plane, mask in planes) / count
+    variance = sum(float((plane[mask] - mean).square_().sum()) for plane, mask in planes) / count
     spread = max(variance**0.5, 1e-8)
     for plane, mask in planes:
         plane[mask] = (plane[mask] - mean) / spread

@@ -93,6 +93,18 @@ def test_intensity_rules(step: IntensityStep, expected: list[float]) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_z_score_needs_no_numbers_that_apples_gpus_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> None:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(torch.Tensor, "double", lacking)
+    values = torch.arange(1.0, 25.0).reshape(1, 2, 3, 4)
+    values[0, 0] += 30000  # the digits of float32 suffice
+    found = normalise(values.clone(), (IntensityStep("z-score", nonzero_only=True),), ["MR"])
+    exact = values.numpy().astype(np.float64)
+    np.testing.assert_allclose(found, (exact - exact.mean()) / exact.std(), atol=1e-5)
+
+
 def test_channels_are_normalised_each_by_itself() -> None:
     first = torch.tensor([-200.0, 0.0, 50.0, 300.0])
     steps = (IntensityStep("min-max", channels=(0,)), IntensityStep("window", 0, 100, channels=(1,)))
