@@ -1,7 +1,7 @@
 """A MONAI bundle as a model: its metadata and what its inference configuration says, and its TorchScript network.
 
-The configuration is read as data. A bundle with a plain checkpoint only is run if its network is one of a few of
-MONAI's own, which must then be installed.
+The configuration is read as data. Where nobody has agreed to the TorchScript, or there is none, a plain checkpoint is
+run if its network is one of a few of MONAI's own, which must then be installed.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DependencyError, ModelError
+from ..errors import DependencyError, ModelError, WeightsError
 from ..inference.member import Member
 from .anatomy import segment_of
 from .bundle_config import BundleFiles, Configuration
@@ -100,18 +100,28 @@ def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> tuple[Mem
     Raises
     ------
     ConsentError
-        The network is TorchScript, and the user has not agreed to it; nothing of it was run.
+        The network is TorchScript, the user has not agreed to it, and no plain weights can stand for it; nothing of it
+        was run.
     ModelError, WeightsError
         There is no network that can be used.
     """
     if card.folder is None:
         raise ModelError(f"the model {card.name} is no bundle")
     files = BundleFiles(card.folder)
-    if files.has(SCRIPT):
-        content = files.read(SCRIPT)
-        sha256 = hashlib.sha256(content).hexdigest()
-        consents.refuse_without(sha256, card.name, asked_as)
-        return load_torchscript(content), sha256
+    script = files.read(SCRIPT) if files.has(SCRIPT) else b""
+    if script and (consents.has(_sha256(script)) or not files.has(CHECKPOINT)):
+        consents.refuse_without(_sha256(script), card.name, asked_as)
+        return load_torchscript(script), _sha256(script)
+    try:
+        return _plain_network(files)
+    except (ModelError, WeightsError, DependencyError):
+        if script:  # what is left then
+            consents.refuse_without(_sha256(script), card.name, asked_as)
+        raise
+
+
+def _plain_network(files: BundleFiles) -> tuple[Member, str]:
+    """Return the network of the bundle's checkpoint, made by MONAI, and the checkpoint's SHA-256."""
     content = files.read(CHECKPOINT)
     tensors = read_checkpoint(content)
     network = _known_network(Configuration(files.table(_configuration_file(files))))

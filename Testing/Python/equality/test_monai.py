@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from AIDicomBridgeLib import load_model
+from AIDicomBridgeLib.errors import ConsentError
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.label_rows import LabelRows
 from AIDicomBridgeLib.inference.memory_plan import MemoryPlan
@@ -92,3 +93,24 @@ def test_a_2d_bundle_sees_the_slices_that_it_sees_in_monai(tmp_path: Path, axcod
 
     assert float((found == expected).mean()) >= 0.9999
     assert len(np.unique(found)) == 3
+
+
+def test_plain_weights_beside_a_program_need_no_consent(tmp_path: Path):
+    from monai.networks.nets import UNet
+
+    shape = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
+    torch.manual_seed(1)
+    network = UNet(**shape).eval()
+    defined = {"_target_": "UNet", **shape}
+    folder = write_bundle(tmp_path / "bundle", inferer={"_target_": "SimpleInferer"}, network_def=defined)
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    voxels = np.random.default_rng(1).integers(-9, 9, (8, 8, 8), np.int16)
+    volume = read_volume(save_series(make_series(voxels), tmp_path / "series"))
+    image = torch.from_numpy(volume.voxels.transpose(2, 1, 0).copy()).float()[None, None]
+    with torch.inference_mode():
+        expected = network(image)[0].argmax(0).numpy().transpose(2, 1, 0)
+    model = load_model(folder, "cpu", precision="float32", consents=Consents(tmp_path / "consents.json"))
+    assert float((model.segment(volume, any_body_part=True).labels == expected).mean()) >= 0.999
+    torch.save({}, folder / "models" / "model.pt")  # what cannot be used: the program is what is left
+    with pytest.raises(ConsentError):
+        load_model(folder, "cpu", consents=Consents(tmp_path / "consents.json"))
