@@ -12,6 +12,7 @@ from .dicom_file import META_BYTES, element_as_read, file_state, raw_text, whole
 from .frame_ranges import frame_ranges, slices_within
 from .geometry import position_tolerance_mm, spacing_mm
 from .part10 import parse_part10_header
+from .pixels import read_voxels
 from .slice_geometry import slice_position
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, read_image_header, slices_of
 from .stack_attributes import StackAttributes
@@ -27,6 +28,7 @@ _SAME_IN_A_SERIES = (
 _NOT_CONTRADICTED = ("IssuerOfPatientID", "PatientSex", "AccessionNumber")  # where two of the files have one
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _CHUNK_BYTES = 1 << 20
+_Found = tuple[Path, "Dataset", int]  # a file, its header, and where its pixel data begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,21 +232,15 @@ def _check_one_space(slices: list[SourceSlice]) -> None:
             _refuse_several("FrameOfReferenceUID", slices[0].header)
 
 
-def _without_copies(found: "Iterable[tuple[Path, Dataset, int]]") -> "list[tuple[Path, Dataset, int]]":
+def _without_copies(found: "Iterable[_Found]") -> "list[_Found]":
     """Return the instances, each once; refuse two with one SOP Instance UID whose data sets differ."""
-    first: dict[str, Path] = {}
-    kept = []
-    for path, header, pixel_offset in found:
-        uid = raw_text(header, "SOPInstanceUID")
-        if first.setdefault(uid, path) is path:
-            kept.append((path, header, pixel_offset))
-        elif not _hold_the_same(path, first[uid]):
-            raise ConflictError(
-                "two files share one SOP Instance UID and differ",
-                uid=uid,
-                advice="One of them was altered; retrieve the series again.",
-            )
-    return kept
+    first: dict[str, _Found] = {}
+    for item in found:
+        uid = raw_text(item[1], "SOPInstanceUID")
+        kept = first.setdefault(uid, item)
+        if kept is not item and not _hold_the_same(kept[0], item[0]):
+            _refuse_another_image(kept, item)
+    return list(first.values())
 
 
 def _hold_the_same(path: Path, other: Path) -> bool:
@@ -258,6 +254,26 @@ def _hold_the_same(path: Path, other: Path) -> bool:
                 return False
             if not chunks[0]:
                 return True
+
+
+def _refuse_another_image(one: "_Found", other: "_Found") -> None:
+    """Refuse two files that do not hold one image, each in a transfer syntax of its own: equal headers and voxels."""
+    altered = ConflictError(
+        "two files share one SOP Instance UID and differ",
+        uid=raw_text(one[1], "SOPInstanceUID"),
+        advice="One of them was altered; retrieve the series again.",
+    )
+    if raw_text(one[1], "SOPClassUID") not in VOLUME_SOP_CLASSES:
+        raise altered
+    try:
+        same = one[1] == other[1]
+        if same:
+            first, second = (read_voxels(list(slices_of(*item)))[0] for item in (one, other))
+            same = np.array_equal(first, second)
+    except Exception as error:  # converters raise nearly anything; what cannot be compared passes for altered
+        raise altered from error
+    if not same:
+        raise altered
 
 
 def _check_one_series(headers: "list[Dataset]") -> None:

@@ -14,7 +14,8 @@ from AIDicomBridgeLib.series.offered_stacks import offered_stacks
 from AIDicomBridgeLib.series.regular_grid import labels_between_slices, labels_on_slices, regular_volume
 from AIDicomBridgeLib.series.source_series import SourceSeries
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 from synthetic import AXIAL, CORONAL, OBLIQUE, SAGITTAL, body_phantom, make_enhanced, make_series, save_series
 
 SHAPE = (6, 16, 20)
@@ -161,6 +162,28 @@ def test_an_equal_copy_is_passed_over_and_another_is_refused(tmp_path: Path) -> 
     copy.write_bytes(content[:-1] + b"\7")
     with pytest.raises(ConflictError, match="share one SOP Instance UID and differ"):
         SourceSeries.from_files([*paths, copy])
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, ImplicitVRLittleEndian])
+def test_a_copy_in_another_transfer_syntax_is_passed_over_if_its_image_is_the_same(tmp_path: Path, syntax: str) -> None:
+    datasets = make_series(body_phantom(SHAPE))
+    paths = save_series(datasets, tmp_path)
+
+    def add_copy(**attributes: object) -> list[Path]:
+        copy = dcmread(paths[2])
+        for name, value in attributes.items():
+            setattr(copy, name, value)
+        if syntax == RLELossless:
+            copy.compress(RLELossless, generate_instance_uid=False)
+        else:
+            copy.file_meta.TransferSyntaxUID = syntax
+        copy.save_as(tmp_path / "copy.dcm", implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+        return [*paths, tmp_path / "copy.dcm"]
+
+    assert SourceSeries.from_files(add_copy()).shape == SHAPE
+    for altered in ({"PixelData": datasets[2].PixelData[:-1] + b"\7"}, {"RescaleSlope": "2"}, {"PatientSex": "F"}):
+        with pytest.raises(ConflictError, match="share one SOP Instance UID and differ"):
+            SourceSeries.from_files(add_copy(**altered))
 
 
 # Irregular stacks
