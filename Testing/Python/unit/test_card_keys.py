@@ -11,7 +11,8 @@ from AIDicomBridgeLib.models.anatomy import SHIPPED
 def test_every_key_of_a_card_is_explained() -> None:
     source = Path(card_file.__file__).read_text(encoding="utf-8")
     asked = re.findall(
-        r'(?:\.(?:get|get_list|number|choice|table|tables|optional_table)|_optional_code)\((?:table, )?"(\w+)"', source
+        r'(?:\.(?:get|get_list|number|choice|tables?|optional|optional_table)|_optional_code)\((?:table, )?"(\w+)"',
+        source,
     )
     keys = {*asked, *(name for names in INTENSITY_RULES.values() for name in names)}
     page = (SHIPPED / "CARDS.md").read_text(encoding="utf-8")
