@@ -12,6 +12,7 @@ from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.consent import Consents
 from ..models.loading import find_card, programs_of
+from ..models.own_models import OwnModels
 from ..models.weights import WeightsFolder
 from .command import JsonOption, running
 
@@ -26,7 +27,8 @@ def list_models(as_json: JsonOption = False) -> None:
     """List the models, what they work on, and whether their weights are on this machine."""
     with running("models list", as_json) as command:
         weights = WeightsFolder.default()
-        cards = list(Catalogue.load().values())
+        catalogue = Catalogue.load()
+        cards = list(catalogue.values())
         command.answer["models"] = [
             {
                 "name": card.name,
@@ -49,6 +51,9 @@ def list_models(as_json: JsonOption = False) -> None:
             for card in cards
         ]
         command.show_table(("Name", "Version", "Modality", "What it does", "Weights"), rows)
+        command.answer["unusable"] = catalogue.unusable
+        for path, reason in catalogue.unusable.items():
+            command.say(f"Not usable: {path}: {reason}.")
 
 
 @app.command("show")
@@ -125,10 +130,29 @@ def verify(
             raise failures[0]
 
 
+@app.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(help="A card (*.toml), an nnU-Net result folder, or a MONAI bundle.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Add an own model to the list: every command and Slicer's panel then know it by its name."""
+    with running("models add", as_json) as command:
+        card = OwnModels.default().add(path, taken=Catalogue.load().names())
+        command.answer["name"] = card.name
+        command.say(f"The model is known as {card.name} now; its files stay where they are.")
+
+
 @app.command("remove")
-def remove(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Remove a model's weights from this machine."""
+def remove(
+    name: Annotated[str, typer.Argument(help="A model's name; of an own one that moved away, its path.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a model's weights from this machine; an own model is taken off the list, and its files stay."""
     with running("models remove", as_json) as command:
+        if OwnModels.default().forget(name):
+            command.answer["bytes"] = 0
+            command.say(f"{name} is off the list of own models; its files are where they were.")
+            return
         freed = WeightsFolder.default().remove(find_card(name))
         command.answer["bytes"] = freed
         command.say(f"The weights of {name} are removed; {freed / 1e6:.1f} MB are free.")

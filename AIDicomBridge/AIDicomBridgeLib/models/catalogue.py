@@ -1,32 +1,43 @@
-"""The models that can be asked for by name: the shipped cards, and the user's own folders of cards."""
+"""The models that can be asked for by name: the shipped cards, the user's own, and TotalSegmentator's."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import DependencyError, ModelError
 from .anatomy import SHIPPED
 from .card import ModelCard
+from .own_models import OwnModels
 from .totalsegmentator import totalsegmentator_cards
 
 SHIPPED_CARDS = SHIPPED
 
 
 class Catalogue(Mapping[str, ModelCard]):
-    """Model cards by name."""
+    """Model cards by name.
 
-    def __init__(self, cards: Mapping[str, ModelCard]) -> None:
+    Attributes
+    ----------
+    unusable
+        The paths of own models that cannot be used, and why.
+    """
+
+    def __init__(self, cards: Mapping[str, ModelCard], unusable: Mapping[str, str] | None = None) -> None:
         self._cards = dict(cards)
+        self.unusable = dict(unusable or {})
 
     @classmethod
-    def load(cls, *folders: Path | str) -> "Catalogue":
+    def load(cls, *folders: Path | str, own: OwnModels | None = None) -> "Catalogue":
         """Read the shipped cards, then every ``*.toml`` of the given folders; a later card replaces its namesake.
 
-        What TotalSegmentator has downloaded on this machine is found too.
+        Then come the models that the person has added (``own``, the person's list where not given) and what
+        TotalSegmentator has downloaded on this machine; neither replaces anything.
 
         Raises
         ------
         ModelError
             A folder does not exist or a card is invalid.
+        FolderError
+            The list of own models cannot be read.
         """
         cards: dict[str, ModelCard] = {}
         for folder in (SHIPPED_CARDS, *map(Path, folders)):
@@ -35,9 +46,13 @@ class Catalogue(Mapping[str, ModelCard]):
             for path in sorted(folder.glob("*.toml")):
                 card = ModelCard.from_file(path)
                 cards[card.name] = card
-        for card in totalsegmentator_cards():
+        try:
+            added, unusable = (own or OwnModels.default()).cards()
+        except DependencyError:  # without platformdirs nothing of the person's own can be known yet
+            added, unusable = {}, {}
+        for card in (*added.values(), *totalsegmentator_cards()):
             cards.setdefault(card.name, card)
-        return cls(cards)
+        return cls(cards, unusable)
 
     def names(self) -> list[str]:
         """Return the names, sorted."""

@@ -1,13 +1,11 @@
 """Model files that are programs: which of them may run, and how a person agrees to one."""
 
-import json
-import os
 import shlex
-import tempfile
 from pathlib import Path
 
-from ..errors import ConsentError, FolderError
+from ..errors import ConsentError
 from ..user_folder import user_folder
+from .kept_file import read_kept, write_kept
 
 
 class Consents:
@@ -42,17 +40,7 @@ class Consents:
         FolderError
             The file cannot be written.
         """
-        known = self._read() | {sha256: name}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(dir=self.path.parent, prefix=".consents-")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(known, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(part).replace(self.path)
-        except OSError as error:
-            raise FolderError(f"the consent cannot be written to {self.path.parent}: {error.strerror}") from error
+        write_kept(self.path, self._read() | {sha256: name}, "the consents")
 
     def refuse_without(self, sha256: str, name: str, asked_as: str) -> None:
         """Raise :class:`ConsentError` if the person has not agreed to the file with that SHA-256.
@@ -67,12 +55,5 @@ class Consents:
             )
 
     def _read(self) -> dict[str, str]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise FolderError(
-                f"the consents in {self.path} cannot be read", advice="Repair or remove the file."
-            ) from error
-        return content if isinstance(content, dict) else {}
+        content: dict[str, str] = read_kept(self.path, dict, "the consents")
+        return content

@@ -16,8 +16,9 @@ from .joined import JoinedModel
 from .lungmask_unet import build_lungmask
 from .meshnet import build_meshnet
 from .model import Model
-from .monai_bundle import bundle_files, bundle_program, is_monai_bundle, load_bundle, monai_card
-from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_card, nnunet_files
+from .model_paths import card_at, folder_card
+from .monai_bundle import bundle_files, bundle_program, load_bundle
+from .nnunet_folder import is_nnunet_folder, load_nnunet, nnunet_files
 from .onnx_network import load_onnx, onnx_device
 from .state_dicts import read_checkpoint, read_safetensors
 from .torch_export import load_export
@@ -128,10 +129,8 @@ def find_card(name_or_card_or_path: str | ModelCard | Path, catalogue: Catalogue
     if isinstance(name_or_card_or_path, ModelCard):
         return name_or_card_or_path
     path, text = Path(name_or_card_or_path), str(name_or_card_or_path)
-    if text.endswith(".toml"):
-        return ModelCard.from_file(path)
-    if text.endswith(".zip"):
-        return folder_card(path)
+    if text.endswith((".toml", ".zip")):
+        return card_at(path)
     known = catalogue or Catalogue.load()
     # A plain name is a model's also where a folder of that name, an output perhaps, lies in the working directory.
     if text not in known:
@@ -157,30 +156,6 @@ def _refuse_path(path: Path) -> None:
         raise ModelError(
             f"there is no file or folder {path}", advice="Is it written right, from the folder you are in?"
         )
-
-
-def folder_card(folder: Path) -> ModelCard:
-    """Return the card of a model that is a folder.
-
-    Raises
-    ------
-    ModelError
-        It is no folder of a known kind.
-    """
-    if folder.is_dir() and is_nnunet_folder(folder):
-        return nnunet_card(folder)
-    if is_monai_bundle(folder):
-        return monai_card(folder)
-    if (folder / "plans.json").is_file():
-        raise ModelError(
-            f"the nnU-Net folder {folder.name} has no dataset.json or no fold_0/checkpoint_final.pth",
-            advice="If another checkpoint is meant, such as checkpoint_best.pth, copy it under that name.",
-        )
-    raise ModelError(
-        f"the {'folder' if folder.is_dir() else 'file'} {folder.name} is no model",
-        advice="An nnU-Net result folder has plans.json, dataset.json and fold_0/checkpoint_final.pth; a MONAI bundle "
-        "has configs/metadata.json.",
-    )
 
 
 def model_files(card: ModelCard, weights_folder: WeightsFolder | None = None) -> list[Path]:

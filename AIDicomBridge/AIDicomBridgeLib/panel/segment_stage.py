@@ -9,10 +9,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import BodyPartError, DependencyError, NotFoundError
+from ..errors import BodyPartError, ConsentError, DependencyError, NotFoundError
 from ..inference.memory_plan import MemoryPlan, format_bytes
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
+from ..models.consent import Consents
+from ..models.loading import programs_of
+from ..models.own_models import OwnModels
 from ..models.weights import WeightsFolder
 from ..mrml.segmentation_node import reference_volume_node, segmentation_node_from
 from ..mrml.slicer_packages import ensure_packages, ensure_torch
@@ -49,21 +52,20 @@ class SegmentStage:
     on_model_chosen
         Called with the model's name when a person chooses another.
     file_dialog
-        That for a file of weights, which was opened last; None before.
+        That for a model or its weights, which was opened last; None before.
     segments
         The list of what came out, or of another segmentation that is chosen.
     """
 
     def __init__(self, ui: Any, runner: TaskRunner, load: LoadStage, sources: SourceFiles) -> None:
         self._ui, self._runner, self._load, self._sources = ui, runner, load, sources
-        self._cards = dict(Catalogue.load())
+        self._cards: dict[str, ModelCard] = {}
         self.on_model_chosen: Callable[[str], None] | None = None
         self.segments = SegmentList(ui.segmentsTable, self._source_of)
         self.file_dialog: Any = None
         self.status = StageStatus("segment", ui.segmentCollapsibleButton.layout(), runner)
         ui.cardLabel.setTextFormat(qt.Qt.PlainText)
-        for name in self._cards:
-            ui.modelComboBox.addItem(name)
+        self._list_models()
         for device in DEVICES:
             ui.deviceComboBox.addItem(device)
         ui.deviceComboBox.setToolTip(_("auto: the GPU if PyTorch sees one, else the CPU."))
@@ -71,6 +73,8 @@ class SegmentStage:
             _("Make surfaces of the segments. Large ones are left to you: the window waits until they are made.")
         )
         ui.modelComboBox.connect("currentIndexChanged(int)", lambda _index: self._model_chosen())
+        ui.addModelButton.connect("clicked()", self._choose_model_file)
+        ui.trustModelButton.connect("clicked()", lambda: runner.start(self._trust_flow()))
         ui.fetchWeightsButton.connect("clicked()", lambda: runner.start(self._fetch_flow()))
         ui.weightsFileButton.connect("clicked()", self._choose_weights_file)
         ui.planButton.connect("clicked()", lambda: runner.start(self._plan_flow()))
@@ -119,6 +123,10 @@ class SegmentStage:
             ui.editSegmentsButton, _("Draw, erase, rename, and choose what a segment is; then come back."), none
         )
         present, sentence = self._weights_state()
+        add_tip = _("Use a model of your own: a card (*.toml), an nnU-Net folder (its plans.json), a MONAI bundle.")
+        set_available(ui.addModelButton, add_tip, busy)
+        trust_tip = _("The model is a program: it can read, change and send whatever you can on this machine.")
+        set_available(ui.trustModelButton, trust_tip, busy)
         unneeded = _("There is nothing to fetch.") if present else ""
         set_available(ui.fetchWeightsButton, _("Download the weights and check their SHA-256."), busy, unneeded)
         file_tip = _("Take the weights, or the package that holds them, from a file: for machines without network.")
@@ -171,7 +179,11 @@ class SegmentStage:
         subject = Subject.of(source.headers[0])  # the worker reads the files again
         suv = self.card.unit_is_suv(source.modality, files.suv) if self.card is not None else files.suv
         what = {"files": replace(files, suv=suv), "run": self._run(), "subject": subject}
-        self._show_plan((yield Call("plan", **what)))
+        try:
+            self._show_plan((yield Call("plan", **what)))
+        except ConsentError:
+            self._ui.trustModelButton.setVisible(True)
+            raise
         # A volume whose voxels are not those of its files any more is refused.
         yield from in_bites(compared_planes(volume_node, (yield Call("read", files=files))))
         return what
@@ -206,6 +218,7 @@ class SegmentStage:
         self._ui.planLabel.setText(_("worked out when the model is run"))
         self._ui.planLabel.setToolTip("")
         self._offer_any_body_part(False)
+        self._ui.trustModelButton.setVisible(False)
 
     def close(self) -> None:
         """Stop watching the segmentation."""
@@ -217,10 +230,45 @@ class SegmentStage:
         self._forget_plan()
         self._runner.notify()
 
+    def _list_models(self) -> None:
+        """List what the catalogue has now, and keep what is chosen."""
+        chosen = self._ui.modelComboBox.currentText
+        self._cards = dict(Catalogue.load())
+        blocked = self._ui.modelComboBox.blockSignals(True)
+        self._ui.modelComboBox.clear()
+        for name in self._cards:
+            self._ui.modelComboBox.addItem(name)
+        self.choose_model(chosen)
+        self._ui.modelComboBox.blockSignals(blocked)
+
+    def _choose_model_file(self) -> None:
+        self._choose_file(_("A model's card, plans.json, metadata.json or bundle"), self._add_flow)
+
+    def _add_flow(self, path: str) -> Flow:
+        with self.status.running(_("Adding the model...")):
+            ensure_packages("platformdirs")
+            card = OwnModels.default().add(Path(path), taken=self._cards)
+            self._list_models()
+        self.choose_model(card.name)
+        self._model_chosen()
+        self.status.say(_("{name} is one of your models now; its files stay where they are.").format(name=card.name))
+        yield from ()
+
+    def _trust_flow(self) -> Flow:
+        with self.status.running(_("Reading the model...")):
+            for sha256, _file in programs_of(self.card):
+                Consents.default().agree(sha256, f"{self.card.name} {self.card.version}")
+        self._ui.trustModelButton.setVisible(False)
+        self.status.say(_("It may run from now on; a changed file asks again."))
+        yield from ()
+
     def _choose_weights_file(self) -> None:
-        self.file_dialog = qt.QFileDialog(self._ui.segmentCollapsibleButton, _("Weights of the model"))
+        self._choose_file(_("Weights of the model"), self._fetch_flow)
+
+    def _choose_file(self, title: str, flow: Callable[[str], Flow]) -> None:
+        self.file_dialog = qt.QFileDialog(self._ui.segmentCollapsibleButton, title)
         self.file_dialog.setFileMode(qt.QFileDialog.ExistingFile)
-        self.file_dialog.connect("fileSelected(QString)", lambda path: self._runner.start(self._fetch_flow(path)))
+        self.file_dialog.connect("fileSelected(QString)", lambda path: self._runner.start(flow(path)))
         self.file_dialog.open()
 
     def _fetch_flow(self, path: str = "") -> Flow:

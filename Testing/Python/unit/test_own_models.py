@@ -25,6 +25,7 @@ from AIDicomBridgeLib.models.resident import ResidentModels
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.series.volume import read_volume
 from synthetic import body_phantom, make_series, save_series
+from toy_card import write_toy_card
 from typer.testing import CliRunner
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
@@ -368,6 +369,37 @@ def test_the_side_of_a_lesion_is_that_of_its_organ() -> None:
     assert (cyst.type.meaning, cyst.type_modifier, cyst.region) == ("Cyst", None, kidney.type)
     assert cyst.region_modifier == kidney.type_modifier
     assert (kidney.type_modifier.meaning, kidney.region) == ("Left", None)
+
+
+def test_an_added_model_is_known_by_its_name(home: Path) -> None:
+    (home / "own").mkdir()
+    card = write_toy_card(home / "own")
+    assert run("models show toy")[0] == 1
+    for _ in range(2):  # once more changes nothing
+        status, said = run(f"models add {card} --json")
+        assert (status, json.loads(said)["name"]) == (0, "toy")
+    folder = result_folder(home)
+    folder_name = nnunet_card(folder).name
+    assert run(f"models add {folder / 'plans.json'}")[0] == 0
+    listed = {row["name"] for row in json.loads(run("models list --json")[1])["models"]}
+    assert {"toy", folder_name, "mindgrab"} <= listed
+    load_model("toy", "cpu").release()
+
+    second = home / "second"
+    second.mkdir()
+    status, said = run(f"models add {write_toy_card(second)}")
+    assert (status, "nother model is called toy" in said) == (1, True)
+
+    card.write_text("name = 3")  # it hides no other model
+    status, said = run("models list")
+    assert status == 0
+    assert re.search(r"Not usable: \S*toy\.toml: toy\.toml needs", said.replace("\n", " "))
+    assert "mindgrab" in said
+    assert run(f"models remove {card}")[0] == 0
+    assert "Not usable" not in run("models list")[1]
+    assert run(f"models remove {folder_name}")[0] == 0
+    assert (folder / "plans.json").is_file()
+    assert folder_name not in Catalogue.load()
 
 
 def test_weights_are_removed_by_command(home: Path) -> None:
