@@ -56,6 +56,7 @@ def find_and_load(shell, archive) -> None:
 def segment(shell) -> object:
     shell.click(shell.ui.segmentButton)
     shell.wait_until(shell.ui.sendButton.isEnabled, SLOW_S, "a segmentation")
+    shell.wait_until(lambda: shell.ui.segmentsTable.rowCount > 0, SLOW_S, "the volumes of its segments")
     picture(shell, "3-segment")
     return shell.ui.segmentationComboBox.currentNode()
 
