@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class DemoScan:
         The model that suits it.
     """
 
-    datasets: "list[Dataset]"
+    datasets: "list[Dataset]" = field(repr=False)
     title: str
     model: str
 

@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ class WorklistRow:
     line: int
     study_uid: str = ""
     series_uid: str = ""
-    accession_number: str = ""
-    patient_id: str = ""
+    accession_number: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
 
 
 def read_worklist(path: Path) -> list[WorklistRow]:

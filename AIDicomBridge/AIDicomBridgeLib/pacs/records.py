@@ -1,7 +1,7 @@
 """What a PACS answers, as frozen records: matches of a query, and the outcome of every transferred instance."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ..errors import IncompleteError, NotFoundError
@@ -9,24 +9,30 @@ from ..errors import IncompleteError, NotFoundError
 
 @dataclass(frozen=True)
 class PatientRecord:
-    """One patient as the peer lists it. Texts are empty and the count None where the peer does not say."""
+    """One patient as the peer lists it. Texts are empty and the count None where the peer does not say.
 
-    patient_id: str
-    patient_name: str = ""
-    patient_birth_date: str = ""
-    patient_sex: str = ""
+    What is printed of one names no patient.
+    """
+
+    patient_id: str = field(repr=False)
+    patient_name: str = field(default="", repr=False)
+    patient_birth_date: str = field(default="", repr=False)
+    patient_sex: str = field(default="", repr=False)
     study_count: int | None = None
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study as the peer lists it. Texts are empty and counts None where the peer does not say."""
+    """One study as the peer lists it. Texts are empty and counts None where the peer does not say.
+
+    What is printed of one names no patient.
+    """
 
     study_uid: str
-    patient_id: str = ""
-    patient_name: str = ""
-    patient_birth_date: str = ""
-    accession_number: str = ""
+    patient_id: str = field(default="", repr=False)
+    patient_name: str = field(default="", repr=False)
+    patient_birth_date: str = field(default="", repr=False)
+    accession_number: str = field(default="", repr=False)
     study_id: str = ""
     study_date: str = ""
     study_time: str = ""

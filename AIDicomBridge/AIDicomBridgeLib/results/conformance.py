@@ -5,7 +5,7 @@ exist, a wrong frame of reference, a volume in millimetres, and a dropped tracki
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,11 +79,11 @@ class Finding:
 class _Known:
     """What a result may refer to."""
 
-    source: "Dataset"
+    source: "Dataset" = field(repr=False)
     classes: dict[str, str]  # SOP Class UID by SOP Instance UID
     series: frozenset[str]
     source_series: str
-    segmentations: "dict[str, Dataset]"
+    segmentations: "dict[str, Dataset]" = field(repr=False)
 
 
 _Report = Callable[[str, str], None]  # path, message

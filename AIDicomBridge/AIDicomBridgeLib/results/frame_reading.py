@@ -1,7 +1,7 @@
 """The frames of a segmentation put together on the grid of its source: label arrays, or fractions."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ class FrameData:
         Bits Allocated: 1, 8 or 16.
     """
 
-    dataset: "Dataset"
+    dataset: "Dataset" = field(repr=False)
     shape: tuple[int, int, int]
     bits: int
     native: np.ndarray | None

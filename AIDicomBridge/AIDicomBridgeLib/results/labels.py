@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import EncodingError, GeometryError
 from ..series.dicom_file import is_uid
-from ..series.source_series import SourceSeries
+from ..series.geometry import spacing_mm
+from ..series.source_series import SourceSeries, grid_in_words
 
 if TYPE_CHECKING:
     from ..series.volume import ImageVolume
@@ -201,6 +202,12 @@ class LabelVolume:
             if not _holds_only(layer, values):
                 unknown = set(label_values(layer)) - set(values) - {0}
                 raise EncodingError(f"the label values {sorted(unknown)} have no segment")
+
+    def __repr__(self) -> str:
+        """Return model, grid and number of segments: one line that names no patient."""
+        model = f"{self.provenance.model} {self.provenance.version}, " if self.provenance else ""
+        count = f"{len(self.segments)} segment{'s' * (len(self.segments) != 1)}"
+        return f"<LabelVolume {model}{grid_in_words(self.labels.shape, spacing_mm(self.ijk_to_lps))}, {count}>"
 
     @property
     def layers(self) -> tuple[np.ndarray, ...]:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class ResultObject:
     """
 
     kind: str
-    dataset: "Dataset"
+    dataset: "Dataset" = field(repr=False)
     path: Path | None = None
 
     def to_dict(self) -> dict[str, str | None]:
@@ -170,7 +170,7 @@ class _Segmentation:
 
     nth: int
     labels: LabelVolume
-    dataset: Any
+    dataset: Any = field(repr=False)
 
 
 def _segmentations(

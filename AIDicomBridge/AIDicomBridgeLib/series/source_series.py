@@ -53,6 +53,10 @@ class SourceSeries:
     ignored_paths: tuple[Path, ...] = ()
     irregularity: str = ""
 
+    def __repr__(self) -> str:
+        """Return modality and grid: one line that names no patient, in notebooks and tracebacks too."""
+        return f"<SourceSeries {self.modality} {grid_in_words(self.shape, self.spacing_mm)}>"
+
     @classmethod
     def from_files(
         cls, paths: Iterable[Path | str], *, stack: int | None = None, resample: bool = False, frames: str = ""
@@ -177,6 +181,11 @@ class SourceSeries:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel spacing (k, j, i), millimetres."""
         return spacing_mm(self.ijk_to_lps)
+
+
+def grid_in_words(shape: tuple[int, ...], spacing: tuple[float, ...]) -> str:
+    """Return a grid in short for people, (k, j, i): ``60x64x72, 3.0x0.8x0.6 mm``."""
+    return f"{'x'.join(map(str, shape))}, {'x'.join(str(round(float(step), 2)) for step in spacing)} mm"
 
 
 def read_slices(files: Iterable[Path]) -> list[SourceSlice]:

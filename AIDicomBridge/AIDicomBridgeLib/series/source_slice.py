@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,8 +115,8 @@ class SourceSlice:
         one. None where nobody noted it.
     """
 
-    path: Path
-    header: "Dataset"
+    path: Path = field(repr=False)  # folders are often called like patients
+    header: "Dataset" = field(repr=False)
     frame_number: int | None = None
     frame_count: int = 1
     pixel_offset: int = 0

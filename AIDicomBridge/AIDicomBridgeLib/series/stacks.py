@@ -44,6 +44,10 @@ class Stack:
     is_localizer: bool
     problem: str = ""
 
+    def __repr__(self) -> str:
+        """Return what a person calls it; its slices hold the patient's data."""
+        return f"<Stack {self.name}, {len(self.slices)} slices>"
+
     def ordered(self, *, allow_irregular: bool) -> SliceStack:
         """Return order and affine of the slices; see :func:`~.geometry.stack_slices`.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConflictError, NotFoundError
+from ..errors import ConflictError, NotFoundError, PixelError
 from ..progress import CancelToken, ProgressCallback
 from .geometry import spacing_mm
+from .pixel_format import rescale_type
 from .pixels import read_voxels
 from .series_in_folder import series_in_folder
-from .source_series import SourceSeries
+from .source_series import SourceSeries, grid_in_words
 from .source_slice import VOLUME_SOP_CLASS_NAMES
 from .suv import SuvFactors, suv_factors
 
@@ -43,6 +44,21 @@ class ImageVolume:
     decoder: str = ""
     suv: SuvFactors | None = None
     resampled: bool = False
+
+    def __repr__(self) -> str:
+        """Return modality, grid and unit: one line that names no patient, in notebooks and tracebacks too."""
+        words = f"{self.modality} {grid_in_words(self.voxels.shape, self.spacing_mm)}".strip()
+        return f"<ImageVolume {words}{self._unit_in_words()}>"
+
+    def _unit_in_words(self) -> str:
+        if self.suv is not None:
+            return ", SUV"
+        try:
+            stated = rescale_type(self.source.headers[0])
+        except PixelError:  # what only shows a volume refuses none
+            return ", unit unreadable"
+        unit = ascii(stated[:16])[1:-1] or ("HU" if self.modality == "CT" else "")
+        return f", {unit}" if unit else ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
