@@ -23,7 +23,7 @@ def panel_text(error: BridgeError) -> str:
         (r"\(--precision float32\)", _("(choose it under 'Advanced' in stage 3)")),
         (r"allow any body part \(--any-body-part\)", _("tick 'Run on this body part all the same'")),
         (r"Use --device auto or --device cpu", _("Choose the device auto or cpu in stage 3")),
-        (r"Fetch them with: aidicombridge models fetch \S+", _("Press 'Fetch weights' in stage 3.")),
+        (r"Fetch them with: aidicombridge models fetch .*", _("Press 'Fetch weights' in stage 3.")),
         (r"aidicombridge models trust .*", _("press 'Trust this model' in stage 3.")),
         (r"Fetch it again with 'aidicombridge models fetch'", _("Press 'Fetch weights' in stage 3 again")),
         (r"give it with --from", _("take it with 'From file...' in stage 3")),

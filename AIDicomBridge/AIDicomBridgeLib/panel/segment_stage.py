@@ -14,7 +14,6 @@ from ..inference.memory_plan import MemoryPlan, format_bytes
 from ..models.card import ModelCard
 from ..models.catalogue import Catalogue
 from ..models.consent import Consents
-from ..models.loading import programs_of
 from ..models.own_models import OwnModels
 from ..models.weights import WeightsFolder
 from ..mrml.segmentation_node import reference_volume_node, segmentation_node_from
@@ -63,6 +62,7 @@ class SegmentStage:
         self.on_model_chosen: Callable[[str], None] | None = None
         self.segments = SegmentList(ui.segmentsTable, self._source_of)
         self.file_dialog: Any = None
+        self._refused = ""
         self.status = StageStatus("segment", ui.segmentCollapsibleButton.layout(), runner)
         ui.cardLabel.setTextFormat(qt.Qt.PlainText)
         self._list_models()
@@ -181,7 +181,8 @@ class SegmentStage:
         what = {"files": replace(files, suv=suv), "run": self._run(), "subject": subject}
         try:
             self._show_plan((yield Call("plan", **what)))
-        except ConsentError:
+        except ConsentError as error:
+            self._refused = str(error)  # which names the SHA-256: only to that file a person can agree
             self._ui.trustModelButton.setVisible(True)
             raise
         # A volume whose voxels are not those of its files any more is refused.
@@ -255,12 +256,18 @@ class SegmentStage:
         yield from ()
 
     def _trust_flow(self) -> Flow:
+        card = self.card
         with self.status.running(_("Reading the model...")):
-            for sha256, _file in programs_of(self.card):
-                Consents.default().agree(sha256, f"{self.card.name} {self.card.version}")
+            if card is None:
+                raise NotFoundError("no model is chosen")
+            programs = yield Call("programs", model=card.name)
+            refused = [sha256 for sha256, _file in programs if sha256 in self._refused]
+            if not refused:
+                raise ConsentError("the model's file is not the one that was refused", advice="Run the model again.")
+            for sha256 in refused:
+                Consents.default().agree(sha256, f"{card.name} {card.version}")
         self._ui.trustModelButton.setVisible(False)
         self.status.say(_("It may run from now on; a changed file asks again."))
-        yield from ()
 
     def _choose_weights_file(self) -> None:
         self._choose_file(_("Weights of the model"), self._fetch_flow)

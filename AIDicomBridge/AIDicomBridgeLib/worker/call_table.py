@@ -20,6 +20,7 @@ CALLS = {
     "plan": "files run subject?",
     "release": "",
     "fetch_weights": "model from_file?",
+    "programs": "model",
     "export": "files layers provenance? folder outputs? profile? endpoint? series_description?",
     "put": "files endpoint outbox_folder",
     "deliver": "endpoint outbox_folder only?",

@@ -8,7 +8,7 @@ from ..delivery.deliver import DeliveryReport, deliver
 from ..delivery.outbox import Delivery, Outbox
 from ..inference.memory_plan import MemoryPlan
 from ..models.card import ModelCard
-from ..models.loading import find_card
+from ..models.loading import find_card, programs_of
 from ..models.model import Model
 from ..models.resident import ResidentModels
 from ..models.weights import WeightsFolder
@@ -127,6 +127,10 @@ class Calls:
     def fetch_weights(self, *, model: ModelName, from_file: Path | None = None) -> Path:
         """Fetch a model's weights, or take them from a file, and return their file."""
         return WeightsFolder.default().fetch(find_card(model), from_file=from_file, progress=self._progress)
+
+    def programs(self, *, model: ModelName) -> list[tuple[str, str]]:
+        """Return the SHA-256 and the name of every program that a model holds."""
+        return programs_of(find_card(model))
 
     def export(
         self,

@@ -43,6 +43,12 @@ def test_an_own_program_is_added_and_runs_once_it_is_trusted(shell, archive, tmp
     assert said.endswith("press 'Trust this model' in stage 3.")
     assert "read, change and send whatever you can" in shell.ui.trustModelButton.toolTip
 
+    right = (tmp_path / "toy.pt").read_bytes()
+    torch.jit.trace(program, torch.zeros(1, 1, 8, 8, 8)).save(tmp_path / "toy.pt")  # another one than was refused
+    shell.click(shell.ui.trustModelButton)
+    shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
+    assert "is not the one that was refused" in shell.ui.segmentStatusLabel.text
+    (tmp_path / "toy.pt").write_bytes(right)
     shell.click(shell.ui.trustModelButton)
     shell.wait_until(lambda: not runner_of(shell).busy, SLOW_S)
     assert not shell.ui.trustModelButton.isVisible()
