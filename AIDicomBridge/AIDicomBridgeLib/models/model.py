@@ -14,7 +14,7 @@ from ..inference.memory_plan import MemoryPlan
 from ..inference.postprocessing import clean_up
 from ..progress import CancelToken, ProgressCallback, check_cancel, report
 from ..results.labels import LabelVolume, Provenance
-from ..series.pixel_format import rescale_type
+from ..series.pixel_format import is_hounsfield, rescale_type
 from ..series.regular_grid import labels_on_slices, regular_volume
 from ..series.volume import ImageVolume
 from .card import ModelCard
@@ -24,8 +24,6 @@ from .procedures import ProcedureRun
 if TYPE_CHECKING:
     import torch
 
-# HU_MOD: values of another origin on the scale of Hounsfield units, such as virtual monoenergetic images.
-_HOUNSFIELD_UNITS = ("", "HU", "HU_MOD")
 Volumes = ImageVolume | Sequence[ImageVolume]
 Run = NetworkRun | ProcedureRun
 
@@ -94,11 +92,11 @@ class Model:
 
         Every model for CT takes Hounsfield units.
         """
-        unit = rescale_type(volume.source.headers[0]) if volume.modality == "CT" else ""
-        if unit not in _HOUNSFIELD_UNITS:
+        header = volume.source.headers[0]
+        if volume.modality == "CT" and not is_hounsfield(header):
             raise ModelError(
                 f"the model {self.card.name} works on CT in Hounsfield units, and the series states another unit: "
-                f"Rescale Type {unit[:16]}",
+                f"Rescale Type {rescale_type(header)[:16]}",
                 uid=volume.source.series_uid,
                 advice="Choose a series of the study whose values are in Hounsfield units (Rescale Type HU).",
             )

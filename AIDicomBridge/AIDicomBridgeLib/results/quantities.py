@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..series.pixel_format import rescale_type
+from ..series.pixel_format import is_hounsfield
 from .labels import Code
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ QUANTITIES = (
 
 def voxel_values(modality: str, header: "Dataset") -> tuple[Code, Code] | None:
     """Return what the voxel values of an image are and their unit; None where the header does not tell."""
-    if modality == "CT" and rescale_type(header) in ("HU", ""):
+    if modality == "CT" and is_hounsfield(header):
         return ATTENUATION, HOUNSFIELD
     if modality == "MR" and not _is_computed_map(header):
         return MR_SIGNAL, NO_UNITS

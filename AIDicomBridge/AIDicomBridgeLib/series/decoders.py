@@ -27,6 +27,8 @@ _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
 _JPEG = (_JPEG_BASELINE, _JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS)
+# What these hold may be exact or not; nothing but the syntax tells it of every stream.
+_LOSSY = (_JPEG_BASELINE, _JPEG_EXTENDED, _JPEG_LS[1], _JPEG_2000[1], _HTJ2K[2])
 _IMAGECODECS = {
     _JPEG_BASELINE: "jpeg8_decode",
     _JPEG_EXTENDED: "jpeg8_decode",
@@ -61,11 +63,16 @@ class Decoder:
     def cells(self, encoded: bytes, syntax: str, form: PixelFormat, uid: str) -> np.ndarray:
         """Return the cells of one frame, (rows, columns).
 
+        Values of a lossy transfer syntax that lie beyond the bits that the header states are clipped to its range. They
+        ring about the values that were compressed, beside sharp edges also about the largest ones; those lay within the
+        range, so its end is the nearest that can have been meant. Those of a lossless one are what was compressed: the
+        header is wrong then, and they are refused, here or by :meth:`.PixelFormat.has_foreign_bits`.
+
         Raises
         ------
         PixelError
             The frame is of another size than its header says, known before memory is taken, its values have another
-            sign, or it is seen to be damaged.
+            sign, or it is seen to be damaged. Or it is lossy and has old overlays in the bits beside its values.
         """
         from pydicom.uid import UID
 
@@ -91,7 +98,7 @@ class Decoder:
                 ) from error
         if syntax in (*_JPEG_2000, *_HTJ2K):
             _check_sign(encoded, cells, form, uid)
-        return cells
+        return _within_range(encoded, syntax, cells, form, uid)
 
 
 def choose_decoder(syntax: str) -> Decoder:
@@ -241,14 +248,20 @@ def _jpeg2000_start(data: bytes) -> int:
     return data.find(b"\xff\x4f\xff\x51", 0, 4096)
 
 
+def _jpeg2000_samples(data: bytes) -> tuple[bool, int]:
+    """Return whether the samples have a sign, and their bits, from a SIZ marker segment that is there."""
+    component = data[_jpeg2000_start(data) + 42]
+    return component >> 7 == 1, (component & 0x7F) + 1
+
+
 def _check_sign(encoded: bytes, cells: np.ndarray, form: PixelFormat, uid: str) -> None:
     """Refuse a JPEG 2000 frame that says of its values' sign another thing than the header, where that matters.
 
     Signed values in an unsigned frame are two's complements of as many bits as the header states, or as the frame has:
-    readers differ on that, so both have to give the same.
+    readers differ on that, so both have to give the same. Values of a signed frame mean one thing to all in an unsigned
+    image where none is negative.
     """
-    component = encoded[_jpeg2000_start(encoded) + 42]
-    is_signed, bits = component >> 7 == 1, (component & 0x7F) + 1
+    is_signed, bits = _jpeg2000_samples(encoded)
     fewer, more = sorted((bits, form.bits_stored))
     if is_signed == form.signed or (form.signed and fewer == more):
         return
@@ -256,6 +269,8 @@ def _check_sign(encoded: bytes, cells: np.ndarray, form: PixelFormat, uid: str) 
         values = ((cells.astype(np.int64) & (1 << bits) - 1) << 64 - more) >> 64 - more
         if -(1 << fewer - 1) <= values.min() and values.max() < 1 << fewer - 1:
             return
+    elif cells.min() >= 0 and cells.max() < 1 << min(bits - 1, form.bits_stored):
+        return
     coded = f"{'signed' if is_signed else 'unsigned'} values of {bits} bits"
     stated = f"{'signed' if form.signed else 'unsigned'} ones of {form.bits_stored}"
     raise PixelError(
@@ -263,3 +278,28 @@ def _check_sign(encoded: bytes, cells: np.ndarray, form: PixelFormat, uid: str) 
         uid=uid,
         advice="Retrieve the series uncompressed, or tell whoever looks after the archive that compressed it.",
     )
+
+
+def _within_range(encoded: bytes, syntax: str, cells: np.ndarray, form: PixelFormat, uid: str) -> np.ndarray:
+    """Clip lossy values to the header's range, and refuse signed lossless ones beyond it.
+
+    Left as they are, and to :meth:`.PixelFormat.has_foreign_bits`: two's complements in a frame that knows no sign, and
+    unsigned lossless values.
+    """
+    is_lossy = syntax in _LOSSY
+    has_sign = syntax in (*_JPEG_2000, *_HTJ2K) and _jpeg2000_samples(encoded)[0]
+    low, high = form.value_range
+    if has_sign != form.signed or not (is_lossy or has_sign) or (low <= cells.min() and cells.max() <= high):
+        return cells
+    if is_lossy and form.overlay_bits:
+        raise PixelError(
+            "the pixel data is lossy and has old overlays in the bits beside its values: neither can be told from what "
+            "the compression changed",
+            uid=uid,
+            advice="Retrieve the series from where it was not compressed.",
+        )
+    if is_lossy:
+        return np.clip(cells, low, high)
+    if form.overlay_bits:
+        return cells
+    raise form.beyond_bits(uid)

@@ -11,6 +11,8 @@ from .dicom_file import element_as_read, raw_text, real_number, whole_number
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+# HU_MOD: values of another origin on the scale of Hounsfield units, such as virtual monoenergetic images.
+_HOUNSFIELD_UNITS = ("", "HU", "HU_MOD")
 _GREY_VALUES = ("MONOCHROME1", "MONOCHROME2", "")  # the first is shown inverted; its values mean the same
 _WITH_RESCALE = ("CT", "PT")  # type 1 there: PS3.3 C.8.2.1, C.8.9.4; C.7.6.16.2.9 in their Enhanced kin
 _LARGEST_VALUE = 3e38  # of float32
@@ -84,22 +86,32 @@ class PixelFormat:
         The header then says less than the image has: to cut its values would change them without a word. ``cells`` and
         ``low_bits`` are as in :meth:`stored_values`.
         """
-        shift, width = self.high_bit + 1 - self.bits_stored, cells.dtype.itemsize * 8
+        shift, width = 0 if low_bits else self.high_bit + 1 - self.bits_stored, cells.dtype.itemsize * 8
         if self.bits_stored >= width:
             return False
-        if low_bits or (shift == 0 and not self.overlay_bits):  # two quick passes
+        if shift == 0 and not self.overlay_bits:  # two quick passes
             if not self.signed:
                 return int(cells.max()) >> self.bits_stored > 0
             values = cells.view(f"i{cells.dtype.itemsize}")
             return int(values.min()) < -(1 << self.bits_stored - 1) or int(values.max()) >> self.bits_stored > 0
         value_bits = (1 << self.bits_stored) - 1 << shift
+        cells = cells.view(f"u{cells.dtype.itemsize}")  # decoders give signed ones as well
         others = np.array(~value_bits & ~self.overlay_bits & (1 << width) - 1, cells.dtype)
         found = cells & others
         if self.signed:
-            is_negative = (cells >> self.high_bit & 1).astype(bool)
-            extension = others & np.array((-1 << self.high_bit + 1) & (1 << width) - 1, cells.dtype)
+            sign_bit = shift + self.bits_stored - 1
+            is_negative = (cells >> sign_bit & 1).astype(bool)
+            extension = others & np.array((-1 << sign_bit + 1) & (1 << width) - 1, cells.dtype)
             found[is_negative & (found == extension)] = 0
         return bool(found.any())
+
+    def beyond_bits(self, uid: str) -> PixelError:
+        """Return the error of an image that holds more than its header has bits for."""
+        return PixelError(
+            f"the image holds values beyond the {self.bits_stored} bits that its header states",
+            uid=uid,
+            advice="They would be cut. Retrieve the series again, or tell whoever looks after its scanner.",
+        )
 
     def stored_values(self, cells: np.ndarray, *, low_bits: bool = False) -> np.ndarray:
         """Return what native cells hold, with the sign bit at its place and other bits (old overlays) masked out.
@@ -151,6 +163,17 @@ def rescale_type(header: "Dataset") -> str:
         return str(stated or "").strip().upper()
     except Exception as error:  # converters raise nearly anything on damaged input
         raise PixelError("the unit of the values cannot be read", uid=raw_text(header, "SOPInstanceUID")) from error
+
+
+def is_hounsfield(header: "Dataset") -> bool:
+    """Return True if the values of a CT image are in Hounsfield units, as those of one that states no unit are.
+
+    Raises
+    ------
+    PixelError
+        The unit cannot be read.
+    """
+    return rescale_type(header) in _HOUNSFIELD_UNITS
 
 
 def _photometric(header: "Dataset", uid: str) -> str:

@@ -119,11 +119,7 @@ class _Plane:
         """Write a frame's cells, which may be changed, into its plane of the volume."""
         gives_low_bits = self.coding.decoder is not None and self.coding.decoder.low_bits
         if self.form.has_foreign_bits(cells, low_bits=gives_low_bits):
-            raise PixelError(
-                f"the image holds values beyond the {self.form.bits_stored} bits that its header states",
-                uid=self.uid,
-                advice="They would be cut. Retrieve the series again, or tell whoever looks after its scanner.",
-            )
+            raise self.form.beyond_bits(self.uid)
         stored = self.form.stored_values(cells, low_bits=gives_low_bits)
         if (
             voxels.dtype == np.int16

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from AIDicomBridgeLib.errors import EncodingError, GeometryError, PixelError
 from AIDicomBridgeLib.results.labels import LabelVolume
 from AIDicomBridgeLib.results.measurements import SegmentMeasurements, measure
-from AIDicomBridgeLib.results.quantities import QUANTITIES, fitting_units
+from AIDicomBridgeLib.results.quantities import ATTENUATION, HOUNSFIELD, QUANTITIES, fitting_units
 from AIDicomBridgeLib.series.volume import ImageVolume, read_volume
 from pydicom import Dataset
 from pydicom.sr._concepts_dict import concepts
@@ -133,6 +133,17 @@ def test_values_of_unknown_unit_are_not_reported(tmp_path: Path) -> None:
         assert measured.maximum is None
         assert not any(item.derivation for item in measured.coded())
         assert measured.volume_ml > 0
+
+
+@pytest.mark.parametrize("unit", ["HU", "hu ", "HU_MOD", ""])
+def test_ct_that_models_take_as_hounsfield_units_is_measured_in_them(tmp_path: Path, unit: str) -> None:
+    labels = make_labels(tmp_path)
+    volume = read_volume(labels.source)
+    for header in labels.source.headers:
+        header.RescaleType = unit
+    for measured in measure(labels, volume):
+        assert measured.mean is not None
+        assert (measured.intensity, measured.intensity_unit) == (ATTENUATION, HOUNSFIELD)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ from AIDicomBridgeLib.series.volume import read_volume
 from lossless_jpeg import encode_lossless_jpeg
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 from synthetic import body_phantom, make_enhanced, make_series
 
 imagecodecs = pytest.importorskip("imagecodecs")
@@ -141,6 +149,101 @@ def test_decoded_values_that_the_header_has_no_bits_for_are_not_cut(
         else:
             with pytest.raises(PixelError, match=match):
                 read(images)
+
+
+def _ringing(signed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return two values of 12 bits beside a sharp edge, and frames of them that swing beyond either end."""
+    low, high = (-2048, 2047) if signed else (0, 4095)
+    plane = np.full(SHAPE[1:], high, "int16" if signed else "uint16")
+    plane[:, :14] = low
+    swung = plane.copy()
+    swung[:, 14] += 30
+    if signed:
+        swung[:, 13] -= 30
+    return plane, swung
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_lossy_values_that_ring_beyond_the_range_are_its_ends(images, read, decoding, signed: int) -> None:
+    """What was compressed lay within the range; of a lossless image the same values show that its header is wrong."""
+    plane, swung = _ringing(signed)
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, signed
+        _encapsulate(image, JPEG2000, _encoded(swung, JPEG2000Lossless))
+    np.testing.assert_array_equal(read(images).voxels[1], plane)
+    for image in images:
+        image.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    with pytest.raises(PixelError, match="beyond the 12 bits"):
+        read(images)
+
+
+def test_a_truly_lossy_jpeg_2000_frame_rings_and_is_read(images, read, decoding) -> None:
+    plane, _ = _ringing(0)
+    frame = bytes(imagecodecs.jpeg2k_encode(plane, level=70, codecformat="j2k", reversible=False, bitspersample=16))
+    assert imagecodecs.jpeg2k_decode(frame).max() > 4095
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, 0
+        _encapsulate(image, JPEG2000, frame)
+    voxels = read(images).voxels
+    assert voxels.max() == 4095
+    np.testing.assert_allclose(voxels[1], plane, atol=100)
+
+
+def test_two_s_complements_without_a_sign_are_not_clipped(images, read) -> None:
+    plane = np.full(SHAPE[1:], -100, "int16")
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, 1
+        _encapsulate(image, JPEGLSNearLossless, _encoded(plane.view("uint16"), JPEGLSLossless))
+    np.testing.assert_array_equal(read(images).voxels[1], plane)
+
+
+@pytest.mark.parametrize(
+    ("decoding", "syntax"),
+    [
+        *((decoding, syntax) for decoding in DECODING for syntax in (JPEG2000Lossless, JPEGLSLossless)),
+        *((decoding, JPEGLosslessSV1) for decoding in DECODING if decoding != "pydicom"),
+    ],
+    indirect=["decoding"],
+)
+@pytest.mark.parametrize("signed", [0, 1])
+def test_old_overlays_beside_decoded_values_are_masked_out(images, read, decoding, syntax: str, signed: int) -> None:
+    plane = np.random.default_rng(7).integers(-2048 if signed else 0, 2048, SHAPE[1:]).astype("int16")
+    cells = plane.astype("uint16") & 0x0FFF
+    cells[::2] |= 0x8000
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, signed
+        image.add_new((0x6000, 0x0102), "US", 15)
+        _encapsulate(image, syntax, _encoded(cells.view("int16") if _has_sign(syntax, signed) else cells, syntax))
+    np.testing.assert_array_equal(read(images).voxels[1], plane)
+    cells[1] |= 0x4000  # no overlay is announced there
+    for image in images:
+        _encapsulate(image, syntax, _encoded(cells.view("int16") if _has_sign(syntax, signed) else cells, syntax))
+    with pytest.raises(PixelError, match="beyond the 12 bits"):
+        read(images)
+
+
+def _has_sign(syntax: str, signed: int) -> bool:
+    return bool(signed) and syntax == JPEG2000Lossless
+
+
+def test_old_overlays_in_lossy_pixels_are_refused(images, read) -> None:
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, 0
+        image.add_new((0x6000, 0x0102), "US", 15)
+        _encapsulate(image, JPEG2000, _encoded(np.full(SHAPE[1:], 0x8123, "uint16"), JPEG2000Lossless))
+    with pytest.raises(PixelError, match="lossy and has old overlays"):
+        read(images)
+
+
+@pytest.mark.parametrize(("coded_bits", "header_bits"), [(12, 12), (16, 12), (12, 16), (16, 16)])
+def test_a_signed_jpeg_2000_frame_without_negative_values_is_read_as_an_unsigned_image(
+    images, read, decoding, coded_bits: int, header_bits: int
+) -> None:
+    plane = np.random.default_rng(8).integers(0, 2048, SHAPE[1:]).astype("int16")
+    for image in images:
+        image.BitsStored, image.HighBit, image.PixelRepresentation = header_bits, header_bits - 1, 0
+        _encapsulate(image, JPEG2000Lossless, _encoded(plane, JPEG2000Lossless, coded_bits))
+    np.testing.assert_array_equal(read(images).voxels[1], plane)
 
 
 @pytest.mark.parametrize(
