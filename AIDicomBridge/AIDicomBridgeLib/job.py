@@ -209,6 +209,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             # A wrong folder is found before the time is spent on the model.
             with done.stage("read", progress):
                 source = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
+            _refuse_images_folder(job, source)
         with done.stage("load model", progress):
             model = _load(job)
             done.model = f"{model.card.name} {model.card.version}"
@@ -217,6 +218,7 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
         if job.series_uid == AUTO and isinstance(source, Path | str):
             with done.stage("read", progress):
                 source = _chosen_in_folder(job, Path(source), model, done)
+            _refuse_images_folder(job, source)
         if isinstance(source, Endpoint):
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="aidicombridge-")))
             store = temporary.enter_context(InstanceStore(folder))
@@ -263,6 +265,11 @@ def _check_job(job: Job) -> None:
         raise ValueError("a job with destinations needs an outbox")
     if isinstance(job.source, Endpoint) and not job.study_uid:
         raise ValueError("a job on a PACS needs a study_uid")
+
+
+def _refuse_images_folder(job: Job, source: SourceSeries) -> None:
+    if job.out is not None:
+        refuse_taken_folder(job.out, source)
 
 
 def _load(job: Job) -> Model:

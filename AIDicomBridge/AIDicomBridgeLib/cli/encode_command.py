@@ -51,6 +51,7 @@ def encode(
     with running("encode", as_json) as command:
         refuse_taken_folder(out)
         source = find_series(folder, series_uid=series, stack=stack, resample=resample)
+        refuse_taken_folder(out, source)
         results, labels = encode_files(source, kind, files, profile=profile, suv=suv)
         findings = check_results(results, source, labels)
         results = write_results(results, out)

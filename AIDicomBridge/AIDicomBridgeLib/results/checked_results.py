@@ -41,10 +41,10 @@ def write_checked_results(
         An object cannot be made.
     ConformanceError
         An object failed its own checks. No file is left.
-    ConflictError, DiskSpaceError
+    ConflictError, FolderError, DiskSpaceError
         As :func:`~.result_set.write_results`.
     """
-    refuse_taken_folder(folder)  # before the work, not after it
+    refuse_taken_folder(folder, volume.source)  # before the work, not after it
     report(progress, "encode", 0)
     labels = with_tracking_uids(mark_edited(labels), fresh_uid)  # what is written is compared with them
     measured = measure(labels, volume)

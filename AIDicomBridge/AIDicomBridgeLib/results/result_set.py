@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingError
+from ..errors import ConflictError, ConformanceError, DiskSpaceError, EncodingError, FolderError
 from ..series.source_series import SourceSeries
 from ..series.volume import ImageVolume
 from .conformance import Finding, check_conformance
@@ -250,8 +250,30 @@ def check_each(
     return each
 
 
-def refuse_taken_folder(folder: Path) -> None:
-    """Raise :class:`ConflictError` if the folder holds a result: two results, perhaps of two patients, must not mix."""
+def refuse_taken_folder(folder: Path, source: SourceSeries | None = None) -> None:
+    """Refuse a folder that no result can go to: asked before the work, not after it.
+
+    Parameters
+    ----------
+    source
+        What is worked on, once it is known: results are not put among its files.
+
+    Raises
+    ------
+    ConflictError
+        It holds a result already (two results, perhaps of two patients, must not mix) or the source's own files.
+    FolderError
+        It, or what it would lie in, is a file or cannot be written.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise FolderError(f"{there} is a file, not a folder", advice="Choose another folder for the results.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FolderError(f"the folder {there} cannot be written", advice="Choose another folder for the results.")
+    if source is not None and folder.resolve() in {path.resolve().parent for path in source.paths}:
+        raise ConflictError(
+            f"the folder {folder} holds the images themselves", advice="Choose another folder for the results."
+        )
     for kind in OUTPUTS:
         taken = next(iter(sorted(folder.glob(f"{kind}-*.dcm"))), None)
         if taken is not None:
@@ -263,7 +285,7 @@ def write_results(results: Sequence[ResultObject], folder: Path) -> list[ResultO
 
     Raises
     ------
-    ConflictError
+    ConflictError, FolderError
         As :func:`refuse_taken_folder`.
     DiskSpaceError
         The folder cannot be written; no file is left.

@@ -8,7 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from AIDicomBridgeLib import job
+from AIDicomBridgeLib.cli import encode_command
 from AIDicomBridgeLib.pacs.archive import Archive
+from AIDicomBridgeLib.results import result_set
 from command_line import run
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -122,6 +125,36 @@ def test_results_are_never_mixed_into_a_folder_that_holds_some(tmp_path: Path, c
     assert again.exit_code == 1
     assert "already holds seg-001.dcm" in again.stderr
     assert (tmp_path / "results" / "seg-001.dcm").read_bytes() == first
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file", "the images", "not writable"])
+def test_a_folder_that_cannot_take_results_is_refused_before_the_work(
+    tmp_path: Path, ct_files: list[Path], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    if place == "not writable":
+        monkeypatch.setattr(result_set.os, "access", lambda _, mode: not mode & os.W_OK)
+    out, words = {
+        "a file": (tmp_path / "file", "file is a file, not a folder"),
+        "below a file": (tmp_path / "file" / "results", "file is a file, not a folder"),
+        "the images": (ct_files[0].parent / ".." / ct_files[0].parent.name, "holds the images themselves"),
+        "not writable": (tmp_path / "results", "cannot be written"),
+    }[place]
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(job, "load_model", work)
+    monkeypatch.setattr(encode_command, "encode_files", work)
+    for arguments in (
+        ["segment", ct_files[0].parent, "--model", "ct-tissues"],
+        ["encode", ct_files[0].parent, "--as", "seg", "--from", "labels.npy"],
+    ):
+        result = run(*arguments, "--out", out)
+        assert result.exit_code == 1, result.output
+        assert words in result.stderr
+        assert "Choose another folder" in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_demonstration_refuses_a_folder_with_other_files(tmp_path: Path) -> None:
