@@ -8,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..checked_table import CheckedTable
-from ..errors import ModelError
+from ..errors import EncodingError, ModelError
 from ..inference.normalisation import INTENSITY_RULES
 from ..inference.rules import Cleanup, Decision, InputRules, IntensityStep, WindowRules
+from ..results.codes import why_no_code
 from ..results.labels import Code, Segment
 from .card import (
     ARCHITECTURES,
@@ -285,4 +286,13 @@ def _optional_code(table: CheckedTable, key: str) -> Code | None:
 
 
 def _code(table: CheckedTable) -> Code:
-    return Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))
+    try:
+        code = Code(table.get("value", str), table.get("scheme", str), table.get("meaning", str))
+    except EncodingError as error:
+        raise ModelError(f"{table.where}: {error.what}", advice=error.advice) from error
+    if wrong := why_no_code(code):
+        raise ModelError(
+            f"{table.where}: 'value' cannot be right: {wrong}",
+            advice='Those of SNOMED CT (SCT) are numbers, such as "78961009"; a scheme of your own begins with 99.',
+        )
+    return code

@@ -93,16 +93,18 @@ def _concept(code: Code) -> tuple[str, str]:
     return _SAME_CONCEPTS.get(concept, concept)
 
 
-def is_plausible(code: Code) -> bool:
-    """Return False for a value that its coding scheme does not have.
+def why_no_code(code: Code) -> str:
+    """Return as a clause why its coding scheme cannot have a value; empty where it may.
 
     DICOM's own scheme is listed whole. SNOMED CT is not, but its check digit tells most values that are none.
     """
     if code.scheme == "DCM":
-        return code.value in _dicom_codes()
-    if code.scheme == "FMA":
-        return code.value.isascii() and code.value.isdigit()
-    return code.scheme != "SCT" or is_snomed_ct_id(code.value)
+        known = code.value in _dicom_codes()
+    elif code.scheme == "FMA":
+        known = code.value.isascii() and code.value.isdigit()
+    else:
+        known = code.scheme != "SCT" or is_snomed_ct_id(code.value)
+    return "" if known else f"{code.value} is no code of {code.scheme}"
 
 
 @cache

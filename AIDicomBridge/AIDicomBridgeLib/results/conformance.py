@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import BadDicomError
 from ..series.dicom_file import is_uid
 from ..series.source_series import SourceSeries
-from .codes import is_plausible, read_code
+from .codes import read_code, why_no_code
 from .content_tree import nested_items
 from .labels import LabelVolume
 from .measurements import SegmentMeasurements
@@ -226,8 +226,8 @@ def _check_code(path: str, item: "Dataset", error: _Report) -> None:
     except BadDicomError:
         error(path, "The code lacks its value, scheme or meaning.")
         return
-    if not is_plausible(code):
-        error(f"{path}.CodeValue", f"{code.value} is no code of {code.scheme}.")
+    if wrong := why_no_code(code):
+        error(f"{path}.CodeValue", f"{wrong}.")
     if len(str(item.CodeMeaning)) > 64 or len(str(item.get("CodeValue") or "")) > 16:
         error(path, "The code's value or meaning is longer than DICOM allows.")
 

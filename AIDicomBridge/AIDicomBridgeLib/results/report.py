@@ -11,9 +11,9 @@ from .codes import (
     PROCEDURES,
     SOURCE,
     coded_concept,
-    is_plausible,
     is_side,
     read_code,
+    why_no_code,
 )
 from .equipment import MANUFACTURER, MODEL_NAME, device_serial_number, device_uid, fit, software_version
 from .labels import Code, Provenance
@@ -189,7 +189,7 @@ def _observation_context(provenance: Provenance | None, observer_name: str | Non
 def _procedures(header: "Dataset") -> list[Code]:
     """Return what was done to the patient: the source's own procedure codes, else one by its modality."""
     stated = [read_code(item) for item in header.get("ProcedureCodeSequence") or []]
-    plausible = [code for code in stated if is_plausible(code)]
+    plausible = [code for code in stated if not why_no_code(code)]
     return plausible or [PROCEDURES.get(str(header.get("Modality")), IMAGING_PROCEDURE)]
 
 

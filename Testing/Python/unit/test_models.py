@@ -62,6 +62,12 @@ def test_shipped_cards_are_valid_and_coded_as_pydicom_knows_them() -> None:
         ('file = "mindgrab-0.1.16.safetensors"', 'file = "../x.safetensors"', "'file'"),
         ("[network]", "[network", "cannot be read"),
         ("[input]", "[input]\nchannels = 2\nchannel_names = ['T1']", "'channel_names' must name all 2"),
+        (
+            'value = "12738006"',
+            'value = "brain"',
+            r"1 \[type\]: 'value' cannot be right: brain is no code of SCT.*99",
+        ),
+        ('scheme = "SCT", meaning = "Brain"', 'scheme = "A\\\\B", meaning = "Brain"', r"\[type\]: the scheme"),
         ('sha256 = "6f3ec', 'sha256 = "6F3ec', r"package\]: 'sha256' must be 64"),
     ],
 )
