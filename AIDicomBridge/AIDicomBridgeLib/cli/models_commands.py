@@ -76,11 +76,11 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
                 str(s.label),
                 s.name,
                 f"{s.type.meaning} ({s.type.value}, {s.type.scheme})",
-                s.type_modifier.meaning if s.type_modifier else "",
+                " ".join(code.meaning for code in (s.type_modifier, s.region_modifier, s.region) if code is not None),
             )
             for s in card.segments
         ]
-        command.show_table(("Label", "Segment", "Type", "Side"), rows)
+        command.show_table(("Label", "Segment", "Type", "Side, region"), rows)
 
 
 @app.command("fetch")

@@ -141,5 +141,5 @@ def _meaning(target: Any) -> str:
         codes = codes_of(target)
     except EncodingError:
         return ""
-    words = [codes[role].meaning for role in ("type_modifier", "type") if codes[role] is not None]  # type: ignore[union-attr]
-    return " ".join(words)
+    roles = ("type_modifier", "type", "region_modifier", "region")  # "Left Kidney", "Cyst Left Kidney"
+    return " ".join(codes[role].meaning for role in roles if codes[role] is not None)  # type: ignore[union-attr]
