@@ -4,6 +4,7 @@ import secrets
 from typing import Any
 
 from ..errors import ConflictError
+from ..series.patient_identity import folded_name, told_sex
 from ..series.source_series import SourceSeries
 
 # Patient items that we made: in place of the Patient ID their UID is this and random digits.
@@ -123,7 +124,7 @@ def _is_patient(identity: tuple[str, ...], hierarchy: Any, item: int, patients: 
         )
     )
     issuer = identity[3]  # the item does not say
-    return _are_one((uid, _folded(name), birth_date.strip(), issuer, _sex(sex)), identity)
+    return _are_one((uid, folded_name(name), birth_date.strip(), issuer, told_sex(sex)), identity)
 
 
 def _are_one(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
@@ -137,17 +138,7 @@ def _identity(header: Any) -> tuple[str, ...]:
         _text(header, key)
         for key in ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientSex")
     )
-    return patient_id, _folded(name), birth_date, issuer, _sex(sex)
-
-
-def _sex(text: str) -> str:
-    """Return F or M; empty for what tells no patients apart: modalities of one study differ in O, U and nothing."""
-    return text.strip() if text.strip() in ("F", "M") else ""
-
-
-def _folded(text: str) -> str:
-    """Return what of a name tells patients apart; Slicer's loader writes an empty one in words."""
-    return "" if text == "No name" else text.strip(" ^").casefold()
+    return patient_id, folded_name(name), birth_date, issuer, told_sex(sex)
 
 
 def place_in_study(node: Any, source: SourceSeries) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 from .slice_geometry import SliceGeometry
 from .stack_attributes import TRIGGER_RANK, StackAttributes
 
-# Slices that differ in one of these are of two volumes, wherever they lie.
+# Slices that differ in one of these, by more than it jitters, are of two volumes, wherever they lie.
 _KINDS = (
     *("StackID", "ImageKind", "ConvolutionKernel", "EchoTime", "RescaleType", "Units", "SUVType"),
     *("ComplexImageComponent", "DiffusionBValue", "VelocityEncodingDirection"),
 )
-# So are those of two phases, unless every slice has a number of its own: that counts slices then.
+# So are those of two phases, unless most slices have a number of their own: that counts slices then.
 _PHASE_NUMBERS = (
     *("TemporalPositionIdentifier", "TemporalPositionIndex"),
     *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
@@ -21,6 +21,7 @@ _PHASE_NUMBERS = (
 # These may change within a volume too. They are asked, alone or in pairs, where slices lie over or between each other.
 _PHASES = (
     *(*_PHASE_NUMBERS, "TriggerTime", "TemporalPositionTimeOffset", "FrameReferenceTime"),
+    *("EchoTime", "DiffusionBValue"),  # by less than they jitter elsewhere
     *("DiffusionGradientOrientation", "InversionTime", "FlipAngle", "EchoNumbers", "KVP", "SequenceName", "ImageType"),
 )
 # Numbers and times of acquisition may count packages of slices as well as phases, so they are asked last.
@@ -49,13 +50,17 @@ def volumes_of(attributes: StackAttributes, geometry: SliceGeometry, group: Sequ
     For each volume its slices' indices, the attributes that tell them from the others, and a problem: why they are no
     one volume, as a clause; empty where they may be.
     """
-    numbers = [keyword for keyword in _PHASE_NUMBERS if not attributes.counts(group, keyword)]
-    told_by = attributes.differing(group, (*_KINDS, *numbers))
-    return [
-        (part, tuple(dict.fromkeys((*told_by, *keywords))), problem)
-        for kind in attributes.parts(group, told_by)
-        for part, keywords, problem in _phases_of(attributes, geometry.part(kind), kind)
-    ]
+    told_by = attributes.differing(group, _KINDS, roughly=True)
+    found: list[Volume] = []
+    for kind in attributes.parts(group, told_by, roughly=True):  # a number may count the slices of each
+        phase_numbers = [keyword for keyword in _PHASE_NUMBERS if not attributes.counts(kind, keyword)]
+        numbers = attributes.differing(kind, phase_numbers, roughly=True)
+        for phase in attributes.parts(kind, numbers, roughly=True):
+            found += [
+                (part, tuple(dict.fromkeys((*told_by, *numbers, *keywords))), problem)
+                for part, keywords, problem in _phases_of(attributes, geometry.part(phase), phase)
+            ]
+    return found
 
 
 def _phases_of(attributes: StackAttributes, geometry: SliceGeometry, group: list[int]) -> Iterator[Volume]:
@@ -89,15 +94,20 @@ def _phases_of(attributes: StackAttributes, geometry: SliceGeometry, group: list
 
 
 def _is_one_grid(distances: np.ndarray) -> bool:
-    """Return True if slices lie as those of one volume do, a few of which may be missing."""
+    """Return True if slices lie as those of one volume do, a few of which may be missing: at one place, or of many.
+
+    All gaps are whole multiples of the smallest then. Acquisitions that lie between each other have many wider ones.
+    """
     gaps = np.diff(np.sort(distances))
     if not gaps.size:
         return True
-    typical = float(np.median(gaps))
+    typical = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
     ratios = gaps / typical
     tolerance = np.clip(_ROUNDING_MM / typical, *_ROUNDING_SHARE)
     whole = (np.abs(ratios - np.round(ratios)) <= tolerance) & (ratios > 0.5)
-    return bool(whole.all() and (ratios < 1.5).mean() > _MOST)
+    wide = int((ratios >= 1.5).sum())
+    taken = len(distances) / (np.round(ratios).sum() + 1)
+    return bool(whole.all() and (wide <= max(1, (1 - _MOST) * len(gaps)) or taken >= _MOST))
 
 
 def _fill_the_deepest_place(parts: np.ndarray, planes: np.ndarray, depth: int) -> bool:

@@ -12,6 +12,7 @@ from .dicom_file import META_BYTES, element_as_read, file_state, raw_text, whole
 from .frame_ranges import frame_ranges, slices_within
 from .geometry import position_tolerance_mm, spacing_mm
 from .part10 import parse_part10_header
+from .patient_identity import folded_name, told_sex
 from .pixels import read_voxels
 from .slice_geometry import slice_position
 from .source_slice import VOLUME_SOP_CLASS_NAMES, VOLUME_SOP_CLASSES, SourceSlice, read_image_header, slices_of
@@ -307,6 +308,5 @@ def _text(header: "Dataset", name: str) -> str:
         text = raw_text(header, name)
     except Exception as error:  # values are converted here, and converters raise nearly anything on damaged input
         raise BadDicomError(f"{name} cannot be read", uid=str(header.SOPInstanceUID)) from error
-    if name == "PatientName":  # empty components at the end are as if they were not there (PS3.5 section 6.2)
-        text = "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
-    return text
+    compared = {"PatientName": folded_name, "PatientSex": told_sex}.get(name)
+    return compared(text) if compared else text

@@ -41,6 +41,14 @@ _NAMES = {
     "AcquisitionTime": "acquisition time",
     "ContentTime": "content time",
 }
+# Values that jitter within a volume, and by how much or by which share of them.
+_JITTER = {
+    "EchoTime": (0.0, 0.01),
+    "DiffusionBValue": (5.0, 0.01),
+    "NominalPercentageOfCardiacPhase": (0.5, 0.01),
+    "NominalPercentageOfRespiratoryPhase": (0.5, 0.01),
+}
+_MOST = 0.75  # of slices
 _TEXT_VRS = {"CS", "SH", "LO", "DS", "IS", "TM"}
 
 
@@ -54,6 +62,7 @@ class StackAttributes:
     def __init__(self, slices: Sequence[SourceSlice]) -> None:
         self._slices = slices
         self._columns: dict[str, list[Value]] = {}
+        self._rough_columns: dict[str, list[Value]] = {}
 
     def value(self, index: int, keyword: str) -> Value:
         """Return a slice's value; empty if it has none.
@@ -67,7 +76,7 @@ class StackAttributes:
 
     def text(self, index: int, keyword: str) -> str:
         """Return name and value for people: ``echo time 4.5``."""
-        values = [text or f"{number:.10g}" for number, text in self.value(index, keyword)]
+        values = [text or _shown(number) for number, text in self.value(index, keyword)]
         return f"{_NAMES[keyword]} {' '.join(values)}".strip()
 
     @staticmethod
@@ -75,16 +84,17 @@ class StackAttributes:
         """Return what people call some attributes."""
         return ", ".join(_NAMES[keyword] for keyword in keywords)
 
-    def differing(self, indices: Sequence[int], keywords: Iterable[str]) -> tuple[str, ...]:
-        """Return those attributes in which the slices differ, each once."""
-        keywords = dict.fromkeys(keywords)
-        return tuple(k for k in keywords if len({self._column(k)[index] for index in indices}) > 1)
+    def differing(self, indices: Sequence[int], keywords: Iterable[str], *, roughly: bool = False) -> tuple[str, ...]:
+        """Return those attributes in which the slices differ, each once; ``roughly``: by more than they jitter."""
+        columns = {keyword: self._column(keyword, roughly) for keyword in keywords}
+        return tuple(k for k, column in columns.items() if len({column[index] for index in indices}) > 1)
 
-    def parts(self, indices: Sequence[int], keywords: Sequence[str]) -> list[list[int]]:
-        """Return the slices grouped by their values, in the order of these."""
+    def parts(self, indices: Sequence[int], keywords: Sequence[str], *, roughly: bool = False) -> list[list[int]]:
+        """Return the slices grouped by their values, in the order of these; ``roughly``: with what jitters as one."""
+        columns = [self._column(keyword, roughly) for keyword in keywords]
         found: dict[tuple[Value, ...], list[int]] = {}
         for index in indices:
-            found.setdefault(tuple(self._column(keyword)[index] for keyword in keywords), []).append(index)
+            found.setdefault(tuple(column[index] for column in columns), []).append(index)
         return [found[values] for values in sorted(found)]
 
     def numbers(self, indices: Sequence[int], keywords: Sequence[str]) -> np.ndarray:
@@ -94,8 +104,8 @@ class StackAttributes:
         return np.array([known.setdefault(value, len(known)) for value in values])
 
     def counts(self, indices: Sequence[int], keyword: str) -> bool:
-        """Return True if every slice has another value: it counts the slices."""
-        return len({self._column(keyword)[index] for index in indices}) == len(indices) > 1
+        """Return True if most slices have a value of their own: it counts the slices."""
+        return len({self._column(keyword)[index] for index in indices}) > max(1, _MOST * len(indices))
 
     def rank(self, indices: Sequence[int], planes: np.ndarray, keyword: str) -> bool:
         """Give each slice as ``TRIGGER_RANK`` the rank of its value among those of its plane, from 1 on.
@@ -121,7 +131,11 @@ class StackAttributes:
         """Return True if the header says that the slice only shows where others lie."""
         return any("LOCALIZER" in text for _, text in self.value(index, "ImageType"))
 
-    def _column(self, keyword: str) -> list[Value]:
+    def _column(self, keyword: str, roughly: bool = False) -> list[Value]:
+        if roughly and keyword in _JITTER:
+            if keyword not in self._rough_columns:
+                self._rough_columns[keyword] = _without_jitter(self._column(keyword), *_JITTER[keyword])
+            return self._rough_columns[keyword]
         if keyword not in self._columns:
             if keyword == "ImageKind":
                 self._columns[keyword] = [value[0:3:2] for value in self._column("ImageType")]
@@ -143,6 +157,22 @@ def _value(piece: SourceSlice, keyword: str) -> Value:
         return tuple(_comparable(str(item)) for item in items if item is not None)
     except Exception as error:  # converters raise nearly anything on damaged input
         raise BadDicomError(f"{keyword} cannot be read", uid=piece.sop_instance_uid) from error
+
+
+def _without_jitter(column: list[Value], least: float, share: float) -> list[Value]:
+    """Return the values, and of numbers that lie so close to the next one the least."""
+    known: dict[Value, Value] = {}
+    last: Value = ()
+    for value in sorted(set(column)):
+        is_near = len(value) == len(last) == 1 and value[0][0] - last[0][0] <= max(least, share * abs(last[0][0]))
+        known[value] = known[last] if is_near else value
+        last = value
+    return [known[value] for value in column]
+
+
+def _shown(number: float) -> str:
+    """Return a number for people; large ones, times among them, with all their digits."""
+    return f"{float(f'{number:.4g}') if abs(number) < 1e4 else number:.10g}"
 
 
 def _comparable(text: str) -> tuple[float, str]:

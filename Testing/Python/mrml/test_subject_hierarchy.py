@@ -100,6 +100,13 @@ def test_two_patients_with_one_id_stay_two(core, volume_of, patients, other):
     assert items[0] == items[2] != items[1]
 
 
+def test_one_name_written_in_two_ways_is_one_patient(core, volume_of, patients):
+    names = ("Doe^Jane=Doe^Jane", "DOE^Jane^^=Doe ^Jane^")
+    volumes = [volume_of(study_uid=f"1.2.{number}", patient_name=name) for number, name in enumerate(names)]
+    first, second = (patient_of(volume_node_from(volume, core.scene, patients=patients)) for volume in volumes)
+    assert first == second
+
+
 def test_sex_tells_patients_apart_only_where_both_say_it(core, volume_of, patients):
     """Modalities leave it empty or say O; what was known of it is not forgotten."""
     volumes = [of_sex(volume_of(study_uid=f"1.2.{number}"), sex) for number, sex in enumerate(["O", "F", "", "F", "M"])]

@@ -83,6 +83,83 @@ def test_a_number_that_counts_the_slices_names_no_phase(tmp_path: Path) -> None:
     assert SourceSeries.from_files(save_series(_phase(0, **counted), tmp_path)).shape == (6, 4, 5)
 
 
+def test_a_number_counts_the_slices_of_each_kind(tmp_path: Path) -> None:
+    counted = {"TemporalPositionIdentifier": lambda k: k + 1}
+    echoes = [_phase(number, EchoTime=f"{4 * number}", **counted) for number in (1, 2)]
+    localizer = _phase(3, 100.0, slices=1, ImageType=r"ORIGINAL\PRIMARY\LOCALIZER", TemporalPositionIdentifier=1)
+    paths = save_series([*echoes[0], *echoes[1], *localizer], tmp_path)
+    assert _volumes(paths) == [(1, 300), (6, 100), (6, 200)]
+
+
+def test_a_number_that_occurs_twice_still_counts_the_slices(tmp_path: Path) -> None:
+    datasets = _phase(0, TemporalPositionIdentifier=lambda k: max(k, 1))
+    assert SourceSeries.from_files(save_series(datasets, tmp_path)).shape == (6, 4, 5)
+
+
+@pytest.mark.parametrize("lost", [{1}, {1, 2}, {1, 6}])
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "AcquisitionTime"])
+def test_short_packages_that_miss_slices_are_no_volumes(tmp_path: Path, keyword: str, lost: set[int]) -> None:
+    # Odd and even slices lie evenly, each on its own: nothing would say that some between them are missing.
+    datasets = _phase(0, slices=8 if 6 in lost else 6, **{keyword: lambda k: f"{101010 + k % 2}"})
+    paths = save_series([ds for k, ds in enumerate(datasets) if k not in lost], tmp_path)
+    with pytest.raises(GeometryError, match=r"(?i)slices are missing"):
+        SourceSeries.from_files(paths)
+    assert len(SourceSeries.from_files(paths, resample=True).slices) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("DiffusionBValue", (1000.0, 1000.4)),
+        ("DiffusionBValue", (0.0, 4.0)),
+        ("EchoTime", ("80", "80.4")),
+        ("NominalPercentageOfCardiacPhase", (75.0, 75.3)),
+        ("NominalPercentageOfRespiratoryPhase", (0.0, 0.4)),
+    ],
+)
+def test_values_that_jitter_cut_no_volume(tmp_path: Path, keyword: str, values: tuple) -> None:
+    datasets = _phase(0, **{keyword: lambda k: values[k >= 3]})
+    assert SourceSeries.from_files(save_series(datasets, tmp_path / "halves")).shape == (6, 4, 5)
+    datasets = _phase(0, **{keyword: lambda k: values[k == 4]})
+    assert SourceSeries.from_files(save_series(datasets, tmp_path / "one")).shape == (6, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "name"),
+    [
+        ("DiffusionBValue", (0.0, 4.0), "b-value 4"),
+        ("NominalPercentageOfCardiacPhase", (75.0, 75.3), "cardiac phase 75.3"),
+    ],
+)
+def test_close_values_tell_images_of_one_place_apart(tmp_path: Path, keyword: str, values: tuple, name: str) -> None:
+    first, second = (_phase(number, **{keyword: values[number]}) for number in (0, 1))
+    paths = save_series(first + second, tmp_path)
+    assert _volumes(paths) == [(6, 0), (6, 100)]
+    assert offered_stacks(paths)[1].name.endswith(f", {name}")
+
+
+@pytest.mark.parametrize(
+    ("modality", "keyword", "values", "z_mm"),
+    [
+        ("CT", "NominalPercentageOfCardiacPhase", (74.0, 75.0), 30.0),
+        ("MR", "DiffusionBValue", (50.0, 60.0), 30.0),
+        ("MR", "EchoTime", ("80", "82"), 30.0),
+    ],
+)
+def test_values_further_apart_than_jitter_are_of_two_volumes(
+    tmp_path: Path, modality: str, keyword: str, values: tuple, z_mm: float
+) -> None:
+    first, second = (_phase(n, n * z_mm, modality=modality, **{keyword: values[n]}) for n in (0, 1))
+    assert _volumes(save_series(first + second, tmp_path)) == [(6, 0), (6, 100)]
+
+
+def test_names_are_short_but_times_have_their_digits(tmp_path: Path) -> None:
+    shown = (("FlipAngle", ("5", "75.300003"), "75.3"), ("AcquisitionTime", ("101010.5", "101010.75"), "101010.75"))
+    for keyword, values, text in shown:
+        first, second = (_phase(number, **{keyword: values[number]}) for number in (0, 1))
+        assert offered_stacks(save_series(first + second, tmp_path / keyword))[1].name.endswith(f" {text}")
+
+
 @pytest.mark.parametrize(
     ("modality", "keyword", "values", "name"),
     [

@@ -117,6 +117,7 @@ def test_what_only_some_files_say_is_refused_where_they_contradict_each_other(tm
     ("character_sets", "names"),
     [
         (("ISO_IR 192", "ISO_IR 192"), ("Doe^John", "Doe^John^^^")),
+        (("ISO_IR 192", "ISO_IR 192"), ("Doe^John", "DOE ^John")),
         (("ISO_IR 192", ["", "ISO 2022 IR 87"]), ("Yamada^Tarou=山田^太郎=やまだ^たろう",) * 2),
     ],
 )
@@ -124,6 +125,14 @@ def test_one_name_written_in_two_ways_is_one_name(tmp_path: Path, character_sets
     datasets = make_series(body_phantom((4, 8, 8)))
     for k, ds in enumerate(datasets):
         ds.SpecificCharacterSet, ds.PatientName = character_sets[k % 2], names[k % 2]
+    assert SourceSeries.from_files(save_series(datasets, tmp_path)).shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize("sex", ["M", "F"])
+def test_sex_contradicts_only_as_female_and_male(tmp_path: Path, sex: str) -> None:
+    datasets = make_series(body_phantom((4, 8, 8)))
+    for ds, value in zip(datasets, (sex, "O", "U", ""), strict=True):
+        ds.PatientSex = value
     assert SourceSeries.from_files(save_series(datasets, tmp_path)).shape == (4, 8, 8)
 
 
