@@ -3,7 +3,8 @@
 It stands beside ``errors`` at the top: ``models`` and ``results`` both read such files, and neither is above the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from .errors import BridgeError, ModelError
@@ -39,6 +40,8 @@ class CheckedTable:
         if key not in self.values:
             if default is not None:
                 return default
+            if meant := _nearest(key, set(self.values) - self.asked):
+                raise self.error(f"{self.where} has the unknown key '{meant}'", advice=f"Do you mean '{key}'?")
             raise self.error(
                 f"{self.where} lacks the key '{key}'", advice=f"It has: {', '.join(self.values) or 'none'}."
             )
@@ -104,6 +107,15 @@ class CheckedTable:
         unknown = sorted(set(self.values) - self.asked)
         if unknown:
             allowed = ", ".join(sorted(self.asked))
-            raise self.error(f"{self.where} has the unknown key '{unknown[0]}'", advice=f"Its keys are: {allowed}.")
+            meant = _nearest(unknown[0], self.asked - set(self.values))
+            raise self.error(
+                f"{self.where} has the unknown key '{unknown[0]}'",
+                advice=(f"Do you mean '{meant}'? " if meant else "") + f"Its keys are: {allowed}.",
+            )
         for child in self.children:
             child.refuse_unknown_keys()
+
+
+def _nearest(word: str, keys: Iterable[str]) -> str:
+    """Return the key that is most like the word, as after a slip of the pen; empty where none is."""
+    return next(iter(get_close_matches(word, sorted(keys), n=1, cutoff=0.7)), "")

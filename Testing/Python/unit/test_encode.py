@@ -245,7 +245,7 @@ def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
-        ("seg", ("version =", "versoin ="), r"lungs.toml \[algorithm\] lacks the key 'version'. It has: name, versoin"),
+        ("seg", ("version =", "versoin ="), r"\[algorithm\] has the unknown key 'versoin'. Do you mean 'version'\?"),
         (
             "seg",
             ("[algorithm] ", "colour = 1\n[algorithm] "),
@@ -258,7 +258,11 @@ def test_a_description_may_be_json_and_regions_of_any_kind(folder: Path) -> None
         ),
         ("seg", ("label = 1", 'label = "1"'), r"\[\[segments\]\] 1: 'label' must be of type int"),
         ("seg", ("label = 1", "label = 2"), r"label values \[1\] have no segment"),
-        ("seg", ('"39607008", scheme', '"39607008", schema'), r"\[\[segments\]\] 1 \[type\] lacks the key 'scheme'"),
+        (
+            "seg",
+            ('"39607008", scheme', '"39607008", schema'),
+            r"1 \[type\] has the unknown key 'schema'. Do you mean 'scheme'",
+        ),
         ("seg", ('meaning = "Lung"', 'meaning = ""'), r"\[type\]: 'value', 'scheme' and 'meaning' must not be empty"),
         ("seg", ("[algorithm]", "[algorithm"), "lungs.toml cannot be read"),
         ("classification", ("0.93", "93.0"), r"\[\[classifications\]\] 1: the probability of 'Lung nodule' is 93.0"),

@@ -143,7 +143,8 @@ def test_a_worklist_that_is_none_is_refused_before_anything_runs(job, tmp_path: 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("outputs =", "output ="), "unknown key 'output'"),
+        (("outputs =", "output ="), "unknown key 'output'. Do you mean 'outputs'?"),
+        (("model =", "modle ="), "unknown key 'modle'. Do you mean 'model'?"),
         (('["seg"]', '["seq"]'), "unknown value 'seq'"),
         (("ct-tissues", "no-such-model"), "no-such-model"),
         (("source", "to = ["), "is no TOML file"),
