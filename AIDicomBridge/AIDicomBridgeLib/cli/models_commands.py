@@ -1,5 +1,6 @@
 """Commands on models: list, show, fetch and verify weights."""
 
+import shlex
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,7 @@ def list_models(as_json: JsonOption = False) -> None:
         command.answer["unusable"] = catalogue.unusable
         for path, reason in catalogue.unusable.items():
             command.say(f"Not usable: {path}: {reason}.")
+            command.say(f"Mend it, or take it off the list: aidicombridge models remove {shlex.quote(path)}")
 
 
 @app.command("show")
@@ -144,7 +146,7 @@ def add(
 
 @app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="A model's name; of an own one that moved away, its path.")],
+    name: Annotated[str, typer.Argument(help="A model's name; of an own one that cannot be used, also its path.")],
     as_json: JsonOption = False,
 ) -> None:
     """Remove a model's weights from this machine; an own model is taken off the list, and its files stay."""

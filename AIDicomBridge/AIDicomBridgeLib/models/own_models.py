@@ -1,5 +1,7 @@
 """The models that a person has added: known by their names from then on, at every door."""
 
+import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,19 +71,32 @@ class OwnModels:
         card = card_at(path)
         if str(path) in self._paths():
             return card
-        if card.name in {*taken, *self.cards()[0]}:
-            raise ModelError(
-                f"another model is called {card.name}", advice="Give it another name: in the card, or of its folder."
-            )
+        own, _ = self.cards()
+        if card.name in {*taken, *own}:
+            advice = "Give it another name: in the card, or of its folder."
+            if card.name in own:
+                advice += f" Or take the other off the list: aidicombridge models remove {shlex.quote(card.name)}"
+            raise ModelError(f"another model is called {card.name}", advice=advice)
         self._write([*self._paths(), str(path)])
         return card
 
     def forget(self, name_or_path: str) -> bool:
-        """Take a model off the list, by its name or by its path; return whether it was there. Its files stay."""
-        cards, _ = self.cards()
+        """Take a model off the list, by its name or by its path; return whether it was there. Its files stay.
+
+        One that cannot be used is known by the name that its card states, or by that of its file or folder, too.
+        """
+        cards, unusable = self.cards()
         wanted = str(Path(name_or_path).resolve())
+        called = [path for path in unusable if name_or_path in _names(Path(path))]
         if name_or_path in cards:
             wanted = cards[name_or_path].command_name
+        elif len(called) == 1:
+            wanted = called[0]
+        elif called and wanted not in called:
+            raise ModelError(
+                f"{len(called)} models that cannot be used are called {name_or_path}",
+                advice=f"Name one by its path: {', '.join(called)}.",
+            )
         paths = self._paths()
         if wanted not in paths:
             return False
@@ -93,3 +108,14 @@ class OwnModels:
 
     def _write(self, paths: list[str]) -> None:
         write_kept(self.path, paths, "the list of own models")
+
+
+def _names(path: Path) -> set[str]:
+    """Return what a model that cannot be used may be called: its file or folder, and the name on its card, if any."""
+    names = {path.name, path.stem}
+    if path.suffix == ".toml" and path.is_file():
+        stated = re.search(
+            r"""^name\s*=\s*["']([^"'\n]+)["']""", path.read_text("utf-8", errors="replace"), re.MULTILINE
+        )
+        names |= {stated[1]} if stated else set()
+    return names

@@ -389,6 +389,7 @@ def test_an_added_model_is_known_by_its_name(home: Path) -> None:
     second.mkdir()
     status, said = run(f"models add {write_toy_card(second)}")
     assert (status, "nother model is called toy" in said) == (1, True)
+    assert "take the other off the list: aidicombridge models remove toy" in said.replace("\n", " ")
 
     card.write_text("name = 3")  # it hides no other model
     status, said = run("models list")
@@ -400,6 +401,33 @@ def test_an_added_model_is_known_by_its_name(home: Path) -> None:
     assert run(f"models remove {folder_name}")[0] == 0
     assert (folder / "plans.json").is_file()
     assert folder_name not in Catalogue.load()
+
+
+def test_an_own_model_that_became_unusable_is_removed_by_any_of_its_names(home: Path) -> None:
+    for name in ("file", "toy"):  # the file's, the card's
+        folder = home / f"own {name}"
+        folder.mkdir()
+        card = write_toy_card(folder).rename(folder / "file.toml")
+        assert CliRunner().invoke(app, ["models", "add", str(card)]).exit_code == 0
+        card.write_text(card.read_text().replace("classes = 2", "classes = 7"))
+        said = run("models list")[1].replace("\n", " ")
+        assert f"take it off the list: aidicombridge models remove '{card}'" in said
+        assert run(f"models remove {name}")[0] == 0
+        assert "Not usable" not in run("models list")[1]
+        assert card.is_file()
+
+
+def test_of_several_unusable_models_of_one_name_the_path_is_asked_for(home: Path) -> None:
+    cards = []
+    for name in ("a", "b"):
+        (home / name).mkdir()
+        cards.append(write_toy_card(home / name))
+        assert run(f"models add {cards[-1]}")[0] == 0
+        cards[-1].write_text("[")
+    status, said = run("models remove toy")
+    assert (status, "by its path" in said.replace("\n", " ")) == (1, True)
+    assert run(f"models remove {cards[0]}")[0] == 0
+    assert run("models remove toy")[0] == 0
 
 
 def test_weights_are_removed_by_command(home: Path) -> None:
