@@ -174,9 +174,12 @@ class SourceSeries:
     @property
     def is_evenly_spaced(self) -> bool:
         """False where the affine does not hold for every slice: uneven spacing or a gap; it does with gantry tilt."""
-        steps = np.arange(len(self.slices))[:, None] * self.ijk_to_lps[:3, 2]
+        row, column, step = self.ijk_to_lps[:3, :3].T
+        steps = np.arange(len(self.slices))[:, None] * step
         wrong = np.linalg.norm(self.positions_mm - self.positions_mm[0] - steps, axis=1).max()
-        return not self.irregularity or bool(wrong <= position_tolerance_mm(self.spacing_mm[0]))
+        normal = np.cross(row, column)
+        along = float(step @ normal / np.linalg.norm(normal))  # with gantry tilt the step is longer
+        return not self.irregularity or bool(wrong <= position_tolerance_mm(along))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -88,3 +88,16 @@ def test_rounding_takes_no_measurement_away(tmp_path: Path) -> None:
     measured = measure(labels, volume)[0]
     assert measured.surface_area_mm2 is not None
     assert measured.volume_ml == pytest.approx(64 * 0.3125 * 0.16 / 1000, rel=0.01)
+
+
+@pytest.mark.parametrize(("moved", "even"), [(0.045, True), (0.055, False)])
+def test_the_tolerance_of_tilted_slices_is_that_of_their_distance_along_the_normal(
+    tmp_path: Path, moved: float, even: bool
+) -> None:
+    datasets = make_series(np.zeros((8, 10, 12), np.int16), spacing_mm=(5.0, 0.4, 0.4))
+    for number, dataset in enumerate(datasets):
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, f"{float(y) + 3 * number:.3f}", f"{float(z) + moved * (number == 4):.3f}"]
+    source = read_volume(save_series(datasets, tmp_path), resample=True).source
+    assert source.irregularity
+    assert source.is_evenly_spaced is even
