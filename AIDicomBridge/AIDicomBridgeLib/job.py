@@ -36,12 +36,13 @@ from .results.result_set import (
 )
 from .results.segment_description import with_tracking_uids
 from .series.instance_store import InstanceStore
-from .series.series_in_folder import series_in_folder
+from .series.series_in_folder import more_beside, series_in_folder
 from .series.series_traits import SeriesTraits
 from .series.source_series import SourceSeries
 from .series.volume import ImageVolume, find_series, read_volume
 
 AUTO = "auto"
+_ONE_FILE = "Only the file that was named was taken; more of its series lie beside it. Name the folder to take all."
 Review = Callable[[ImageVolume, LabelVolume], LabelVolume]
 
 
@@ -132,6 +133,8 @@ class JobReport:
         What came from the PACS; None for a source on disk.
     volume, labels, measurements, results, findings, deliveries
         What each stage gave; ``findings`` are warnings of the results' own checks.
+    notices
+        What else a person should know.
     owed
         Every destination with the results that go to it.
     """
@@ -145,6 +148,7 @@ class JobReport:
     measurements: list[SegmentMeasurements] = field(default_factory=list)
     results: list[ResultObject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     owed: list[tuple[Endpoint, list[ResultObject]]] = field(default_factory=list)
     deliveries: list[DeliveryReport] = field(default_factory=list)
 
@@ -158,7 +162,7 @@ class JobReport:
         """What a person should know about a result that was made all the same."""
         irregularity = self.volume.source.irregularity if self.volume else ""
         notice = f"The network saw the series resampled, as it is irregular: {irregularity}."
-        return [*([notice] if irregularity else []), *(finding.message for finding in self.findings)]
+        return [*self.notices, *([notice] if irregularity else []), *(finding.message for finding in self.findings)]
 
     @contextmanager
     def stage(self, name: str, progress: ProgressCallback | None) -> Iterator[None]:
@@ -210,6 +214,8 @@ def run_job(job: Job, *, progress: ProgressCallback | None = None, cancel: Cance
             with done.stage("read", progress):
                 source = find_series(source, series_uid=job.series_uid, stack=job.stack, resample=job.resample)
             _refuse_images_folder(job, source)
+            if isinstance(job.source, Path | str) and Path(job.source).is_file() and more_beside(Path(job.source)):
+                done.notices.append(_ONE_FILE)
         with done.stage("load model", progress):
             model = _load(job)
             done.model = f"{model.card.name} {model.card.version}"

@@ -87,9 +87,7 @@ MemoryOption = Annotated[
 
 
 def segment(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder with one image series, or one series' files.", show_default=False)
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder with one image series, or a single file.", show_default=False)],
     model: ModelOption,
     out: Annotated[Path, typer.Option(help="Folder for the results; created.", show_default=False)],
     profile: ProfileOption = None,

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import BadDicomError, NotFoundError
 from .dicom_file import has_dicom_prefix, is_part10_file, looks_like_dataset, raw_text
 from .source_slice import VOLUME_SOP_CLASSES, read_image_header
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 def series_in_folder(folder: Path) -> dict[str, list[Path]]:
@@ -32,6 +36,24 @@ def series_in_folder(folder: Path) -> dict[str, list[Path]]:
             by_series.setdefault(raw_text(header, "SeriesInstanceUID"), []).append(path)
     _check_others(others, slices=[path for paths in by_series.values() for path in paths])
     return by_series
+
+
+def more_beside(path: Path) -> bool:
+    """Return True if another instance of a file's series lies in the same folder."""
+    given = read_image_header(path)
+    for other in sorted(path.resolve().parent.iterdir()) if given is not None else ():
+        try:
+            found = read_image_header(other) if other.is_file() and is_part10_file(other) else None
+        except BadDicomError:  # nobody asked for this one
+            continue
+        if found is not None and given is not None and _is_more(found[0], given[0]):
+            return True
+    return False
+
+
+def _is_more(header: "Dataset", given: "Dataset") -> bool:
+    same = [raw_text(header, name) == raw_text(given, name) for name in ("SeriesInstanceUID", "SOPInstanceUID")]
+    return same == [True, False]
 
 
 def _check_others(others: Iterable[Path], *, slices: Iterable[Path]) -> None:

@@ -201,6 +201,22 @@ def test_one_series_of_several_in_a_folder_is_chosen_by_its_uid(tmp_path: Path) 
     assert done["series_uid"] == second[0].SeriesInstanceUID
 
 
+def test_one_file_of_a_series_that_lies_there_whole_is_noted(tmp_path: Path) -> None:
+    paths = save_series(make_series(body_phantom((2, 16, 16))), tmp_path / "ct")
+    (tmp_path / "ct" / "damaged.dcm").write_bytes(paths[1].read_bytes()[:300])
+    paths[1].rename(tmp_path / "other.dcm")
+    (tmp_path / "ct" / "copy.dcm").write_bytes(paths[0].read_bytes())
+    arguments = ["segment", paths[0], "--model", "ct-tissues", "--any-body-part", "--outputs", "seg", "--out"]
+    assert answer_of(*arguments, tmp_path / "one")["warnings"] == []
+    (tmp_path / "other.dcm").rename(paths[1])
+    (note,) = answer_of(*arguments, tmp_path / "two")["warnings"]
+    assert (
+        note == "Only the file that was named was taken; more of its series lie beside it. Name the folder to take all."
+    )
+    result = run(*arguments, tmp_path / "three")
+    assert "more of its series lie beside it" in result.output
+
+
 def test_what_does_not_fit_a_narrow_terminal_becomes_lines_with_whole_uids(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
