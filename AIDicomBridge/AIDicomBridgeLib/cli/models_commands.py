@@ -55,7 +55,10 @@ def list_models(as_json: JsonOption = False) -> None:
         command.answer["unusable"] = catalogue.unusable
         for path, reason in catalogue.unusable.items():
             command.say(f"Not usable: {path}: {reason}.")
-            command.say(f"Mend it, or take it off the list: aidicombridge models remove {shlex.quote(path)}")
+            if path == str(OwnModels.default().path):
+                command.say("Repair or remove the file.")
+            else:
+                command.say(f"Mend it, or take it off the list: aidicombridge models remove {shlex.quote(path)}")
 
 
 @app.command("show")

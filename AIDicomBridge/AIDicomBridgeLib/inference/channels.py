@@ -12,15 +12,17 @@ from .rules import InputRules
 _SAME_PLACE_MM = 0.01  # how far apart the corners of two grids may lie that count as one
 # The words of a channel's name that say of which modality it is.
 _WORDS = {
-    "CT": re.compile(r"(CE|CB|NC)?CTA?"),
-    "MR": re.compile(r"MR[AI]?|T[12][A-Z]*|PDW?|FLAIR|DWI|ADC|MP2?RAGE"),
-    "PT": re.compile(r"PET|PT|SUV[A-Z]*|FDG|PSMA"),
+    # Words end in CT that are none: duct, tract, SPECT. CTV is a target of radiotherapy.
+    "CT": re.compile(r"([CN]E|CB|NC|U?HR|U?LD|[LFS]D|DE|MD|PC|[KM]?V|[34]D|PET)CT(P?A|P)?\d*|CT(?!V\d*$)\w*"),
+    "MR": re.compile(r"\w*MR[IA]?\d*|MR\w*|T[12][A-Z]*|PDW?|(FLAIR|DWI|ADC|SWI|DIXON|MP2?RAGE)\d*"),
+    "PT": re.compile(r"(FDG|PSMA)?(PET|PT)(CT|MRI?)?\d*|PETNORM|SUV[A-Z]*|FDG|PSMA"),
 }
+_WORD_ENDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])")  # cineMRI is two
 
 
 def modalities_of(name: str) -> tuple[str, ...]:
     """Return the modalities that a channel's name speaks of, such as ``("MR",)`` for T1; none where it says nothing."""
-    words = re.split(r"[^A-Z0-9]+", name.upper())
+    words = [word.upper() for word in _WORD_ENDS.split(name)]
     return tuple(modality for modality, known in _WORDS.items() if any(map(known.fullmatch, words)))
 
 

@@ -15,7 +15,8 @@ class NetworkRules:
     Attributes
     ----------
     architecture
-        One of :data:`ARCHITECTURES`; empty where the weights file is the network itself.
+        One of :data:`ARCHITECTURES`, or of the configurations in the plans of an nnU-Net folder; empty where the
+        weights file is the network itself.
     classes
         Output channels.
     channels, dilations

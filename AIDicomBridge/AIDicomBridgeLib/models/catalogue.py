@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import DependencyError, ModelError
+from ..errors import DependencyError, FolderError, ModelError
 from .anatomy import SHIPPED
 from .card import ModelCard
 from .own_models import OwnModels
@@ -18,7 +18,7 @@ class Catalogue(Mapping[str, ModelCard]):
     Attributes
     ----------
     unusable
-        The paths of own models that cannot be used, and why.
+        The paths of own models that cannot be used, or of their list, and why.
     """
 
     def __init__(self, cards: Mapping[str, ModelCard], unusable: Mapping[str, str] | None = None) -> None:
@@ -36,8 +36,6 @@ class Catalogue(Mapping[str, ModelCard]):
         ------
         ModelError
             A folder does not exist or a card is invalid.
-        FolderError
-            The list of own models cannot be read.
         """
         cards: dict[str, ModelCard] = {}
         for folder in (SHIPPED_CARDS, *map(Path, folders)):
@@ -46,10 +44,12 @@ class Catalogue(Mapping[str, ModelCard]):
             for path in sorted(folder.glob("*.toml")):
                 card = ModelCard.from_file(path)
                 cards[card.name] = card
-        try:
-            added, unusable = (own or OwnModels.default()).cards()
-        except DependencyError:  # without platformdirs nothing of the person's own can be known yet
-            added, unusable = {}, {}
+        added, unusable = _added(own)
+        unusable |= {
+            card.command_name: f"another model is called {card.name} too"
+            for card in added.values()
+            if card.name in cards
+        }
         for card in (*added.values(), *totalsegmentator_cards()):
             cards.setdefault(card.name, card)
         return cls(cards, unusable)
@@ -72,6 +72,18 @@ class Catalogue(Mapping[str, ModelCard]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._cards
+
+
+def _added(own: OwnModels | None) -> tuple[dict[str, ModelCard], dict[str, str]]:
+    """Return what :meth:`OwnModels.cards` gives; of a list that cannot be read the reason: it hides no other model."""
+    try:
+        own = own or OwnModels.default()
+    except DependencyError:  # without platformdirs nothing of the person's own can be known yet
+        return {}, {}
+    try:
+        return own.cards()
+    except FolderError as error:
+        return {}, {str(own.path): error.what}
 
 
 def is_on_shipped_card(sha256: str) -> bool:

@@ -21,7 +21,7 @@ def read_kept(path: Path, kind: type, what: str) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return kind()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FolderError(f"{what} in {path} cannot be read", advice="Repair or remove the file.") from error
     if not isinstance(content, kind):
         raise FolderError(f"{path} does not hold {what}", advice="Repair or remove the file.")

@@ -8,15 +8,20 @@ from .monai_bundle import is_monai_bundle, monai_card
 from .nnunet_folder import is_nnunet_folder, nnunet_card
 
 
-def card_at(path: Path) -> ModelCard:
+def card_at(path: Path, *, configuration: str = "") -> ModelCard:
     """Return the card at a path: a card (``*.toml``), an nnU-Net folder, or a MONAI bundle (a folder or ``*.zip``).
+
+    Parameters
+    ----------
+    configuration
+        That of an nnU-Net folder whose name does not say it (:func:`nnunet_card`).
 
     Raises
     ------
     ModelError
         There is none, or it cannot be used.
     """
-    return ModelCard.from_file(path) if path.suffix == ".toml" else folder_card(path)
+    return ModelCard.from_file(path) if path.suffix == ".toml" else folder_card(path, configuration=configuration)
 
 
 def model_around(path: Path) -> Path:
@@ -26,8 +31,8 @@ def model_around(path: Path) -> Path:
     return path.parents[1] if path.name == "metadata.json" and path.parent.name == "configs" else path
 
 
-def folder_card(folder: Path) -> ModelCard:
-    """Return the card of a model that is a folder.
+def folder_card(folder: Path, *, configuration: str = "") -> ModelCard:
+    """Return the card of a model that is a folder; ``configuration`` as :func:`card_at` has it.
 
     Raises
     ------
@@ -35,7 +40,7 @@ def folder_card(folder: Path) -> ModelCard:
         It is no folder of a known kind.
     """
     if folder.is_dir() and is_nnunet_folder(folder):
-        return nnunet_card(folder)
+        return nnunet_card(folder, configuration=configuration)
     if is_monai_bundle(folder):
         return monai_card(folder)
     if (folder / "plans.json").is_file():

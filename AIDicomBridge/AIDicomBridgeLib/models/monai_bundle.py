@@ -1,7 +1,7 @@
 """A MONAI bundle as a model: its metadata and what its inference configuration says, and its TorchScript network.
 
-The configuration is read as data. Where nobody has agreed to the TorchScript, or there is none, a plain checkpoint is
-run if its network is one of a few of MONAI's own, which must then be installed.
+The configuration is read as data. A plain checkpoint is run wherever its network is one of a few of MONAI's own and
+MONAI is installed, else the TorchScript, if the user has agreed to it: consent changes no model that runs without it.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> tuple[Mem
     Raises
     ------
     ConsentError
-        The network is TorchScript, the user has not agreed to it, and no plain weights can stand for it; nothing of it
+        No plain weights can be run, the network is TorchScript, and the user has not agreed to it; nothing of it
         was run.
     ModelError, WeightsError
         There is no network that can be used.
@@ -108,16 +108,14 @@ def load_bundle(card: ModelCard, consents: Consents, asked_as: str) -> tuple[Mem
     if card.folder is None:
         raise ModelError(f"the model {card.name} is no bundle")
     files = BundleFiles(card.folder)
-    script = files.read(SCRIPT) if files.has(SCRIPT) else b""
-    if script and (consents.has(_sha256(script)) or not files.has(CHECKPOINT)):
-        consents.refuse_without(_sha256(script), card.name, asked_as)
-        return load_torchscript(script), _sha256(script)
     try:
         return _plain_network(files)
     except (ModelError, WeightsError, DependencyError):
-        if script:  # what is left then
-            consents.refuse_without(_sha256(script), card.name, asked_as)
-        raise
+        if not files.has(SCRIPT):
+            raise
+    script = files.read(SCRIPT)  # what is left then
+    consents.refuse_without(_sha256(script), card.name, asked_as)
+    return load_torchscript(script), _sha256(script)
 
 
 def _plain_network(files: BundleFiles) -> tuple[Member, str]:

@@ -34,10 +34,13 @@ def is_nnunet_folder(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("plans.json", "dataset.json")) and bool(_checkpoints(folder))
 
 
-def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | None = None) -> ModelCard:
+def nnunet_card(
+    folder: Path, *, name: str | None = None, orientation: str | None = None, configuration: str = ""
+) -> ModelCard:
     """Return the card of a result folder, which nnU-Net calls ``TRAINER__PLANS__CONFIGURATION``.
 
-    No weights are read, but of a folder of another name the first checkpoint, which says what configuration it is of.
+    No weights are read, but of a folder of another name the first checkpoint, which says what configuration it is of,
+    where ``configuration`` is not given.
 
     A file ``aidicombridge.toml`` in it may add ``name``, ``version``, ``title``, ``description``, ``citation``,
     ``licence``, ``orientation``, ``modalities``, ``body_parts`` and ``suv``.
@@ -49,6 +52,8 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
     orientation
         Axes of the images that it was trained on, slowest first; where neither this nor the file says it, those of the
         reader that the plans name.
+    configuration
+        Which of the plans' it is of, where the folder's name does not say it.
 
     Raises
     ------
@@ -57,13 +62,15 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         network, or an unknown way of reading, resampling or normalising.
     WeightsError
         The folder has another name and its first checkpoint is damaged or holds more than weights.
+    DependencyError
+        That checkpoint must be read, and torch is not installed.
     """
     plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
     added = _added(folder)
     try:
-        configuration_name = _configuration_name(folder, plans)
-        configuration = _configuration(plans, configuration_name)
-        _refuse_unsupported(configuration, configuration_name)
+        configuration_name = _configuration_name(folder, plans, configuration)
+        planned = _configuration(plans, configuration_name)
+        _refuse_unsupported(planned, configuration_name)
         named = dataset.get("channel_names") or dataset.get("modality") or {}
         channels = tuple(str(named[key]) for key in sorted(named, key=int))
         forward = [int(axis) for axis in plans["transpose_forward"]]
@@ -72,8 +79,8 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
         name = added.get("name", str, name or str(plans.get("dataset_name", folder.parent.name)))
         version = added.get("version", str, configuration_name)
         modalities = [kind for channel in channels for kind in modalities_of(channel)] or ["CT", "MR", "PT"]
-        spacing = [float(value) for value in configuration["spacing"]]
-        patch = tuple(int(extent) for extent in configuration["patch_size"])
+        spacing = [float(value) for value in planned["spacing"]]
+        patch = tuple(int(extent) for extent in planned["patch_size"])
         _refuse_unsound(channels, forward, spacing, patch)
         card = ModelCard(
             name=name,
@@ -91,11 +98,11 @@ def nnunet_card(folder: Path, *, name: str | None = None, orientation: str | Non
             segments=tuple(segment_of(text, value, algorithm=f"{name} {version}") for value, text in segments),
             cleanups=(),
             decision=decision,
-            network=NetworkRules("", len(decision.values)),
+            network=NetworkRules(configuration_name, len(decision.values)),
             input=InputRules(
                 "".join(natural[axis] for axis in forward),
                 tuple([0.0] * (3 - len(spacing)) + spacing),
-                tuple(step for number in range(len(channels)) for step in _intensity(plans, configuration, number)),
+                tuple(step for number in range(len(channels)) for step in _intensity(plans, planned, number)),
                 channels=len(channels),
                 channel_names=channels,
                 resampling="nnunet",
@@ -121,18 +128,19 @@ def load_nnunet(card: ModelCard) -> "tuple[list[nn.Module], tuple[int, ...], str
     Raises
     ------
     WeightsError
-        A checkpoint is damaged, holds more than weights, or does not fit the plans.
+        A checkpoint is damaged, holds more than weights, is of another configuration, or does not fit the plans.
     """
     if card.folder is None or card.network is None or card.input is None:
         raise ModelError(f"the model {card.name} is no folder")
     plans = _json(card.folder / "plans.json")
-    configuration = _configuration(plans, _configuration_name(card.folder, plans))
+    configuration = _configuration(plans, card.network.architecture)
     digest = hashlib.sha256()
     networks, mirrored = [], ()
     for path in _checkpoints(card.folder):
         content = read_checkpoint(path)
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+        _refuse_other_configuration(card.folder, card.network.architecture, plans, content)
         weights = content.get("network_weights")
         if not isinstance(weights, dict):
             raise WeightsError(f"the checkpoint {path.parent.name}/{path.name} lacks the key 'network_weights'")
@@ -177,21 +185,39 @@ def _added(folder: Path) -> CheckedTable:
         raise ModelError(f"the file {CARD} cannot be read: {error}") from error
 
 
-def _configuration_name(folder: Path, plans: Mapping[str, Any]) -> str:
-    """Return which of the plans' configurations the folder is of: by its name, else as its first checkpoint says."""
+def _configuration_name(folder: Path, plans: Mapping[str, Any], given: str) -> str:
+    """Return which of the plans' configurations the folder is of: by its name, as given, or as its checkpoint says."""
     known: Mapping[str, Any] = plans["configurations"]
     named = folder.name.rpartition("__")[2]
     if named in known or len(known) == 1:
         return named if named in known else next(iter(known))
-    for path in _checkpoints(folder)[:1]:
-        arguments = read_checkpoint(path).get("init_args")
-        if isinstance(arguments, dict) and arguments.get("configuration") in known:
-            return str(arguments["configuration"])
+    if given in known:
+        return given
+    for path in _checkpoints(folder)[: 0 if given else 1]:
+        if said := _said_configuration(read_checkpoint(path), known):
+            return said
     endings = " or ".join(f"__{name}" for name in known)
     raise ModelError(
         f"neither the name of the nnU-Net folder {folder.name} nor its checkpoint says which configuration it is of",
         advice=f"Let the folder's name end in {endings}.",
     )
+
+
+def _said_configuration(checkpoint: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Return which of the known configurations a checkpoint says that it is of; empty where it says none of them."""
+    arguments = checkpoint.get("init_args")
+    said = arguments.get("configuration") if isinstance(arguments, dict) else None
+    return said if isinstance(said, str) and said in known else ""
+
+
+def _refuse_other_configuration(folder: Path, name: str, plans: Mapping[str, Any], checkpoint: dict[str, Any]) -> None:
+    """Raise :class:`WeightsError` where a folder whose name says nothing has got the checkpoint of another network."""
+    said = _said_configuration(checkpoint, plans["configurations"])
+    if said and said != name and folder.name.rpartition("__")[2] != name:
+        raise WeightsError(
+            f"a checkpoint of the nnU-Net folder {folder.name} is of the configuration {said}, and the model of {name}",
+            advice="Was the folder changed? Take it off the list of own models, and add it again.",
+        )
 
 
 def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DependencyError, ModelError, WeightsError
 from ..inference.activation_memory import HEADROOM, estimated_bytes
-from ..inference.member import Member, Network
+from ..inference.member import Member
 from ..progress import CancelToken, check_cancel
 from .onnx_graph import convolutions_of, forward_bytes
 
@@ -80,7 +80,7 @@ def load_onnx(content: bytes, device: "torch.device") -> Member:
         ) from error
     if len(session.get_inputs()) != 1:
         raise ModelError(f"the ONNX network wants {len(session.get_inputs())} inputs, and a volume is one")
-    return _OnnxMember(content, session, f"gpu:{gpu['device_id']}" if providers else "")
+    return _OnnxMember(content, _Graph(session, f"gpu:{gpu['device_id']}" if providers else ""))
 
 
 def _onnxruntime() -> Any:
@@ -94,37 +94,19 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-class _OnnxMember(Member):
-    """An ONNX graph as it is run: what a pass took is given back after it, and a cancel ends a pass.
+class _Graph:
+    """An ONNX graph to be called; what a pass took is given back after it.
 
     Parameters
     ----------
-    content
-        The file; its session keeps it anyhow.
     arena
         What onnxruntime calls the memory that it holds on a GPU; empty without one.
     """
 
-    def __init__(self, content: bytes, session: "InferenceSession", arena: str) -> None:
-        (given,) = session.get_inputs()
-        count = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
-        super().__init__(self._ended_by, casting="none", windows_at_once=count)
-        self._content, self._session, self._arena, self._name = content, session, arena, given.name
-        self._held: dict[tuple[int, ...], int] = {}
+    def __init__(self, session: "InferenceSession", arena: str) -> None:
+        self.session, self._arena = session, arena
 
-    def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
-        """Return the predicted bytes of a pass, and whether the graph told them."""
-        seen = self._run_at_once(shape)
-        try:  # once for a shape: that takes as long as loading
-            held = self._held[seen] = self._held.get(seen) or forward_bytes(self._content, self._session, seen)
-        except Exception:  # noqa: BLE001 - onnxruntime has no type for it; what is wrong with the graph its run says
-            return estimated_bytes(seen, convolutions_of(self._content), 4), False
-        return int(held * HEADROOM), True
-
-    def _passed(self, _: Network, windows: "torch.Tensor", cancel: CancelToken | None) -> "dict[str, torch.Tensor]":
-        return self._ended_by(windows, cancel)
-
-    def _ended_by(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "dict[str, torch.Tensor]":
+    def __call__(self, windows: "torch.Tensor", cancel: CancelToken | None = None) -> "dict[str, torch.Tensor]":
         """Return the graph's outputs by name; a cancel is heard after the current operator."""
         import onnxruntime
         import torch
@@ -132,16 +114,49 @@ class _OnnxMember(Member):
         options = onnxruntime.RunOptions()
         if self._arena:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._arena)
-        given = {self._name: windows.float().cpu().numpy()}
+        given = {self.session.get_inputs()[0].name: windows.float().cpu().numpy()}
         # In a thread of its own: this one can be interrupted meanwhile, and hears the cancel.
         with ThreadPoolExecutor(1) as beside:
-            running = beside.submit(self._session.run, None, given, options)
+            running = beside.submit(self.session.run, None, given, options)
             try:
                 while not wait([running], _LOOKS_EVERY_S).done:
                     check_cancel(cancel)
             finally:
                 options.terminate = True
-        outputs = {item.name: made for item, made in zip(self._session.get_outputs(), running.result(), strict=True)}
+        outputs = {item.name: made for item, made in zip(self.session.get_outputs(), running.result(), strict=True)}
         return {
             name: torch.from_numpy(made).to(windows.device) for name, made in outputs.items() if hasattr(made, "dtype")
         }
+
+
+class _OnnxMember(Member):
+    """An ONNX graph as it is run; a cancel ends a pass.
+
+    Parameters
+    ----------
+    content
+        The file; its session keeps it anyhow.
+    """
+
+    def __init__(self, content: bytes, graph: _Graph) -> None:
+        (given,) = graph.session.get_inputs()
+        count = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
+        super().__init__(graph, casting="none", windows_at_once=count)
+        self._content, self._session = content, graph.session
+        self._predicted: dict[tuple[int, ...], tuple[int, bool]] = {}
+
+    def activations(self, shape: tuple[int, ...]) -> tuple[int, bool]:
+        """Return the predicted bytes of a pass, and whether the graph told them."""
+        seen = self._run_at_once(shape)
+        if seen not in self._predicted:  # once for a shape: that takes as long as loading
+            self._predicted[seen] = self._predict(seen)
+        return self._predicted[seen]
+
+    def _predict(self, shape: tuple[int, ...]) -> tuple[int, bool]:
+        try:
+            return int(forward_bytes(self._content, self._session, shape) * HEADROOM), True
+        except Exception:  # noqa: BLE001 - onnxruntime has no type for it; what is wrong with the graph its run says
+            return estimated_bytes(shape, convolutions_of(self._content), 4), False
+
+    def _passed(self, run: Any, windows: "torch.Tensor", cancel: CancelToken | None) -> Any:
+        return run(windows, cancel)

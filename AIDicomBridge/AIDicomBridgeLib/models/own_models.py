@@ -15,6 +15,9 @@ from .model_paths import card_at, model_around
 class OwnModels:
     """Paths of cards, nnU-Net folders and MONAI bundles, kept in one file; the models stay where they are.
 
+    Beside the path of an nnU-Net folder stands its configuration, for which a checkpoint may have to be read: once,
+    when it is added.
+
     Parameters
     ----------
     path
@@ -39,9 +42,9 @@ class OwnModels:
         """
         cards: dict[str, ModelCard] = {}
         unusable: dict[str, str] = {}
-        for path in self._paths():
+        for path, configuration in self._kept().items():
             try:
-                card = card_at(Path(path))
+                card = card_at(Path(path), configuration=configuration)
             except (BridgeError, OSError) as error:
                 unusable[path] = error.what if isinstance(error, BridgeError) else str(error)
                 continue
@@ -64,20 +67,23 @@ class OwnModels:
         ------
         ModelError
             There is no model, or its name is taken.
+        DependencyError
+            A checkpoint must be read to know what the model is, and torch is not installed.
         FolderError
             The file cannot be read or written.
         """
         path = model_around(path.resolve())
         card = card_at(path)
-        if str(path) in self._paths():
+        kept = self._kept()
+        if kept.get(str(path)) == _configuration(card):
             return card
         own, _ = self.cards()
-        if card.name in {*taken, *own}:
+        if str(path) not in kept and card.name in {*taken, *own}:
             advice = "Give it another name: in the card, or of its folder."
             if card.name in own:
                 advice += f" Or take the other off the list: aidicombridge models remove {shlex.quote(card.name)}"
             raise ModelError(f"another model is called {card.name}", advice=advice)
-        self._write([*self._paths(), str(path)])
+        self._write({**kept, str(path): _configuration(card)})
         return card
 
     def forget(self, name_or_path: str) -> bool:
@@ -97,17 +103,22 @@ class OwnModels:
                 f"{len(called)} models that cannot be used are called {name_or_path}",
                 advice=f"Name one by its path: {', '.join(called)}.",
             )
-        paths = self._paths()
-        if wanted not in paths:
+        kept = self._kept()
+        if wanted not in kept:
             return False
-        self._write([path for path in paths if path != wanted])
+        self._write({path: configuration for path, configuration in kept.items() if path != wanted})
         return True
 
-    def _paths(self) -> list[str]:
-        return [str(path) for path in read_kept(self.path, list, "the list of own models")]
+    def _kept(self) -> dict[str, str]:
+        kept = read_kept(self.path, dict, "the list of own models")
+        return {path: str(configuration) for path, configuration in kept.items()}
 
-    def _write(self, paths: list[str]) -> None:
-        write_kept(self.path, paths, "the list of own models")
+    def _write(self, kept: dict[str, str]) -> None:
+        write_kept(self.path, kept, "the list of own models")
+
+
+def _configuration(card: ModelCard) -> str:
+    return card.network.architecture if card.kind == "nnunet" and card.network is not None else ""
 
 
 def _names(path: Path) -> set[str]:

@@ -42,10 +42,15 @@ def read_checkpoint(source: bytes | Path) -> dict[str, Any]:
 
     Raises
     ------
+    DependencyError
+        torch is not installed.
     WeightsError
         It is no checkpoint, is damaged, or holds anything else; nothing of it was run.
     """
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise DependencyError("the package torch is not installed", advice="Install it: pip install torch") from error
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:

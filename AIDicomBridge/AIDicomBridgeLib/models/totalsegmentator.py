@@ -57,7 +57,8 @@ def totalsegmentator_cards(folder: Path | None = None) -> Iterator[ModelCard]:
         try:
             if not is_nnunet_folder(path):
                 continue
-            card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION)
+            named = path.name.rpartition("__")[2]  # no checkpoint is read for a list
+            card = nnunet_card(path, name=f"totalsegmentator-{number}", orientation=ORIENTATION, configuration=named)
         except (BridgeError, OSError):
             continue
         windows = card.windows and replace(card.windows, mirror_axes=())

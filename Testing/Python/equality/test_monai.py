@@ -111,6 +111,10 @@ def test_plain_weights_beside_a_program_need_no_consent(tmp_path: Path):
         expected = network(image)[0].argmax(0).numpy().transpose(2, 1, 0)
     model = load_model(folder, "cpu", precision="float32", consents=Consents(tmp_path / "consents.json"))
     assert float((model.segment(volume, any_body_part=True).labels == expected).mean()) >= 0.999
+    agreed = Consents(tmp_path / "agreed.json")
+    agreed.agree(bundle_program(folder_card(folder))[0], "toy")
+    assert load_model(folder, "cpu", consents=agreed).weights_sha256 == model.weights_sha256  # it changes nothing
     torch.save({}, folder / "models" / "model.pt")  # what cannot be used: the program is what is left
+    assert load_model(folder, "cpu", consents=agreed).weights_sha256 == bundle_program(folder_card(folder))[0]
     with pytest.raises(ConsentError):
         load_model(folder, "cpu", consents=Consents(tmp_path / "consents.json"))

@@ -1,7 +1,9 @@
 """An ONNX file gives what the torch network gives that it was made of, in the memory that was planned."""
 
+import gc
 import hashlib
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from AIDicomBridgeLib.inference.activation_memory import HEADROOM
 from AIDicomBridgeLib.inference.ensemble import Ensemble
 from AIDicomBridgeLib.inference.kept_memory import freed_memory_kept
 from AIDicomBridgeLib.inference.rules import Decision
+from AIDicomBridgeLib.models import onnx_graph, onnx_network
 from AIDicomBridgeLib.models.card import WeightsFile
 from AIDicomBridgeLib.models.onnx_network import load_onnx, onnx_device
 from AIDicomBridgeLib.models.weights import WeightsFolder
@@ -173,6 +176,31 @@ def test_a_graph_of_shapes_that_only_a_run_tells_is_estimated():
         content = of_unknown_shapes(np.ones((width, 1, 1, 1, 1), np.float32), ["n", width, "d", "h", "w_"])
         ensemble = Ensemble([load_onnx(content, CPU)], CPU, torch.float32)
         assert ensemble.activations(1, 1, (4, 4, 4)) == (channels * 4 * 4**3, False)
+
+
+def test_what_cannot_be_predicted_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
+    content = of_unknown_shapes(np.ones((2, 1, 1, 1, 1), np.float32), ["n", 2, "d", "h", "w_"])
+    ensemble, tried = Ensemble([load_onnx(content, CPU)], CPU, torch.float32), []
+
+    def counted(*given) -> int:
+        tried.append(given)
+        return onnx_graph.forward_bytes(*given)
+
+    monkeypatch.setattr(onnx_network, "forward_bytes", counted)
+    assert ensemble.activations(1, 1, (4, 4, 4)) == ensemble.activations(1, 1, (4, 4, 4))
+    assert len(tried) == 1
+
+
+def test_a_graph_is_freed_as_soon_as_nobody_holds_it():
+    member = load_onnx(unet(2, ANY), CPU)
+    Ensemble([member], CPU, torch.float32)(torch.ones(1, 1, 8, 8, 8))
+    session = weakref.ref(member.network.session)
+    gc.disable()
+    try:
+        del member
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("told", [True, False])

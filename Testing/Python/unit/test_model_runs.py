@@ -141,7 +141,10 @@ def test_each_channel_gets_what_its_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "modalities"),
     [("CT", ("CT",)), ("late_ceCT", ("CT",)), ("T1w Gd", ("MR",)), ("ADC", ("MR",)), ("SUVbw", ("PT",)),
-     ("MP2RAGE", ("MR",)), ("PET/CT", ("CT", "PT")), ("SPECT", ()), ("diffraction contrast", ()), ("image", ())],
+     ("MP2RAGE", ("MR",)), ("PET/CT", ("CT", "PT")), ("SPECT", ()), ("diffraction contrast", ()), ("image", ()),
+     *((name, ("CT",)) for name in ("HRCT", "LDCT", "NECT", "CTP", "CT1", "CTnorm", "sCT", "kVCT", "ctpa")),
+     *((name, ("MR",)) for name in ("cineMRI", "cinemri", "MRI1", "SWI", "DCEMRI")), ("PETCT", ("CT", "PT")),
+     ("bile duct", ()), ("CTV", ()), ("petrous bone", ())],
 )  # fmt: skip
 def test_a_channels_name_speaks_in_whole_words(name: str, modalities: tuple[str, ...]) -> None:
     assert modalities_of(name) == modalities

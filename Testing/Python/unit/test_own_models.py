@@ -14,13 +14,14 @@ import torch
 from AIDicomBridgeLib import Catalogue, ModelCard, load_model
 from AIDicomBridgeLib.cli.main import app
 from AIDicomBridgeLib.cli.models_commands import describe
-from AIDicomBridgeLib.errors import ConsentError, MemoryLimitError, ModelError
+from AIDicomBridgeLib.errors import ConsentError, DependencyError, MemoryLimitError, ModelError, WeightsError
 from AIDicomBridgeLib.inference.rules import InputRules, WindowRules
 from AIDicomBridgeLib.models import resident
 from AIDicomBridgeLib.models.anatomy import SHIPPED, segment_of
 from AIDicomBridgeLib.models.model import Model
 from AIDicomBridgeLib.models.nnunet_folder import nnunet_card, nnunet_files
 from AIDicomBridgeLib.models.nnunet_networks import _unet
+from AIDicomBridgeLib.models.own_models import OwnModels
 from AIDicomBridgeLib.models.resident import ResidentModels
 from AIDicomBridgeLib.progress import Progress
 from AIDicomBridgeLib.series.volume import read_volume
@@ -428,6 +429,67 @@ def test_of_several_unusable_models_of_one_name_the_path_is_asked_for(home: Path
     assert (status, "by its path" in said.replace("\n", " ")) == (1, True)
     assert run(f"models remove {cards[0]}")[0] == 0
     assert run("models remove toy")[0] == 0
+
+
+def renamed_folder(home: Path, said: str = "3d_fullres") -> Path:
+    """Return a folder of two configurations, of which only its checkpoint says which it is of."""
+    folder = result_folder(home)
+    folder = folder.rename(folder.parent / "renamed")
+    flat = PLANS["configurations"]["3d_fullres"] | {"spacing": [1.5, 1.5], "patch_size": [64, 48]}
+    both = {"2d": flat, "3d_fullres": PLANS["configurations"]["3d_fullres"]}
+    (folder / "plans.json").write_text(json.dumps(PLANS | {"configurations": both}))
+    torch.save({"init_args": {"configuration": said}}, folder / "fold_0" / "checkpoint_final.pth")
+    return folder
+
+
+def test_a_damaged_list_of_own_models_hides_no_other_model(home: Path) -> None:
+    kept = home / "home" / "models.json"
+    kept.parent.mkdir()
+    for damaged in ("{", "[]", "[" * 100_000):
+        kept.write_text(damaged)
+        assert load_model("ct-tissues", "cpu").card.name == "ct-tissues"
+        assert str(kept) in Catalogue.load().unusable
+    status, said = run("models list")
+    assert (status, "Repair or remove" in said, "models remove" in said) == (0, True, False)
+    assert run(f"models add {write_toy_card(home)}")[0] == 1
+    assert kept.read_text() == damaged  # nothing is lost by another addition
+
+
+def test_an_added_folder_is_listed_without_reading_a_checkpoint(home: Path) -> None:
+    folder = renamed_folder(home)
+    name = OwnModels.default().add(folder).name
+    checkpoint = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint.write_bytes(b"not read for a list")
+    card = Catalogue.load()[name]
+    assert (card.version, card.input.spacing_mm) == ("3d_fullres", (3.0, 1.0, 2.0))
+    torch.save({"init_args": {"configuration": "2d"}, "network_weights": {}}, checkpoint)
+    with pytest.raises(WeightsError, match=r"renamed is of the configuration 2d, and the model of 3d_fullres"):
+        load_model(name, "cpu")  # the folder was changed since
+    assert OwnModels.default().add(folder).version == Catalogue.load()[name].version == "2d"
+
+
+def test_what_a_checkpoint_must_say_is_no_reason_to_stop_without_torch(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = renamed_folder(home)
+    own = OwnModels.default()
+    own.path.parent.mkdir()
+    own.path.write_text(json.dumps({str(folder): ""}))
+    monkeypatch.setitem(sys.modules, "torch", None)  # not installed, as in Slicer before its extension
+    catalogue = Catalogue.load()
+    assert "ct-tissues" in catalogue
+    assert catalogue.unusable == {str(folder): "the package torch is not installed"}
+    with pytest.raises(DependencyError, match="pip install torch"):
+        nnunet_card(folder)
+
+
+def test_an_own_model_that_a_shipped_one_is_called_like_is_said_to_be_hidden(home: Path) -> None:
+    card = write_toy_card(home)
+    OwnModels.default().add(card)
+    card.write_text(card.read_text().replace('name = "toy"', 'name = "mindgrab"'))
+    catalogue = Catalogue.load()
+    assert catalogue["mindgrab"].folder == SHIPPED
+    assert catalogue.unusable == {str(card): "another model is called mindgrab too"}
 
 
 def test_weights_are_removed_by_command(home: Path) -> None:
