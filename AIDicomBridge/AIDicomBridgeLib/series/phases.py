@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
+from .geometry import position_tolerance_mm
 from .slice_geometry import SliceGeometry
 from .stack_attributes import TRIGGER_RANK, StackAttributes
 
@@ -28,8 +29,6 @@ _PHASES = (
 _ACQUISITIONS = ("AcquisitionNumber", "AcquisitionTime", "ContentTime")
 # Slices are missing from a volume, and not of several ones, where most of its places are taken.
 _MOST = 0.75
-# Of positions as they are written, millimetres; relative to the slices' distance at least and at most.
-_ROUNDING_MM, _ROUNDING_SHARE = 0.04, (0.01, 0.1)
 
 # Indices of slices, what tells them from the others, and a problem.
 Volume = tuple[list[int], tuple[str, ...], str]
@@ -103,7 +102,7 @@ def _is_one_grid(distances: np.ndarray) -> bool:
         return True
     typical = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
     ratios = gaps / typical
-    tolerance = np.clip(_ROUNDING_MM / typical, *_ROUNDING_SHARE)
+    tolerance = 2 * position_tolerance_mm(typical) / typical  # of either slice beside a gap
     whole = (np.abs(ratios - np.round(ratios)) <= tolerance) & (ratios > 0.5)
     wide = int((ratios >= 1.5).sum())
     taken = len(distances) / (np.round(ratios).sum() + 1)

@@ -78,6 +78,15 @@ def test_packages_of_odd_and_even_slices_are_one_volume(tmp_path: Path, lost: in
     assert bool(series.irregularity) == (lost is not None)
 
 
+def test_packages_whose_slices_lie_as_far_from_their_places_as_a_volume_s_may_are_one_volume(tmp_path: Path) -> None:
+    datasets = _phase(0, slices=12, AcquisitionNumber=lambda k: 1 + k % 2)
+    for k, moved in ((4, 0.045), (5, -0.045)):
+        x, y, z = datasets[k].ImagePositionPatient
+        datasets[k].ImagePositionPatient = [x, y, f"{float(z) + moved:.3f}"]
+    series = SourceSeries.from_files(save_series(datasets, tmp_path))
+    assert (len(series.slices), series.irregularity) == (12, "")
+
+
 def test_a_number_that_counts_the_slices_names_no_phase(tmp_path: Path) -> None:
     counted = {"TemporalPositionIdentifier": lambda k: k + 1, "NominalPercentageOfCardiacPhase": lambda k: 70 + k / 10}
     assert SourceSeries.from_files(save_series(_phase(0, **counted), tmp_path)).shape == (6, 4, 5)
