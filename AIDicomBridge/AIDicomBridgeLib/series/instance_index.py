@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ _SCHEMA = """
 """
 _COLUMNS = "study_uid, series_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, path, attributes"
 _HEAD_BYTES = 65536
+_BUSY_S = 30.0  # so long another process may hold the index
 _log = logging.getLogger(__name__)
 
 
@@ -169,15 +171,20 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         # A row lost in a power cut is found again from its file, so a sync per row would buy nothing.
         connection.execute("PRAGMA synchronous=NORMAL")
+        # At once: another process that opens the new index meanwhile would take its table without version for damage.
+        connection.execute("BEGIN IMMEDIATE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version != _VERSION and connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
             raise sqlite3.DatabaseError(f"an index of version {version}")
-        connection.executescript(f"{_SCHEMA} PRAGMA user_version = {_VERSION};")
+        for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
         # A damaged page would show only when it is read; 0.16 s for 100 000 instances.
         if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("the index is damaged")
@@ -186,3 +193,16 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise
     path.chmod(0o600)
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep a log beside the index; SQLite refuses that without waiting while others open the same new one."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -1,6 +1,7 @@
 """The store takes whole instances only, each once, whoever else writes into its folder."""
 
 import struct
+import sys
 import threading
 from io import BytesIO
 from pathlib import Path
@@ -138,6 +139,32 @@ def test_of_two_stores_over_one_folder_only_one_takes_conflicting_content(tmp_pa
     assert taken[0].keys() | taken[1].keys() == {dataset.SOPInstanceUID for dataset in originals}
     for side, name in enumerate((b"One^Name", b"Other^Name")):
         assert all(name in path.read_bytes() for path in taken[side].values())
+
+
+def test_a_new_folder_is_opened_by_several_at_once(tmp_path, caplog) -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads take turns within the opening
+    try:
+        for number in range(40):
+            folder, together, failed = tmp_path / str(number), threading.Barrier(4), []
+            folder.mkdir()
+
+            def open_it(folder: Path = folder, together=together, failed=failed) -> None:
+                together.wait(60)
+                try:
+                    InstanceStore(folder).close()
+                except Exception as error:  # noqa: BLE001 - shown by the assertion below
+                    failed.append(error)
+
+            threads = [threading.Thread(target=open_it) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert failed == []
+    finally:
+        sys.setswitchinterval(usual)
+    assert not caplog.records  # none took the others' half-made index for a damaged one
 
 
 def test_an_index_of_another_version_is_made_anew(tmp_path, image) -> None:
